@@ -1,0 +1,6 @@
+"""`python -m edgetf` is the `edgetf` command."""
+
+from edgetf.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""`benchmark.json` and budgets in; one verdict for each variant out, of everything that has a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgetf.benchmarks.verdict import (
+    Budgets,
+    Judged,
+    judge_bytes,
+    judge_drop,
+    judge_latency,
+    judge_output,
+    worst,
+)
+from edgetf.errors import EdgetfError, ExitCode, nearest
+from edgetf.results import Benchmark, Result, Status, Verdict
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A variant's verdict: the worst of its `parts`, which are named by what was judged."""
+
+    variant: str
+    device: str
+    verdict: Verdict
+    parts: dict[str, Judged]
+    failed_run: bool
+
+
+def check(benchmark: Benchmark, budgets: Budgets, explicit_drop: bool) -> list[Checked]:
+    """Judge every result against `budgets`.
+
+    With `explicit_drop` the accuracy drop was asked for: samples without labels then leave it undecided, instead of
+    agreement or SQNR standing in. Raises EdgetfError when there is nothing to judge.
+    """
+    if not benchmark.results:
+        raise EdgetfError("there are no results to check", "run: edgetf benchmark")
+    limits = budgets.max_latency_ms is not None or budgets.max_bytes is not None
+    if benchmark.reference is None and not limits:
+        raise EdgetfError("nothing was compared: the benchmark has no reference", "run it with --reference REF")
+    return [_check(result, budgets, explicit_drop, benchmark.reference is not None) for result in benchmark.results]
+
+
+def select(benchmark: Benchmark, variants: Sequence[str]) -> Benchmark:
+    """The benchmark with only these variants, or all when none is named. Raises EdgetfError for an unknown one."""
+    known = [result.variant for result in benchmark.results]
+    for name in variants:
+        if name not in known:
+            raise EdgetfError(f"there is no result of a variant {name!r}", nearest(name, known))
+    chosen = tuple(result for result in benchmark.results if not variants or result.variant in variants)
+    return replace(benchmark, results=chosen)
+
+
+def exit_code(checked: list[Checked]) -> ExitCode:
+    """What the shell is told: a failed run before a missed budget before too little data."""
+    if any(one.failed_run for one in checked):
+        return ExitCode.DEVICE_FAILED
+    if any(one.verdict is Verdict.FAIL for one in checked):
+        return ExitCode.BUDGET_MISSED
+    if any(one.verdict is Verdict.INCONCLUSIVE for one in checked):
+        return ExitCode.NOT_ENOUGH_DATA
+    return ExitCode.DONE
+
+
+def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool) -> Checked:
+    if result.status is Status.FAILED:
+        message = result.error.message if result.error else "it failed"
+        return Checked(result.variant, result.device, Verdict.FAIL, {"run": Judged(Verdict.FAIL, message)}, True)
+    parts: dict[str, Judged] = {}
+    if result.parity is not None:
+        for output in result.parity.outputs:
+            parts[f"parity of {output.name}"] = judge_output(result.scheme, output, budgets)
+        labelled = [output for output in result.parity.outputs if output.accuracy is not None]
+        if explicit_drop and not labelled:
+            parts["accuracy drop"] = judge_drop(result.parity.outputs[0], budgets)
+    elif compared or explicit_drop:
+        parts["parity"] = Judged(Verdict.INCONCLUSIVE, "nothing was compared")
+    if budgets.max_latency_ms is not None and result.latency_ms is not None:
+        parts["latency"] = judge_latency(result.latency_ms, budgets.max_latency_ms)
+    if budgets.max_bytes is not None:
+        parts["size"] = judge_bytes(result.bytes, budgets.max_bytes)
+    return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)

@@ -1,0 +1,159 @@
+"""How far a variant's outputs are from the Reference's, output by output, on the same samples.
+
+Comes in: arrays of both, in the same order (memory-mapped: they are read in blocks). Goes out: errors, SQNR, cosine
+and, for outputs that decide between classes, top-1 agreement and accuracy drop. Verdicts are `verdict`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.benchmarks import statistics
+from edgetf.errors import EdgetfError
+from edgetf.results import Accuracy, Agreement, OutputFigures
+
+Numbers = NDArray[Any]
+_BLOCK = 1 << 20  # numbers that are compared at once
+
+
+def compare(name: str, reference: Numbers, variant: Numbers, labels: Numbers | None) -> OutputFigures:
+    """Compare one output of shape (n, ...) with the Reference's.
+
+    Raises EdgetfError when the shapes differ. NaN, infinity and a constant output where the Reference's is not are
+    `problems`; a Reference that is itself constant is a doubt, because it can show nothing.
+    """
+    if reference.shape != variant.shape:
+        raise EdgetfError(
+            f"output {name!r} has shape {list(variant.shape)}, the reference's has {list(reference.shape)}",
+            "compare a variant with the reference of the SavedModel that it was made from",
+        )
+    sums = _Sums(len(reference))
+    for rows in _blocks(reference):
+        sums.add(rows, _floats(reference[rows]), _floats(variant[rows]))
+    decide = _decision(reference, labels)
+    agreement = accuracy = None
+    if decide is not None:
+        ours, theirs = _decide_all(decide, variant), _decide_all(decide, reference)
+        agreement = statistics.agreement(int(np.sum(ours == theirs)), len(ours))
+        if labels is not None:
+            truth = np.asarray(labels).reshape(-1)
+            accuracy = statistics.accuracy_drop(theirs == truth, ours == truth)
+    return sums.figures(name, reference.size, agreement, accuracy)
+
+
+class _Sums:
+    """Sums over blocks: powers for each sample, and what extremes there were."""
+
+    def __init__(self, n: int) -> None:
+        self.signal, self.noise, self.dot, self.power = (np.zeros(n) for _ in range(4))
+        self.max_abs = self.total_abs = self.max_reference = 0.0
+        self.not_finite = 0
+        self.first: tuple[Numbers, Numbers] | None = None
+        self.reference_varies = self.variant_varies = False
+
+    def add(self, rows: slice, reference: Numbers, variant: Numbers) -> None:
+        self.not_finite += int(np.sum(~np.isfinite(variant)))
+        variant = np.where(np.isfinite(variant), variant, 0.0)
+        if self.first is None:
+            self.first = reference[0].copy(), variant[0].copy()
+        self.reference_varies |= bool((reference != self.first[0]).any())
+        self.variant_varies |= bool((variant != self.first[1]).any())
+        error = np.abs(variant - reference)
+        self.signal[rows] = (reference**2).sum(axis=1)
+        self.noise[rows] = (error**2).sum(axis=1)
+        self.power[rows] = (variant**2).sum(axis=1)
+        self.dot[rows] = (reference * variant).sum(axis=1)
+        self.max_abs = max(self.max_abs, float(error.max()))
+        self.total_abs += float(error.sum())
+        self.max_reference = max(self.max_reference, float(np.abs(reference).max()))
+
+    def figures(self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None) -> OutputFigures:
+        n = len(self.signal)
+        signal, noise = float(self.signal.sum()), float(self.noise.sum())
+        sqnr = low = high = None
+        if signal > 0 and noise > 0:
+            sqnr = float(10 * np.log10(signal / noise))
+            if n > 1:
+                bounds = statistics.sqnr_interval(self.signal, self.noise)
+                low, high = (bound if np.isfinite(bound) else None for bound in bounds)
+        norm = float(np.sqrt(signal * self.power.sum()))
+        problems: list[str] = []
+        doubts: list[str] = []
+        if self.not_finite:
+            problems.append(f"{self.not_finite} values are NaN or infinite")
+        if n > 1 and self.reference_varies and not self.variant_varies:
+            problems.append("it is the same for every sample, and the reference's is not")
+        if n > 1 and not self.reference_varies:
+            doubts.append("the reference is the same for every sample, so these samples show nothing")
+        return OutputFigures(
+            name=name,
+            max_abs=self.max_abs,
+            mean_abs=self.total_abs / size,
+            max_abs_reference=self.max_reference,
+            sqnr_db=sqnr,
+            sqnr_low_db=low,
+            sqnr_high_db=high,
+            cosine=min(1.0, float(self.dot.sum()) / norm) if norm else float(signal == 0 and noise == 0),
+            agreement=agreement,
+            accuracy=accuracy,
+            problems=tuple(problems),
+            doubts=tuple(doubts),
+        )
+
+
+def _blocks(array: Numbers) -> Iterator[slice]:
+    rows = max(1, _BLOCK // max(1, array[0].size))
+    for begin in range(0, len(array), rows):
+        yield slice(begin, min(begin + rows, len(array)))
+
+
+def _floats(values: Numbers) -> Numbers:
+    return np.asarray(values, np.float64).reshape(len(values), -1)
+
+
+# decisions --------------------------------------------------------------------------------------------------------
+
+Decide = Callable[[Numbers], Numbers]
+
+
+def _decision(reference: Numbers, labels: Numbers | None) -> Decide | None:
+    """How this output decides between classes, or None when it does not look as if it did.
+
+    With integer labels that fit: the largest of K columns, or one column at 0.5. Without labels: the largest of K
+    columns that are probabilities (not negative, summing to 1).
+    """
+    columns = reference.shape[1] if reference.ndim == 2 else 0
+    if labels is not None:
+        truth = np.asarray(labels)
+        whole = np.issubdtype(truth.dtype, np.integer) and truth.size == len(reference)
+        if not whole or truth.min() < 0:
+            return None
+        if columns >= 2 and truth.max() < columns:
+            return _largest
+        if columns == 1 and truth.max() <= 1 and _within_unit(reference):
+            return _above_half
+        return None
+    if columns >= 2 and _within_unit(reference):
+        sums = np.asarray(reference, np.float64).sum(axis=1)
+        return _largest if np.allclose(sums, 1, atol=1e-3) else None
+    return None
+
+
+def _largest(values: Numbers) -> Numbers:
+    return np.asarray(np.argmax(values, axis=1))
+
+
+def _above_half(values: Numbers) -> Numbers:
+    return np.asarray(values[:, 0] > 0.5, np.int64)
+
+
+def _within_unit(values: Numbers) -> bool:
+    return bool(np.min(values) >= -1e-6 and np.max(values) <= 1 + 1e-6)
+
+
+def _decide_all(decide: Decide, values: Numbers) -> Numbers:
+    return np.concatenate([decide(np.asarray(values[rows])) for rows in _blocks(values)])

@@ -1,0 +1,133 @@
+"""The statistics behind verdicts: summaries of times, and intervals for proportions, paired drops and SQNR.
+
+All intervals are two-sided with 95 % confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from edgetf.results import Accuracy, Agreement, Latency
+
+CONFIDENCE = 0.95
+_Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+_RESAMPLES = 2000
+_BLOCKS = 5
+_MIN_RUNS = 50
+
+Floats = NDArray[np.float64]
+Times = Sequence[int] | NDArray[np.int64]
+
+
+def summarize(times_ns: Times) -> Latency:
+    """Summary in milliseconds of times in nanoseconds (at least 2).
+
+    The interval of the median is the distribution-free one of order statistics (Conover, Practical Nonparametric
+    Statistics, 3rd ed., section 3.2): ranks are binomial quantiles. It takes the runs as independent.
+    """
+    ms = np.sort(np.asarray(times_ns, np.float64)) / 1e6
+    n = len(ms)
+    low = max(int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) - 1, 0)
+    return Latency(
+        median=float(np.median(ms)),
+        low=float(ms[low]),
+        high=float(ms[n - 1 - low]),
+        p90=float(np.quantile(ms, 0.90)),
+        p99=float(np.quantile(ms, 0.99)),
+        mean=float(ms.mean()),
+        stdev=float(ms.std(ddof=1)),
+        n=n,
+    )
+
+
+def judge_stability(times_ns: Times) -> tuple[bool, str]:
+    """Whether the median of a run can be trusted, and why (not).
+
+    It must come from at least 50 runs; the medians of five consecutive blocks must lie within 5 % of the whole's (the
+    tolerance of MLPerf Mobile for replicated latency), and the middle half of the runs within 10 % (the spread at
+    which pyperf warns). Quartiles and not the standard deviation: a shared machine interrupts a few runs for
+    milliseconds, which says nothing about the others.
+    """
+    times = np.asarray(times_ns, np.float64)
+    if len(times) < _MIN_RUNS:
+        return False, f"only {len(times)} runs in the time allowed; {_MIN_RUNS} are needed"
+    median = float(np.median(times))
+    blocks = [float(np.median(block)) for block in np.array_split(times, _BLOCKS)]
+    drift = max(abs(block - median) for block in blocks) / median
+    if drift > 0.05:
+        return False, f"the median drifted by {drift:.0%} between parts of the run; close other programs, let it cool"
+    low, high = np.quantile(times, [0.25, 0.75])
+    spread = float(high - low) / median
+    if spread > 0.10:
+        return False, f"half of the runs spread over {spread:.0%} of the median; close other programs, fix the governor"
+    return True, f"block medians within {drift:.1%}, middle half of the runs within {spread:.1%} of the median"
+
+
+def agreement(same: int, n: int) -> Agreement:
+    """The share of agreeing samples with its Wilson score interval (Wilson 1927, JASA 22:209)."""
+    interval = stats.binomtest(same, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Agreement(n, same, same / n, float(interval.low), float(interval.high))
+
+
+def accuracy_drop(reference_right: NDArray[np.bool_], variant_right: NDArray[np.bool_]) -> Accuracy:
+    """Paired comparison of two accuracies on the same samples (boolean arrays of shape (n,)).
+
+    The p-value is McNemar's exact one (McNemar 1947, Psychometrika 12:153; the binomial test on discordant pairs).
+    """
+    n = len(reference_right)
+    lost = int(np.sum(reference_right & ~variant_right))
+    won = int(np.sum(variant_right & ~reference_right))
+    low, high = paired_interval(lost, won, n)
+    return Accuracy(
+        n=n,
+        reference=float(reference_right.mean()),
+        variant=float(variant_right.mean()),
+        only_reference_right=lost,
+        only_variant_right=won,
+        drop_points=100 * (lost - won) / n,
+        low=100 * low,
+        high=100 * high,
+        mcnemar_p=float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
+    )
+
+
+def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """Score interval of (lost - won) / n for paired proportions (Tango 1998, Statistics in Medicine 17:891).
+
+    `lost` and `won` count the discordant pairs among `n`. Unlike Wald's it does not collapse to a point when there
+    are no discordant pairs: none in 100 still allows a difference of up to 3.7 points.
+    """
+
+    def score(delta: float) -> float:
+        b = -lost - won + (2 * n - lost + won) * delta
+        c = -won * delta * (1 - delta)
+        won_rate = (np.sqrt(b * b - 8 * n * c) - b) / (4 * n)
+        variance = n * (2 * won_rate + delta * (1 - delta))
+        return float((lost - won - n * delta) / np.sqrt(max(variance, 1e-300)))
+
+    observed, edge = (lost - won) / n, 1 - 1e-12
+    low = -1.0 if score(-edge) < _Z else optimize.brentq(lambda d: score(d) - _Z, -edge, observed)
+    high = 1.0 if score(edge) > -_Z else optimize.brentq(lambda d: score(d) + _Z, observed, edge)
+    return float(low), float(high)
+
+
+def sqnr_interval(signal: Floats, noise: Floats) -> tuple[float, float]:
+    """Percentile bootstrap interval, over samples, of 10 log10(sum signal / sum noise), in dB.
+
+    `signal` and `noise` are the powers of each sample, shape (n,) with n of at least 2 and some noise (Efron and
+    Tibshirani, An Introduction to the Bootstrap, chapter 13). Samples are drawn in pairs, with a fixed seed.
+    """
+    random = np.random.default_rng(0)
+    n = len(signal)
+    ratios = np.empty(_RESAMPLES)
+    for k in range(_RESAMPLES):
+        rows = random.integers(0, n, n)
+        total = noise[rows].sum()
+        ratios[k] = signal[rows].sum() / total if total else np.inf
+    with np.errstate(divide="ignore"):
+        low, high = np.quantile(10 * np.log10(ratios), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
+    return float(low), float(high)

@@ -1,0 +1,60 @@
+"""`edgetf benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
+from edgetf.errors import ExitCode
+
+
+@click.command()
+@click.argument("variants", nargs=-1, required=True, type=PATH, metavar="VARIANT_OR_DIR...")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for benchmark.json and everything raw.")
+@click.option("--device", default="local", show_default=True, metavar="NAME", help="Where to run.")
+@click.option("--reference", type=PATH, help="What `edgetf reference` wrote, to compare with.")
+@click.option("--samples", type=PATH, help="The samples. [default: those of the reference]")
+@click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads while timing.")
+@force_option
+@json_option
+def benchmark(
+    variants: tuple[Path, ...],
+    out: Path,
+    device: str,
+    reference: Path | None,
+    samples: Path | None,
+    runtime: str,
+    threads: int,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run variants on a device: latency, memory, and parity with the reference.
+
+    Each variant runs in the device-side runner, a process of its own without TensorFlow. Without --reference there is
+    no parity, and without --samples the inputs are random numbers: latency only.
+
+    \b
+    Example:
+      edgetf benchmark out --reference ref -o bench
+      edgetf benchmark out/int8.tflite --threads 2 -o bench2
+    """
+    from edgetf.benchmarks.benchmark import BenchmarkOptions
+    from edgetf.benchmarks.benchmark import benchmark as run
+    from edgetf.cli.results import show_benchmark
+    from edgetf.device.devices import find_device
+    from edgetf.files import to_text
+    from edgetf.results import Status
+
+    options = BenchmarkOptions(reference, samples, runtime, threads, force=force)
+    with progress("Measuring") as on_event:
+        document = run(variants, find_device(device), out, options, on_event)
+    if as_json:
+        click.echo(to_text(document), nl=False)
+    else:
+        show_benchmark(document)
+        print_lines(f"Written to {escape(str(out))}; a report: edgetf report {escape(str(out))} -o report.html")
+    failed = any(result.status is Status.FAILED for result in document.results)
+    return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE

@@ -1,0 +1,111 @@
+"""What commands share: options, tables, and progress on standard error. rich is imported only when something shows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgetf.process import Event, OnEvent
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
+force_option = click.option("--force", is_flag=True, help="Replace results that are already there.")
+
+VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+VERDICT_WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "NOT ENOUGH DATA"}
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """A table on standard output; the columns named in `right` are aligned to the right. Cells may hold rich markup."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def print_lines(*lines: str) -> None:
+    """Lines on standard output, with rich markup."""
+    for line in lines:
+        _console().print(line, soft_wrap=True, highlight=False)
+
+
+def escape(text: str) -> str:
+    """Text that must not be read as rich markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+def verdict_mark(verdict: str) -> str:
+    return f"[{VERDICT_STYLES[verdict]}]{VERDICT_WORDS[verdict]}[/]"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160, no_color=True)
+    return console
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[OnEvent]:
+    """Turns events into a progress bar on standard error; where that is no terminal, into a line for each step.
+
+    `total` counts the steps ("scheme" or "variant" events) that are to come.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(title)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield _Bars(title, bars, total)
+
+
+class _Bars:
+    def __init__(self, title: str, bars: Any, total: int | None) -> None:
+        self._title, self._bars = title, bars
+        self._steps = bars.add_task(title, total=total, completed=-1) if total else None
+        self._task = bars.add_task(title, total=None)
+        self._step = ""
+
+    def __call__(self, event: Event) -> None:
+        kind = event["event"]
+        if kind in ("scheme", "variant"):
+            self._step = f" {event[kind]}"
+            self._bars.update(self._task, description=f"{self._title}{self._step}", total=None, completed=0)
+            if self._steps is not None:
+                self._bars.advance(self._steps)
+        elif kind == "phase":
+            self._bars.update(
+                self._task, description=f"{self._title}{self._step}: {event['phase']}", total=None, completed=0
+            )
+        elif kind == "progress":
+            self._bars.update(self._task, total=event["of"], completed=event["done"])
+
+
+class _Lines:
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def __call__(self, event: Event) -> None:
+        kind = event["event"]
+        if kind in ("scheme", "variant"):
+            click.echo(f"{self._title} {event[kind]}", err=True)

@@ -1,0 +1,98 @@
+"""`edgetf convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, progress
+from edgetf.errors import ExitCode
+from edgetf.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from edgetf.results import Conversion
+
+_SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
+
+
+@click.command(
+    help=f"""Convert MODEL (a SavedModel folder, a .keras or an .h5 file) to TFLite variants.
+
+    \b
+    Schemes:
+{_SCHEMES}
+
+    Writes OUT/SCHEME.tflite for each scheme and OUT/conversion.json, which says how each was made. A scheme that
+    fails costs no other one its result.
+
+    \b
+    Example:
+      edgetf convert saved_model -o out --samples train.npz
+      edgetf convert model.keras -o out --scheme float32 --scheme dynamic
+    """
+)
+@click.argument("model", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for the results.")
+@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]")
+@click.option("--samples", type=PATH, help="Representative samples to calibrate on: an .npz keyed by input names.")
+@click.option("--calibration", type=int, default=200, show_default=True, help="How many of the samples to use.")
+@click.option(
+    "--signature", metavar="NAME", help="The signature to convert. [default: serving_default, or the only one]"
+)
+@click.option("--keep-going", is_flag=True, help="Exit with 0 although some schemes failed.")
+@force_option
+@json_option
+def convert(
+    model: Path,
+    out: Path,
+    schemes: tuple[str, ...],
+    samples: Path | None,
+    calibration: int,
+    signature: str | None,
+    keep_going: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    from edgetf.convert.convert import ConvertOptions
+    from edgetf.convert.convert import convert as run
+    from edgetf.files import to_text
+    from edgetf.results import Status
+
+    options = ConvertOptions(schemes, samples, calibration, signature, force)
+    with progress("Converting", len(schemes) or len(SCHEMES)) as on_event:
+        conversion = run(model, out, options, on_event)
+    if as_json:
+        click.echo(to_text(conversion), nl=False)
+    else:
+        show_conversion(conversion, out)
+    failed = any(variant.status is Status.FAILED for variant in conversion.variants)
+    return ExitCode.USER if failed and not keep_going else ExitCode.DONE
+
+
+def show_conversion(conversion: Conversion, out: Path) -> None:
+    """The variants as a table, and what was left out."""
+    rows, biggest = [], max((v.bytes or 0 for v in conversion.variants), default=0)
+    for variant in conversion.variants:
+        if variant.error:
+            rows.append([variant.scheme, "[red]failed[/]", "", "", "", escape(variant.error.message)])
+            continue
+        size = variant.bytes or 0
+        ops = sum(variant.ops.values())
+        file = str(out / (variant.path or ""))
+        rows.append(
+            [variant.scheme, f"{size:,}", f"{size / biggest:.0%}", str(ops), f"{variant.seconds:.1f}", escape(file)]
+        )
+    columns = ["scheme", "bytes", "size", "ops", "seconds", "file"]
+    print_table(f"{conversion.source.path} → TFLite", columns, rows, right=columns[1:5])
+    for variant in conversion.variants:
+        if variant.error and variant.error.hint:
+            print_lines(f"[cyan]{variant.scheme}:[/] {escape(variant.error.hint)}")
+    if conversion.calibration:
+        used = conversion.calibration
+        print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")
+    elif left := [
+        s.name for s in SCHEMES.values() if s.needs_samples and s.name not in {v.scheme for v in conversion.variants}
+    ]:
+        print_lines(f"Left out, because they need --samples: {', '.join(left)}.")

@@ -1,0 +1,52 @@
+"""`edgetf demo`: the whole road, from training to the report, with the same verbs that the other commands call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+import click
+
+from edgetf.cli.console import PATH, escape, force_option, print_lines, progress
+
+
+@click.command()
+@click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
+@force_option
+def demo(out: Path, force: bool) -> None:
+    """Train a network on handwritten digits and take it all the way: convert, run, compare, report.
+
+    Leaves in the folder: the SavedModel, a .tflite for every scheme, conversion.json, reference.json,
+    benchmark.json and report.html.
+
+    \b
+    Example:
+      edgetf demo -o demo
+    """
+    from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+    from edgetf.benchmarks.reference import ReferenceOptions, make_reference
+    from edgetf.benchmarks.report import write_report
+    from edgetf.cli.results import show_benchmark
+    from edgetf.convert.convert import ConvertOptions, convert
+    from edgetf.device.devices import find_device
+    from edgetf.models.training import train_and_export
+    from edgetf.schemes import SCHEMES
+
+    begin = perf_counter()
+    model, saved_model, test = out / "model", out / "saved_model", out / "model" / "test.npz"
+    with progress("1/5 Training") as on_event:
+        training = train_and_export("cnn", model, saved_model, force, on_event)
+    accuracy = training.metrics["test_accuracy"]
+    print_lines(
+        f"Trained on {training.train_samples:,} digits: {accuracy:.1%} right on {training.test_samples:,} others."
+    )
+    with progress("2/5 Converting", len(SCHEMES)) as on_event:
+        convert(saved_model, out, ConvertOptions(samples=model / "train.npz", force=force), on_event)
+    with progress("3/5 Reference") as on_event:
+        make_reference(saved_model, test, out, ReferenceOptions(force=force), on_event)
+    with progress("4/5 Measuring") as on_event:
+        document = benchmark([out], find_device("local"), out, BenchmarkOptions(reference=out, force=force), on_event)
+    with progress("5/5 Report"):
+        write_report(out, out / "report.html", force)
+    show_benchmark(document)
+    print_lines(f"Done in {perf_counter() - begin:.0f} s. Open {escape(str(out / 'report.html'))} in a browser.")

@@ -1,0 +1,50 @@
+"""`edgetf inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgetf.cli.console import PATH, escape, json_option, print_lines, print_table
+
+
+@click.command()
+@click.argument("variant", type=PATH)
+@json_option
+def inspect(variant: Path, as_json: bool) -> None:
+    """Show what is in a .tflite file: inputs, outputs, quantization, ops, weights.
+
+    \b
+    Example:
+      edgetf inspect out/int8.tflite
+    """
+    from edgetf.cli.results import human_bytes
+    from edgetf.convert.flatbuffer import read_contents
+    from edgetf.files import to_text
+
+    contents = read_contents(variant)
+    if as_json:
+        click.echo(to_text(contents), nl=False)
+        return
+    rows = []
+    for kind, tensors in (("input", contents.inputs), ("output", contents.outputs)):
+        for tensor in tensors:
+            shape = ", ".join("any" if axis is None else str(axis) for axis in tensor.shape)
+            q = tensor.quantization
+            quantized = f"scale {q.scale:.6g}, zero point {q.zero_point}" if q else "none"
+            rows.append([kind, escape(tensor.name), tensor.dtype, f"\\[{shape}]", quantized])
+    signatures = ", ".join(contents.signatures) or "none"
+    print_lines(
+        f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)}, sha256 {contents.sha256[:12]}…",
+        f"signatures: {escape(signatures)}; smallest runtime by its metadata: {contents.min_runtime or 'not told'}",
+    )
+    print_table("Inputs and outputs", ["", "name", "dtype", "shape", "quantization"], rows)
+    print_table(
+        "Ops",
+        ["op", "version", "count"],
+        [[op.name, str(op.version), str(op.count)] for op in contents.ops],
+        right=["version", "count"],
+    )
+    weights = ", ".join(f"{dtype} {human_bytes(size)}" for dtype, size in contents.weights.items())
+    print_lines(f"Constants: {weights or 'none'}")

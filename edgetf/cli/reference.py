@@ -1,0 +1,49 @@
+"""`edgetf reference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
+
+
+@click.command()
+@click.argument("saved_model", type=PATH)
+@click.option("--samples", type=PATH, required=True, help="The samples to run: an .npz keyed by input names.")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for reference.json and the outputs.")
+@click.option(
+    "--on",
+    type=click.Choice(["auto", "gpu", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Where TensorFlow runs; auto is a GPU where there is one.",
+)
+@click.option("--signature", metavar="NAME", help="The signature to run. [default: serving_default, or the only one]")
+@force_option
+@json_option
+def reference(
+    saved_model: Path, samples: Path, out: Path, on: str, signature: str | None, force: bool, as_json: bool
+) -> None:
+    """Run SAVED_MODEL in TensorFlow and pin down what it says, for variants to be compared with.
+
+    Float32 with TF32 off, on a GPU where TensorFlow finds one. Labels in the samples (under `labels`) let
+    `edgetf benchmark` compare accuracies.
+
+    \b
+    Example:
+      edgetf reference saved_model --samples test.npz -o ref
+    """
+    from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+    from edgetf.files import to_text
+
+    with progress("Reference") as on_event:
+        made = make_reference(saved_model, samples, out, ReferenceOptions(Place(on), signature, force), on_event)
+    if as_json:
+        click.echo(to_text(made), nl=False)
+        return
+    print_lines(
+        f"[bold]{escape(made.device.sentence)}[/]",
+        f"{made.samples.n} samples; {made.latency_ms.median:.3g} ms for one alone; written to {escape(str(out))}",
+    )

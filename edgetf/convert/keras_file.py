@@ -1,0 +1,113 @@
+"""A `.keras` or `.h5` file, exported to a SavedModel by the Keras generation that wrote it.
+
+Keras 3 and Keras 2 (`tf_keras`) cannot share a process: TF_USE_LEGACY_KERAS must be set before TensorFlow is
+imported. `keras_generation` tells which is needed, without loading either.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetf.convert.backend import load_tensorflow
+from edgetf.errors import EdgetfError, MissingExtraError
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+_RESAVE = "save the whole model again with: model.save('model.keras')"
+
+
+def is_keras_file(path: Path) -> bool:
+    """Whether the name says that this is a Keras file and not a SavedModel."""
+    return path.suffix in SUFFIXES and not path.is_dir()
+
+
+def keras_generation(path: Path) -> int:
+    """2 or 3: the Keras generation that wrote the file.
+
+    Raises EdgetfError for a file that is missing, damaged, or holds weights only.
+    """
+    if not path.is_file():
+        raise EdgetfError(f"{path} does not exist", "give a SavedModel folder, a .keras or an .h5 file")
+    version = _version_in_zip(path) if path.suffix == ".keras" else _version_in_h5(path)
+    return 2 if version.startswith("2") else 3
+
+
+def environment(generation: int) -> dict[str, str]:
+    """Environment variables for the process that is to load a file of this generation."""
+    return {"TF_USE_LEGACY_KERAS": "1" if generation == 2 else "0"}
+
+
+def register_classes(modules: Sequence[str]) -> None:
+    """Import the modules whose Keras classes a file may name, so that Keras finds them."""
+    load_tensorflow()
+    for module in modules:
+        importlib.import_module(module)
+
+
+def export_keras_file(path: Path, out: Path) -> None:
+    """Load `path` and export it to the SavedModel `out`. The process must have the file's `environment`."""
+    load_tensorflow()
+    name = "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") == "1" else "keras"
+    try:
+        keras = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(name.replace("_", "-"), "convert") from error
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, ImportError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
+        hint = "export it where its classes are defined, with: model.export('saved_model')"
+        raise EdgetfError(f"{path} does not load in {name}: {reason}", hint) from error
+    export_model(model, out)
+
+
+def export_model(model: Any, out: Path) -> None:
+    """Export a Keras model to the SavedModel `out`. Raises EdgetfError for a model whose input shape is not known."""
+    if any(cls.__module__.startswith("tf_keras") for cls in type(model).__mro__):
+        model.export(str(out))
+        return
+    _call_once(model)
+    model.export(str(out), format="tf_saved_model", verbose=False)
+
+
+def _call_once(model: Any) -> None:
+    """Call a subclassed Keras 3 model on zeros of the shape that it was built for.
+
+    Keras 3.15 exports such a model only after a call, and a model that was loaded from a file has had none.
+    """
+    import keras
+
+    if getattr(model, "inputs", None):  # functional and sequential models know their inputs
+        return
+    shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    if not isinstance(shape, (list, tuple)) or not all(axis is None or isinstance(axis, int) for axis in shape):
+        raise EdgetfError("the input shape of the model is not known", "call it once on real data, then save or export it")
+    model(keras.ops.zeros([1, *(axis or 1 for axis in shape[1:])], dtype=model.input_dtype))
+
+
+def _version_in_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise EdgetfError(f"{path} is not a .keras file", _RESAVE) from error
+
+
+def _version_in_h5(path: Path) -> str:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("h5py", "convert") from error
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise EdgetfError(f"{path} holds weights only, not a model", _RESAVE)
+            version = file.attrs.get("keras_version", b"2")
+            return version.decode() if isinstance(version, bytes) else str(version)
+    except OSError as error:
+        raise EdgetfError(f"{path} is not an HDF5 file", _RESAVE) from error

@@ -1,0 +1,154 @@
+"""One loaded variant: inputs and outputs by the names of its signature, quantized by their own parameters.
+
+Works with `ai_edge_litert` and `tflite_runtime`, whichever the job asks for or is installed. TensorFlow is never
+imported: TensorFlow and tflite_runtime in one process crash.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RUNTIMES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+_PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
+
+
+class JobError(Exception):
+    """The job cannot be done as asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An importable interpreter: its name among RUNTIMES, its version, and the class `Interpreter`."""
+
+    name: str
+    version: str
+    interpreter: Any
+
+
+def find_runtime(asked: str) -> Runtime:
+    """The runtime `asked` for, or with "auto" the first that is installed. Raises JobError when there is none."""
+    reasons = []
+    for name in RUNTIMES if asked == "auto" else [asked]:
+        try:
+            module = importlib.import_module(f"{RUNTIMES[name]}.interpreter")
+            return Runtime(name, importlib.metadata.version(_PACKAGES[name]), module.Interpreter)
+        except KeyError:
+            raise JobError(f"unknown runtime {name!r}; known: auto, {', '.join(RUNTIMES)}") from None
+        except ModuleNotFoundError:
+            reasons.append(f"{_PACKAGES[name]} is not installed (pip install {_PACKAGES[name]})")
+        except (ImportError, AttributeError) as error:  # numpy 2 beside tflite-runtime ends here
+            reasons.append(f"{_PACKAGES[name]} does not load: {error}; it may need: pip install 'numpy<2'")
+    raise JobError("; ".join(reasons))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of the interpreter. `scale` 0 means that it is not quantized."""
+
+    name: str
+    index: int
+    shape: tuple[int, ...]
+    dtype: Any
+    scale: float
+    zero_point: int
+
+    def quantize(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Values as the tensor stores them: round(value / scale) + zero_point, clipped to the dtype.
+
+        Values that already have the tensor's dtype are passed as they are. Rounds half to even, as XNNPACK does.
+        """
+        if values.dtype == self.dtype:
+            return np.ascontiguousarray(values)
+        if not self.scale:
+            raise JobError(f"input {self.name!r} takes {np.dtype(self.dtype).name}, the samples are {values.dtype.name}")
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(values / np.float32(self.scale))
+        steps += np.float32(self.zero_point)
+        np.maximum(steps, np.float32(limits.min), out=steps)  # np.clip takes three times as long on small arrays
+        np.minimum(steps, np.float32(limits.max), out=steps)
+        stored: np.ndarray[Any, Any] = steps.astype(self.dtype)
+        return stored
+
+    def dequantize(self, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """(stored - zero_point) * scale in float32; what is not quantized is returned as it is."""
+        if not self.scale:
+            return stored
+        return (stored.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+class Session:
+    """An interpreter with memory allocated for the samples' shapes.
+
+    `row_shapes` gives each input's shape without axis 0. Axis 0 is the batch: the model's own where it is fixed,
+    else 1. Raises JobError for samples or a signature that do not fit, and what the interpreter raises.
+    """
+
+    def __init__(
+        self, runtime: Runtime, model: str, threads: int, signature: str | None, row_shapes: dict[str, tuple[int, ...]]
+    ) -> None:
+        self._interpreter = runtime.interpreter(model_path=model, num_threads=threads)
+        inputs, outputs = self._signature(signature)
+        if set(inputs) != set(row_shapes):
+            raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
+        self.batch = 1
+        for name, detail in inputs.items():
+            self._resize(name, detail, row_shapes[name])
+        self._interpreter.allocate_tensors()
+        inputs, outputs = self._signature(signature)  # shapes are known now
+        self.inputs = [_tensor(name, inputs[name]) for name in row_shapes]
+        self.outputs = [_tensor(name, detail) for name, detail in outputs.items()]
+        self.invoke = self._interpreter.invoke
+
+    def _signature(self, asked: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Details of inputs and outputs by name: the signature's names, or the tensors' where there is none."""
+        signatures = self._interpreter.get_signature_list()
+        if not signatures:
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            return {d["name"]: d for d in inputs}, {d["name"]: d for d in outputs}
+        key = asked if asked is not None else next(iter(signatures))
+        if key not in signatures:
+            raise JobError(f"the variant has no signature {key!r}; it has: {', '.join(signatures)}")
+        if len(signatures) > 1 and next(iter(signatures)) != key:
+            raise JobError(f"signature {key!r} is not the variant's first; convert it by itself")
+        runner = self._interpreter.get_signature_runner(key)
+        return runner.get_input_details(), runner.get_output_details()
+
+    def _resize(self, name: str, detail: dict[str, Any], row: tuple[int, ...]) -> None:
+        signature = [int(axis) for axis in detail.get("shape_signature", detail["shape"])]
+        if not signature:
+            raise JobError(f"input {name!r} has no axis for samples")
+        if signature[0] > 1:
+            self.batch = signature[0]
+        wanted = [max(signature[0], 1), *row]
+        if len(wanted) != len(signature) or any(s not in (-1, w) for s, w in zip(signature[1:], row)):
+            raise JobError(f"input {name!r} takes {signature[1:]} a sample, the samples have {list(row)}")
+        if wanted != [int(axis) for axis in detail["shape"]]:
+            self._interpreter.resize_tensor_input(detail["index"], wanted)
+
+    def feed(self, stored: list[np.ndarray[Any, Any]]) -> None:
+        """Copy one batch of already quantized values into the inputs, in their order."""
+        for tensor, values in zip(self.inputs, stored):
+            self._interpreter.set_tensor(tensor.index, values)
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copies of the outputs as stored, in their order."""
+        return [self._interpreter.get_tensor(tensor.index) for tensor in self.outputs]
+
+    def delegate_partitions(self) -> int | None:
+        """The pieces of the graph that a delegate such as XNNPACK took; None where the runtime does not tell."""
+        try:
+            ops = [op["op_name"] for op in self._interpreter._get_ops_details()]  # no public way, as of LiteRT 2.3
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+        return ops.count("DELEGATE")
+
+
+def _tensor(name: str, detail: dict[str, Any]) -> Tensor:
+    scale, zero_point = detail["quantization"]
+    shape = tuple(int(axis) for axis in detail["shape"])
+    return Tensor(name, detail["index"], shape, detail["dtype"], float(scale), int(zero_point))

@@ -1,0 +1,80 @@
+"""Latencies of single inferences: warm up until steady, then measure `invoke` alone and, separately, end to end.
+
+Times are nanoseconds of `time.perf_counter_ns`. The garbage collector is off while measuring, as in `timeit`.
+"""
+
+from __future__ import annotations
+
+import gc
+from array import array
+from statistics import median
+from time import perf_counter_ns
+from typing import Any, Callable
+
+import numpy as np
+
+from .interpreter import Session
+from .job import TimingPlan
+
+_WINDOW = 10  # runs whose medians are compared to tell whether the warm-up is over
+_STEADY = 0.02  # two windows within 2 % of each other are steady
+
+
+def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan) -> dict[str, array[int]]:
+    """Measure a session that has run once; see `Measurement.timings` for what is returned.
+
+    `rows` are the inputs of one batch, in the dtype of the samples.
+    """
+    stored = [tensor.quantize(values) for tensor, values in zip(session.inputs, rows)]
+    session.feed(stored)
+    invoke = session.invoke
+
+    def end_to_end() -> None:
+        session.feed([tensor.quantize(values) for tensor, values in zip(session.inputs, rows)])
+        invoke()
+        for tensor, values in zip(session.outputs, session.fetch()):
+            tensor.dequantize(values)
+
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        warmup = warm_up(invoke, plan.max_warmup_s)
+        runs = repeat(invoke, plan.min_runs, plan.min_s, plan.max_s)
+        whole = repeat(end_to_end, plan.min_runs, plan.min_s / 4, plan.max_s / 4)
+    finally:
+        if enabled:
+            gc.enable()
+    return {"warmup_ns": warmup, "invoke_ns": runs, "end_to_end_ns": whole}
+
+
+def warm_up(run: Callable[[], None], max_s: float) -> array[int]:
+    """Run until the medians of two windows agree within _STEADY, or for `max_s` seconds; at least twice."""
+    times = array("q")
+    end = perf_counter_ns() + int(max_s * 1e9)
+    while len(times) < 2 or perf_counter_ns() < end:
+        times.append(_timed(run))
+        if len(times) >= 2 * _WINDOW and len(times) % _WINDOW == 0:
+            before, after = median(times[-2 * _WINDOW : -_WINDOW]), median(times[-_WINDOW:])
+            if abs(after - before) <= _STEADY * before:
+                break
+    return times
+
+
+def repeat(run: Callable[[], None], min_runs: int, min_s: float, max_s: float) -> array[int]:
+    """Run at least `min_runs` times and `min_s` seconds, but stop after `max_s` seconds (never before 2 runs)."""
+    times = array("q")
+    start = perf_counter_ns()
+    enough, most = start + int(min_s * 1e9), start + int(max_s * 1e9)
+    while True:
+        begin = perf_counter_ns()
+        run()
+        now = perf_counter_ns()
+        times.append(now - begin)
+        if len(times) >= 2 and (now >= most or (now >= enough and len(times) >= min_runs)):
+            return times
+
+
+def _timed(run: Callable[[], None]) -> int:
+    begin = perf_counter_ns()
+    run()
+    return perf_counter_ns() - begin

@@ -1,0 +1,48 @@
+"""The linear model y = a·X + b: a subclass of `tf.keras.Model` with one dense layer, trained with a GradientTape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgetf.models.zoo import Data
+from edgetf.process import OnEvent
+from edgetf.samples import make_samples
+
+STEPS, LEARNING_RATE = 100, 0.01
+
+
+@keras.saving.register_keras_serializable("edgetf")
+class Linear(keras.Model):  # type: ignore[misc]  # keras has no types
+    """One dense layer that starts at zero."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dense = keras.layers.Dense(units=1, kernel_initializer="zeros", bias_initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        return self.dense(inputs)
+
+
+def load_data() -> Data:
+    """X of shape (2, 3) and y of shape (2, 1). There are only these two rows: they are train and test at once."""
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+    y = np.array([[10.0], [20.0]], np.float32)
+    rows = make_samples("the handbook's two rows", {"x": x}, y)
+    return Data(rows, rows)
+
+
+def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
+    x, y = tf.constant(data.train.inputs["x"]), tf.constant(data.train.labels)
+    model = Linear()
+    optimizer = keras.optimizers.SGD(learning_rate=LEARNING_RATE)
+    for step in range(STEPS):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x) - y))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        on_event({"event": "progress", "done": step + 1, "of": STEPS})
+    return model, {"loss": float(tf.reduce_mean(tf.square(model(x) - y)))}

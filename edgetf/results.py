@@ -1,0 +1,308 @@
+"""The documents that edgetf writes: frozen dataclasses, one per noun, without behaviour beyond reading themselves.
+
+`conversion.json` lists Variants, `reference.json` is a Reference, `benchmark.json` lists what was measured and how
+far it is from the Reference. (`job.json` and `measurement.json` belong to `device.runner.job`, which also runs where
+edgetf is not installed.) Schema history stands above each constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from edgetf import files
+
+# 1: first
+CONVERSION_SCHEMA = 1
+# 1: first
+REFERENCE_SCHEMA = 1
+# 1: first
+BENCHMARK_SCHEMA = 1
+
+
+class Status(str, Enum):
+    OK = "ok"
+    FAILED = "failed"
+
+
+class Verdict(str, Enum):
+    """Whether a budget is kept: pass and fail only when the evidence excludes the other."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: `shape` has None for an axis of any length; `dtype` is numpy's name."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def describe(self) -> str:
+        axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.dtype} [{axes}]"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something has no result: `code` for programs, `message` and `hint` for people."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class SamplesUsed:
+    source: str
+    digest: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The SavedModel that something was made from, and the signature of it that was used."""
+
+    path: str
+    digest: str
+    signature: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+# conversion.json --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One `.tflite` made by one Scheme, or why there is none. `path` is relative to the document."""
+
+    scheme: str
+    status: Status
+    path: str | None
+    bytes: int | None
+    sha256: str | None
+    seconds: float
+    ops: dict[str, int]
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The samples that ranges were taken from: `n` of `samples`, drawn with `seed`."""
+
+    samples: SamplesUsed
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    schema: int
+    edgetf: str
+    created: str
+    source: Source
+    calibration: Calibration | None
+    versions: dict[str, str]
+    variants: tuple[Variant, ...]
+
+
+# summaries of times -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of single inferences, in milliseconds; `low` and `high` bound the median with 95 % confidence."""
+
+    median: float
+    low: float
+    high: float
+    p90: float
+    p99: float
+    mean: float
+    stdev: float
+    n: int
+
+
+# reference.json ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReferenceDevice:
+    """Where TensorFlow ran: `kind` is "gpu" or "cpu"; `sentence` says it in words that nobody can misread."""
+
+    kind: str
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The settings that decide TensorFlow's arithmetic."""
+
+    dtype: str
+    tf32: bool
+    deterministic: bool
+    onednn: bool
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One output's values for all samples, sample by sample, in a `.npy` file relative to the document."""
+
+    name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What TensorFlow says on the Samples. `batch` is how many it computed at once; `latency_ms` is of one alone."""
+
+    schema: int
+    edgetf: str
+    created: str
+    source: Source
+    samples: SamplesUsed
+    device: ReferenceDevice
+    precision: Precision
+    versions: dict[str, str]
+    batch: int
+    latency_ms: Latency
+    outputs: tuple[ArrayFile, ...]
+
+
+# benchmark.json ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """On how many of `n` samples the variant's top-1 is the Reference's; 95 % Wilson interval of the share."""
+
+    n: int
+    same: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 accuracy of both on the same labelled samples.
+
+    `drop_points` = 100 * (reference - variant), in percentage points, with its 95 % interval `low` to `high` (Tango)
+    and the exact McNemar p-value of "no difference".
+    """
+
+    n: int
+    reference: float
+    variant: float
+    only_reference_right: int
+    only_variant_right: int
+    drop_points: float
+    low: float
+    high: float
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class OutputFigures:
+    """How far one output is from the Reference, over all samples.
+
+    `sqnr_db` is null where there is no error at all (or nothing to compare it with); `sqnr_low_db` and `sqnr_high_db`
+    bound it with 95 % confidence (bootstrap), null where an end is infinite. `problems` are reasons to fail whatever
+    the budget, such as NaN; `doubts` are reasons why these samples show nothing.
+    """
+
+    name: str
+    max_abs: float
+    mean_abs: float
+    max_abs_reference: float
+    sqnr_db: float | None
+    sqnr_low_db: float | None
+    sqnr_high_db: float | None
+    cosine: float
+    agreement: Agreement | None
+    accuracy: Accuracy | None
+    problems: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OutputParity(OutputFigures):
+    """The figures of one output, and what they mean for the default budgets."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A Measurement beside the Reference on `n` samples: the worst verdict of the outputs, with its reason."""
+
+    verdict: Verdict
+    reason: str
+    n: int
+    outputs: tuple[OutputParity, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One Variant on one Device. For a failed run the figures are null and `error` says why.
+
+    `latency_ms` is `invoke` alone, `end_to_end_ms` includes copying and converting inputs and outputs.
+    `measurement` is the folder with everything raw, relative to the document.
+    """
+
+    variant: str
+    scheme: str | None
+    device: str
+    status: Status
+    runtime: str
+    bytes: int
+    sha256: str
+    threads: int
+    threads_effective: int | None
+    latency_ms: Latency | None
+    end_to_end_ms: Latency | None
+    load_ms: float | None
+    first_ms: float | None
+    peak_rss_bytes: int | None
+    samples_per_second: float | None
+    stable: bool | None
+    stable_reason: str
+    parity: Parity | None
+    measurement: str | None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured. `inputs` says in words what the variants were fed with."""
+
+    schema: int
+    edgetf: str
+    created: str
+    machine: dict[str, str]
+    inputs: str
+    samples: SamplesUsed | None
+    reference: Reference | None
+    results: tuple[Result, ...]
+
+
+def read_conversion(place: Path) -> Conversion:
+    """Read `conversion.json` at `place` (the file or its folder)."""
+    return files.read_document(files.find_document(place, "conversion.json"), Conversion, CONVERSION_SCHEMA)
+
+
+def read_reference(place: Path) -> Reference:
+    """Read `reference.json` at `place` (the file or its folder)."""
+    return files.read_document(files.find_document(place, "reference.json"), Reference, REFERENCE_SCHEMA)
+
+
+def read_benchmark(place: Path) -> Benchmark:
+    """Read `benchmark.json` at `place` (the file or its folder)."""
+    return files.read_document(files.find_document(place, "benchmark.json"), Benchmark, BENCHMARK_SCHEMA)

@@ -1,0 +1,51 @@
+"""The table of Schemes: how a Variant stores its numbers and computes with them.
+
+Data only. `edgetf.convert` turns a row into converter settings; a new Scheme that is a new combination of these
+columns is one more row here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgetf.errors import EdgetfError, nearest
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How numbers are stored and computed.
+
+    `weights` and `activations` name dtypes; `io` is the dtype at the model's inputs and outputs. `min_sqnr_db` is the
+    signal-to-quantization-noise ratio that outputs without classes must keep to pass (see `benchmarks.verdict`).
+    """
+
+    name: str
+    weights: str
+    activations: str
+    io: str
+    min_sqnr_db: float
+    summary: str
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether activations are quantized, so that their ranges must be calibrated on real samples."""
+        return self.activations != "float32"
+
+
+_TABLE = (
+    Scheme("float32", "float32", "float32", "float32", 80.0, "no quantization; the yardstick for the others"),
+    Scheme("float16", "float16", "float32", "float32", 40.0, "half the size; computes in float32 on a CPU"),
+    Scheme("dynamic", "int8", "float32", "float32", 20.0, "int8 weights, ranges of activations found at run time"),
+    Scheme("int8", "int8", "int8", "float32", 20.0, "int8 throughout, float inputs and outputs; needs samples"),
+    Scheme("int8-io", "int8", "int8", "int8", 20.0, "int8 throughout, inputs and outputs included; needs samples"),
+    Scheme("int16x8", "int8", "int16", "float32", 30.0, "int8 weights, int16 activations; needs samples"),
+)
+
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _TABLE}
+
+
+def find_scheme(name: str) -> Scheme:
+    """The Scheme called `name`. Raises EdgetfError naming the nearest known one."""
+    if name not in SCHEMES:
+        raise EdgetfError(f"unknown scheme {name!r}", nearest(name, SCHEMES))
+    return SCHEMES[name]
