@@ -10,7 +10,6 @@ Errors are raised anywhere and caught once, in `edgetf.cli`. A bug keeps its tra
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -55,6 +54,8 @@ class DeviceError(EdgetfError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the nearest known one, and all of them."""
+    import difflib  # only where something went wrong
+
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"did you mean {close[0]!r}? " if close else ""

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,11 +55,13 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
     # numbers and texts are taken as they are: a "3" where 3 is meant is a broken document, not a number
     for plain in (int, float, str, bool):
-        converter.register_structure_hook_func(lambda kind, plain=plain: kind is plain, _strictly)
+        converter.register_structure_hook(plain, _strictly)
     return converter
 
 
 def _strictly(value: Any, kind: type[Any]) -> Any:
+    if issubclass(kind, Enum):  # str enums come here as strings
+        return kind(value)
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"expected {kind.__name__}, found {value!r}")

@@ -105,7 +105,7 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     def score(delta: float) -> float:
         b = -lost - won + (2 * n - lost + won) * delta
         c = -won * delta * (1 - delta)
-        won_rate = (np.sqrt(b * b - 8 * n * c) - b) / (4 * n)
+        won_rate = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
         variance = n * (2 * won_rate + delta * (1 - delta))
         return float((lost - won - n * delta) / np.sqrt(max(variance, 1e-300)))
 

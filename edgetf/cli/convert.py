@@ -66,13 +66,13 @@ def convert(
     if as_json:
         click.echo(to_text(conversion), nl=False)
     else:
-        show_conversion(conversion, out)
+        show_conversion(conversion, out, everything=not schemes)
     failed = any(variant.status is Status.FAILED for variant in conversion.variants)
     return ExitCode.USER if failed and not keep_going else ExitCode.DONE
 
 
-def show_conversion(conversion: Conversion, out: Path) -> None:
-    """The variants as a table, and what was left out."""
+def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None:
+    """The variants as a table; where `everything` was asked for, also what was left out."""
     rows, biggest = [], max((v.bytes or 0 for v in conversion.variants), default=0)
     for variant in conversion.variants:
         if variant.error:
@@ -92,7 +92,6 @@ def show_conversion(conversion: Conversion, out: Path) -> None:
     if conversion.calibration:
         used = conversion.calibration
         print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")
-    elif left := [
-        s.name for s in SCHEMES.values() if s.needs_samples and s.name not in {v.scheme for v in conversion.variants}
-    ]:
+    elif everything:
+        left = [scheme.name for scheme in SCHEMES.values() if scheme.needs_samples]
         print_lines(f"Left out, because they need --samples: {', '.join(left)}.")

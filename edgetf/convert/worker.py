@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -115,11 +116,14 @@ def _versions(tf: Any) -> dict[str, str]:
 
 
 def meaningful_line(message: str) -> str:
-    """Of a converter's message, the line that says what is wrong: an `error:` line of MLIR, else the last one."""
+    """Of a converter's message, the line that says what is wrong, without MLIR's locations.
+
+    That is the first line marked `error:`, else the last line of all.
+    """
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line]
-    line = (errors or lines or ["the converter gave no reason"])[0 if errors else -1]
-    return line.split("error:")[-1].strip()[:300]
+    errors = [line.split("error:", 1)[1].strip() for line in lines if "error:" in line]
+    line = errors[0] if errors else (lines or ["the converter gave no reason"])[-1]
+    return re.sub(r"^loc\(.*\): ", "", line)[:300]
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def run_accuracy(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Sen
         shape = (rows, *row)
         np.lib.format.open_memmap(str(out / f"output-{k}.npy"), "w+", np.dtype(spec["dtype"]), shape)  # type: ignore[no-untyped-call]
 
+    find_runtime(job.runtime)  # imported once, before the forks: it takes 80 ms, and creates no threads
     workers = max(1, min(job.workers or cores(), batches // _LEAST))
     bounds = [batches * w // workers for w in range(workers + 1)]
     begin = perf_counter_ns()

@@ -1,6 +1,6 @@
 """Run a function in a forked child, so that a crash of the interpreter is a sentence and not the end of the run.
 
-The interpreter only ever lives in such children: the parent stays free of its threads and can fork again. Children
+Interpreters only ever live in such children: the parent stays free of their threads and can fork again. Children
 send JSON lines through a pipe; the last one is the result.
 """
 

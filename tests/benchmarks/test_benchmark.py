@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.device.devices import LocalDevice
+from edgetf.errors import EdgetfError
+from edgetf.results import Status, Verdict, read_benchmark
+from edgetf.schemes import SCHEMES
+from tests.conftest import SHORT, Small, ignore
+
+
+def test_every_variant_has_figures_parity_and_everything_raw(benchmarked: Path, converted: Path) -> None:
+    document = read_benchmark(benchmarked)
+    assert [result.scheme for result in document.results] == list(SCHEMES)
+    assert document.reference is not None
+    assert document.machine["cores"]
+    for result in document.results:
+        assert result.status is Status.OK
+        assert result.device == "local"
+        assert result.runtime.startswith("litert ")
+        assert result.bytes == (converted / f"{result.variant}.tflite").stat().st_size
+        assert result.latency_ms is not None
+        assert result.latency_ms.n >= 50
+        assert result.load_ms is not None
+        assert result.first_ms is not None
+        assert result.peak_rss_bytes is not None
+        assert result.stable_reason
+        assert result.parity is not None
+        assert result.parity.n == 200
+        assert result.parity.outputs[0].accuracy is not None
+        assert (benchmarked / str(result.measurement) / "measurement.json").is_file()
+        assert (benchmarked / str(result.measurement) / "output-0.npy").is_file()
+
+
+def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
+    float32 = read_benchmark(benchmarked).results[0]
+    assert float32.parity is not None
+    assert float32.parity.outputs[0].max_abs < 1e-5
+    assert float32.parity.outputs[0].verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # 200 samples are few for a drop
+
+
+def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
+    options = BenchmarkOptions(timing=SHORT)
+    document = benchmark([converted / "int8.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
+    [result] = document.results
+    assert result.latency_ms is not None
+    assert result.parity is None
+    assert document.samples is None
+    assert "random numbers" in document.inputs
+
+
+def test_several_places_and_equal_names_are_told_apart(converted: Path, tmp_path: Path) -> None:
+    shutil.copy(converted / "int8.tflite", tmp_path / "int8.tflite")
+    places = [converted / "int8.tflite", tmp_path / "int8.tflite"]
+    document = benchmark(places, LocalDevice(), tmp_path / "b", BenchmarkOptions(timing=SHORT), ignore)
+    assert [(r.variant, r.scheme) for r in document.results] == [("int8", "int8"), ("int8-2", None)]
+
+
+def test_a_variant_that_does_not_run_costs_no_other_one(converted: Path, small: Small, tmp_path: Path) -> None:
+    """A dynamic-range model of TensorFlow 2.21 has FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses."""
+    places = [converted / "dynamic.tflite", converted / "int8.tflite"]
+    options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT)
+    dynamic, int8 = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
+    assert dynamic.status is Status.FAILED
+    assert dynamic.error is not None
+    assert "FULLY_CONNECTED" in dynamic.error.message
+    assert int8.status is Status.OK
+    assert int8.runtime == "tflite-runtime 2.14.0"
+
+
+def test_a_device_that_fails_is_told_in_each_result(converted: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    device = LocalDevice(name="broken", python=str(broken))
+    document = benchmark([converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT), ignore)
+    assert {result.error.code for result in document.results if result.error} == {"device"}
+    assert len(document.results) == len(SCHEMES)
+
+
+def test_what_does_not_belong_together_is_refused(
+    converted: Path, reference: Path, small: Small, tmp_path: Path
+) -> None:
+    def run(place: Path, options: BenchmarkOptions) -> None:
+        benchmark([place], LocalDevice(), tmp_path / "b", options, ignore)
+
+    np.savez(tmp_path / "others.npz", image=np.zeros((3, 8, 8, 1), np.float32))
+    with pytest.raises(EdgetfError, match="the reference was made on other samples"):
+        run(converted, BenchmarkOptions(reference=reference, samples=tmp_path / "others.npz"))
+
+    changed = tmp_path / "changed"
+    shutil.copytree(converted, changed)
+    (changed / "int8.tflite").write_bytes((changed / "float32.tflite").read_bytes())
+    with pytest.raises(EdgetfError, match="is not the file that conversion.json lists"):
+        run(changed, BenchmarkOptions(reference=reference))
+
+    import keras
+
+    other = keras.Sequential([keras.Input((8, 8, 1), name="image"), keras.layers.Flatten(), keras.layers.Dense(3)])
+    other.export(str(tmp_path / "other"), verbose=False)
+    convert(tmp_path / "other", tmp_path / "other_out", ConvertOptions(("float32",)), ignore)
+    with pytest.raises(EdgetfError, match="was made from another model than the reference"):
+        run(tmp_path / "other_out", BenchmarkOptions(reference=reference))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_reference_finds_its_own_samples_again(small: Small, converted: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.npz"
+    shutil.copy(small.samples, mine)
+    make_reference(small.saved_model, mine, tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+    mine.unlink()
+    with pytest.raises(EdgetfError, match="which is not here") as caught:
+        benchmark([converted], LocalDevice(), tmp_path / "b", BenchmarkOptions(reference=tmp_path / "ref"), ignore)
+    assert "--samples" in caught.value.hint
+
+
+def test_places_without_variants_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place, message in ((tmp_path / "empty", "there are no variants in"), (tmp_path / "none", "does not exist")):
+        with pytest.raises(EdgetfError, match=message):
+            benchmark([place], LocalDevice(), tmp_path / "b", BenchmarkOptions(), ignore)

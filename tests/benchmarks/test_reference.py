@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgetf.benchmarks.reference import Place, ReferenceOptions, load_outputs, make_reference
+from edgetf.convert.savedmodel import read_source
+from edgetf.errors import EdgetfError
+from edgetf.results import read_reference
+from edgetf.samples import load_samples
+from tests.conftest import Small, ignore
+
+
+def test_a_reference_pins_model_samples_versions_and_device(reference: Path, small: Small) -> None:
+    document = read_reference(reference)
+    source = read_source(small.saved_model, None)
+    assert document.source == source
+    assert document.samples == load_samples(small.samples, source.inputs).used()
+    assert document.versions["tensorflow"] == tf.__version__
+    assert document.device.kind == "cpu"
+    assert "on the CPU" in document.device.sentence
+    assert "no GPU was used" in document.device.sentence
+    assert not document.precision.tf32
+    assert document.latency_ms.n >= 50
+
+
+def test_its_outputs_are_those_of_the_model_one_sample_at_a_time(reference: Path, small: Small) -> None:
+    outputs = load_outputs(read_reference(reference), reference)
+    images = np.load(small.samples)["image"]
+    function = tf.saved_model.load(str(small.saved_model)).signatures["serving_default"]
+    alone = np.concatenate([function(image=tf.constant(i[None]))["output_0"].numpy() for i in images])
+    assert list(outputs) == ["output_0"]
+    np.testing.assert_allclose(np.asarray(outputs["output_0"], np.float32), alone, atol=1e-6)
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_asked_for_in_vain(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="sees no GPU") as caught:
+        make_reference(small.saved_model, small.samples, tmp_path / "ref", ReferenceOptions(on=Place.GPU), ignore)
+    assert 'pip install "edgetf[gpu]"' in caught.value.hint
+    assert not (tmp_path / "ref").exists()
+
+
+class Odd(tf.Module):  # type: ignore[misc]
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"total": tf.reduce_sum(x), "rows": 2 * x}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def nan(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.math.log(x)}
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    module = Odd()
+    tf.saved_model.save(module, str(tmp_path / "odd"), signatures={"total": module.total, "nan": module.nan})
+    np.savez(tmp_path / "s.npz", x=np.arange(1, 16, dtype=np.float32).reshape(5, 3) - 8)
+    return tmp_path
+
+
+def test_a_model_that_mixes_samples_is_run_one_sample_at_a_time(odd: Path) -> None:
+    options = ReferenceOptions(on=Place.CPU, signature="total")
+    document = make_reference(odd / "odd", odd / "s.npz", odd / "ref", options, ignore)
+    assert document.batch == 1
+    totals = load_outputs(document, odd / "ref")["total"]
+    np.testing.assert_allclose(np.asarray(totals, np.float32), np.load(odd / "s.npz")["x"].sum(axis=1))
+
+
+def test_a_reference_with_nan_is_refused(odd: Path) -> None:
+    options = ReferenceOptions(on=Place.CPU, signature="nan")
+    with pytest.raises(EdgetfError, match="own output 'y' holds NaN"):
+        make_reference(odd / "odd", odd / "s.npz", odd / "ref", options, ignore)
+    assert not (odd / "ref").exists()

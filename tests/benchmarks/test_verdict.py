@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgetf.benchmarks.parity import compare
+from edgetf.benchmarks.statistics import summarize
+from edgetf.benchmarks.verdict import (
+    Budgets,
+    Judged,
+    judge_bytes,
+    judge_latency,
+    judge_output,
+    judge_parity,
+    worst,
+)
+from edgetf.results import OutputFigures, Verdict
+
+RANDOM = np.random.default_rng(0)
+
+
+def _classes(n: int, wrong: int) -> OutputFigures:
+    """n labelled samples of which the reference has all right and the variant all but `wrong`."""
+    reference = np.eye(4)[RANDOM.integers(0, 4, n)]
+    variant = reference.copy()
+    variant[:wrong] = np.roll(variant[:wrong], 1, axis=1)
+    return compare("p", reference, variant, reference.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("n", "wrong", "verdict"),
+    [
+        (1000, 0, Verdict.PASS),
+        (1000, 3, Verdict.PASS),
+        (1000, 8, Verdict.INCONCLUSIVE),
+        (1000, 30, Verdict.FAIL),
+        (100, 0, Verdict.INCONCLUSIVE),  # no error in 100 samples does not show that one point is kept
+        (10_000, 80, Verdict.PASS),
+    ],
+)
+def test_a_verdict_needs_the_interval_on_one_side_of_the_budget(n: int, wrong: int, verdict: Verdict) -> None:
+    judged = judge_output("int8", _classes(n, wrong), Budgets(max_drop=1.0))
+    assert judged.verdict is verdict
+    assert "accuracy drop" in judged.reason
+    assert ("more samples would decide" in judged.reason) == (verdict is Verdict.INCONCLUSIVE)
+
+
+@given(st.integers(1, 2000), st.integers(0, 2000), st.floats(0, 5))
+def test_a_larger_budget_never_makes_a_verdict_worse(n: int, wrong: int, drop: float) -> None:
+    figures = _classes(n, min(wrong, n))
+    order = [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS]
+    tight = judge_output("int8", figures, Budgets(max_drop=drop)).verdict
+    loose = judge_output("int8", figures, Budgets(max_drop=drop + 1)).verdict
+    assert order.index(loose) >= order.index(tight)
+
+
+def test_float32_must_also_reproduce_the_numbers() -> None:
+    reference = RANDOM.uniform(-1, 1, size=(100, 5))
+    near, far = reference + 1e-6, reference + 3e-5
+    assert judge_output("float32", compare("y", reference, near, None), Budgets()).verdict is Verdict.PASS
+    judged = judge_output("float32", compare("y", reference, far, None), Budgets())
+    assert judged.verdict is Verdict.FAIL
+    assert "beyond" in judged.reason
+    assert judge_output("float16", compare("y", reference, far, None), Budgets()).verdict is Verdict.PASS
+
+
+def test_outputs_without_classes_are_judged_by_the_schemes_sqnr() -> None:
+    reference = RANDOM.normal(size=(300, 5))
+    at_25_db = reference + RANDOM.normal(size=reference.shape) * 10 ** (-25 / 20)
+    figures = compare("y", reference, at_25_db, None)
+    assert judge_output("int8", figures, Budgets()).verdict is Verdict.PASS
+    assert judge_output("int16x8", figures, Budgets()).verdict is Verdict.FAIL
+    assert "SQNR 25" in judge_output("int8", figures, Budgets()).reason
+
+
+def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
+    reference = RANDOM.normal(size=(50, 5))
+    broken = reference.copy()
+    broken[0, 0] = np.nan
+    generous = Budgets(max_drop=100, min_agreement=0)
+    assert judge_output("int8", compare("y", reference, broken, None), generous).verdict is Verdict.FAIL
+    same = np.ones((50, 5))
+    assert judge_output("int8", compare("y", same, same, None), generous).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_whole_is_as_bad_as_its_worst_output() -> None:
+    reference = RANDOM.normal(size=(100, 5))
+    good, bad = compare("good", reference, reference + 1e-3, None), compare("bad", reference, -reference, None)
+    parity = judge_parity("int8", 100, [good, bad], Budgets())
+    assert [output.verdict for output in parity.outputs] == [Verdict.PASS, Verdict.FAIL]
+    assert parity.verdict is Verdict.FAIL
+    assert parity.reason.startswith("bad: SQNR")
+    assert worst([Judged(Verdict.PASS, "a"), Judged(Verdict.INCONCLUSIVE, "b")]).reason == "b"
+
+
+def test_latency_and_size_have_budgets_too() -> None:
+    latency = summarize((RANDOM.normal(2e6, 1e5, 500)).astype(int))
+    assert judge_latency(latency, 2.5).verdict is Verdict.PASS
+    assert judge_latency(latency, 1.5).verdict is Verdict.FAIL
+    assert judge_latency(latency, latency.median).verdict is Verdict.INCONCLUSIVE
+    assert judge_bytes(100, 100).verdict is Verdict.PASS
+    assert judge_bytes(101, 100).verdict is Verdict.FAIL

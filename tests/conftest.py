@@ -1,0 +1,100 @@
+"""What tests share: one small real network, its samples, and what the verbs make of them, each made once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.device.devices import LocalDevice
+from edgetf.device.runner.job import TimingPlan
+from edgetf.process import Event
+from edgetf.samples import make_samples, save_samples
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
+
+
+def ignore(event: Event) -> None:
+    """For verbs whose events do not matter."""
+
+
+@dataclass(frozen=True)
+class Small:
+    """A network of 3 classes for 8x8 images with random weights, and 200 samples labelled by itself."""
+
+    saved_model: Path
+    keras_file: Path
+    samples: Path
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    import keras
+
+    folder = tmp_path_factory.mktemp("small")
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            layers.Conv2D(8, 3, activation="relu", bias_initializer="random_normal"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),  # large enough to be quantized by the dynamic scheme
+            layers.Dense(3, activation="softmax", bias_initializer="random_normal"),
+        ]
+    )
+    model.export(str(folder / "saved_model"), verbose=False)
+    model.save(folder / "model.keras")
+    images = np.random.default_rng(0).normal(size=(200, 8, 8, 1)).astype(np.float32)
+    labels = np.argmax(model.predict(images, verbose=0), axis=1)
+    save_samples(folder / "samples.npz", make_samples("test", {"image": images}, labels))
+    return Small(folder / "saved_model", folder / "model.keras", folder / "samples.npz")
+
+
+@pytest.fixture(scope="session")
+def converted(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all schemes of the small network."""
+    out = tmp_path_factory.mktemp("converted") / "out"
+    convert(small.saved_model, out, ConvertOptions(samples=small.samples), ignore)
+    return out
+
+
+@pytest.fixture(scope="session")
+def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small network's reference, made on the CPU."""
+    out = tmp_path_factory.mktemp("reference") / "ref"
+    make_reference(small.saved_model, small.samples, out, ReferenceOptions(on=Place.CPU), ignore)
+    return out
+
+
+@pytest.fixture(scope="session")
+def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the benchmark of all schemes against the reference."""
+    out = tmp_path_factory.mktemp("benchmarked") / "bench"
+    benchmark([converted], LocalDevice(), out, BenchmarkOptions(reference=reference, timing=SHORT), ignore)
+    return out
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def edgetf(tmp_path: Path) -> Run:
+    """Runs the command as a user would, in an empty folder, and returns what it printed and its exit code."""
+
+    def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run

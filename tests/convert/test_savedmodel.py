@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgetf.convert.savedmodel import read_source, save_for_single_samples
+from edgetf.errors import EdgetfError
+from edgetf.results import TensorSpec
+from tests.conftest import Small
+
+
+class TwoSignatures(tf.Module):  # type: ignore[misc]
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.int32, name="b")])  # type: ignore[untyped-decorator]
+    def add(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sum": a + tf.cast(b, tf.float32)[:, None], "twice": 2 * b}
+
+    @tf.function(input_signature=[tf.TensorSpec([4, 2], tf.float32, name="a")])  # type: ignore[untyped-decorator]
+    def fixed(self, a: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"negated": -a}
+
+
+@pytest.fixture
+def two_signatures(tmp_path: Path) -> Path:
+    module = TwoSignatures()
+    tf.saved_model.save(module, str(tmp_path / "two"), signatures={"add": module.add, "fixed": module.fixed})
+    return tmp_path / "two"
+
+
+def test_a_signature_is_read_with_names_shapes_and_dtypes(small: Small) -> None:
+    source = read_source(small.saved_model, None)
+    assert source.signature == "serving_default"
+    assert source.inputs == (TensorSpec("image", (None, 8, 8, 1), "float32"),)
+    assert source.outputs == (TensorSpec("output_0", (None, 3), "float32"),)
+
+
+def test_several_inputs_are_listed_by_name(two_signatures: Path) -> None:
+    source = read_source(two_signatures, "add")
+    assert source.inputs == (TensorSpec("a", (None, 2), "float32"), TensorSpec("b", (None,), "int32"))
+    assert [spec.name for spec in source.outputs] == ["sum", "twice"]
+
+
+def test_a_choice_between_signatures_is_asked_for(two_signatures: Path) -> None:
+    with pytest.raises(EdgetfError, match="has several signatures: add, fixed") as caught:
+        read_source(two_signatures, None)
+    assert "--signature" in caught.value.hint
+    with pytest.raises(EdgetfError, match="has no signature 'fixd'") as caught:
+        read_source(two_signatures, "fixd")
+    assert "did you mean 'fixed'?" in caught.value.hint
+
+
+def test_the_digest_follows_the_content(small: Small, two_signatures: Path) -> None:
+    assert read_source(small.saved_model, None).digest == read_source(small.saved_model, None).digest
+    assert read_source(small.saved_model, None).digest != read_source(two_signatures, "add").digest
+
+
+def test_the_copy_for_single_samples_has_batch_1_and_computes_the_same(two_signatures: Path, tmp_path: Path) -> None:
+    source = read_source(two_signatures, "add")
+    single = read_source(save_for_single_samples(source, tmp_path / "single"), "add")
+    assert single.inputs == (TensorSpec("a", (1, 2), "float32"), TensorSpec("b", (1,), "int32"))
+    assert [spec.name for spec in single.outputs] == ["sum", "twice"]
+    function = tf.saved_model.load(str(tmp_path / "single")).signatures["add"]
+    outputs = function(a=tf.constant([[1.0, 2.0]]), b=tf.constant([3]))
+    np.testing.assert_array_equal(outputs["sum"], [[4.0, 5.0]])
+
+
+def test_a_fixed_batch_stays_as_it_is(two_signatures: Path, tmp_path: Path) -> None:
+    source = read_source(two_signatures, "fixed")
+    assert save_for_single_samples(source, tmp_path / "single") == two_signatures
+
+
+def test_what_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("x")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "saved_model.pb").write_text("not a protocol buffer")
+    for name, message in [
+        ("missing", "does not exist"),
+        ("empty", "is an empty folder"),
+        ("other", "has no saved_model.pb"),
+        ("damaged", "is damaged"),
+    ]:
+        with pytest.raises(EdgetfError, match=message) as caught:
+            read_source(tmp_path / name, None)
+        assert caught.value.hint
+
+
+def test_a_saved_model_without_signatures_says_how_to_save_one(tmp_path: Path) -> None:
+    tf.saved_model.save(tf.Module(), str(tmp_path / "bare"))
+    with pytest.raises(EdgetfError, match="has no signature with inputs"):
+        read_source(tmp_path / "bare", None)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
+from edgetf.device.runner.run import run_job
+from edgetf.device.zipapp import build_runner
+from edgetf.samples import Array
+from tests.conftest import SHORT, Small, ignore
+
+
+@pytest.fixture
+def images(small: Small) -> Array:
+    images: Array = np.load(small.samples)["image"]
+    return images
+
+
+@pytest.fixture
+def job(converted: Path, images: Array, tmp_path: Path) -> Job:
+    np.save(tmp_path / "image.npy", images)
+    model = str(converted / "int8-io.tflite")
+    return Job(model, {"image": str(tmp_path / "image.npy")}, threads=2, workers=2, timing=SHORT)
+
+
+def test_a_job_reads_back_with_its_paths_made_absolute(tmp_path: Path) -> None:
+    job = Job("m.tflite", {"x": "x.npy"}, timing=TimingPlan(min_runs=3))
+    write_json(tmp_path / "job.json", job)
+    assert read_job(tmp_path / "job.json") == replace(
+        job, model=str(tmp_path / "m.tflite"), inputs={"x": str(tmp_path / "x.npy")}
+    )
+
+
+def test_a_measurement_has_every_latency_and_the_outputs(job: Job, images: Array, tmp_path: Path) -> None:
+    measurement = run_job(job, tmp_path / "out", ignore)
+    assert measurement.error is None
+    assert (measurement.runtime, measurement.threads, measurement.threads_effective) == ("litert", 2, 2)
+    assert measurement.load_ns
+    assert measurement.first_ns
+    assert measurement.peak_rss_bytes > measurement.baseline_rss_bytes > 1e6  # type: ignore[operator]
+    timings = np.load(tmp_path / "out" / "timings.npz")
+    assert set(timings.files) == {"warmup_ns", "invoke_ns", "end_to_end_ns"}
+    assert len(timings["invoke_ns"]) >= SHORT.min_runs
+    assert np.median(timings["end_to_end_ns"]) > np.median(timings["invoke_ns"])
+    assert measurement.accuracy is not None
+    assert (measurement.accuracy.n, measurement.accuracy.workers) == (len(images), 2)
+    [output] = measurement.accuracy.outputs
+    values = np.load(tmp_path / "out" / output.file)
+    assert (values.shape, values.dtype) == ((len(images), 3), np.float32)
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=0.02)
+
+
+def test_outputs_do_not_depend_on_the_number_of_workers(job: Job, tmp_path: Path) -> None:
+    outputs = []
+    for workers in (1, 2, 3):
+        run_job(replace(job, workers=workers), tmp_path / f"{workers}", ignore)
+        outputs.append(np.load(tmp_path / f"{workers}" / "output-0.npy"))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+def test_progress_counts_up_to_all_samples(job: Job, images: Array, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    run_job(job, tmp_path / "out", events.append)
+    done = [event["done"] for event in events if event["event"] == "progress"]
+    assert done == sorted(done)
+    assert done[-1] == len(images)
+
+
+@pytest.mark.parametrize(
+    ("change", "phase", "error"),
+    [
+        ({"inputs": {"x": "image.npy"}}, "timing", "the variant's inputs are ['image'], the samples have ['x']"),
+        ({"model": "missing.tflite"}, "timing", "Could not open"),
+        ({"signature": "other"}, "timing", "has no signature 'other'"),
+    ],
+)
+def test_what_cannot_run_is_told_in_the_measurement(
+    job: Job, tmp_path: Path, change: dict[str, Any], phase: str, error: str
+) -> None:
+    if "inputs" in change:
+        change = {"inputs": {"x": job.inputs["image"]}}
+    measurement = run_job(replace(job, **change), tmp_path / "out", ignore)
+    assert measurement.error_phase == phase
+    assert error in (measurement.error or "")
+    assert json.loads((tmp_path / "out" / "measurement.json").read_text())["error"] == measurement.error
+
+
+def test_samples_that_differ_in_number_are_refused(job: Job, tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", np.zeros((0, 8, 8, 1), np.float32))
+    measurement = run_job(replace(job, inputs={"image": str(tmp_path / "none.npy")}), tmp_path / "out", ignore)
+    assert "needs the same number, at least 1" in (measurement.error or "")
+
+
+def _run_file(runner: Path, *arguments: Path, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    command = [python, str(runner), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Path:
+    path = tmp_path / "edgetf-runner.pyz"
+    path.write_bytes(build_runner())
+    return path
+
+
+def test_the_runner_works_as_one_file_without_edgetf_and_without_tensorflow(
+    runner: Path, job: Job, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "job.json", job)
+    code = (
+        "import runpy, sys\n"
+        "class Wall:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('tensorflow', 'edgetf', 'keras', 'tf_keras'): raise RuntimeError(name)\n"
+        "sys.meta_path.insert(0, Wall())\n"
+        f"sys.argv = ['runner', {str(tmp_path / 'job.json')!r}, {str(tmp_path / 'out')!r}]\n"
+        f"runpy.run_path({str(runner)!r}, run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert events[-1] == {"event": "progress", "done": 200, "of": 200}
+    assert json.loads((tmp_path / "out" / "measurement.json").read_text())["error"] is None
+
+
+def test_tflite_runtime_runs_the_same_variant(runner: Path, job: Job, tmp_path: Path) -> None:
+    outputs = []
+    for name in ("litert", "tflite-runtime"):
+        write_json(tmp_path / "job.json", replace(job, runtime=name))
+        assert _run_file(runner, tmp_path / "job.json", tmp_path / name).returncode == 0
+        measurement = json.loads((tmp_path / name / "measurement.json").read_text())
+        assert (measurement["error"], measurement["runtime"]) == (None, name)
+        outputs.append(np.load(tmp_path / name / "output-0.npy"))
+    assert np.abs(outputs[0] - outputs[1]).max() <= 1.01 / 256  # one step of the softmax
+
+
+def test_a_truncated_file_ends_that_run_and_not_the_runner(runner: Path, job: Job, tmp_path: Path) -> None:
+    """tflite-runtime 2.14 dies of a segmentation fault on one; LiteRT raises."""
+    whole = Path(job.model).read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[: len(whole) // 2])
+    for name in ("litert", "tflite-runtime"):
+        write_json(tmp_path / "job.json", replace(job, model=str(tmp_path / "cut.tflite"), runtime=name))
+        assert _run_file(runner, tmp_path / "job.json", tmp_path / name).returncode == 0
+        assert json.loads((tmp_path / name / "measurement.json").read_text())["error"]
+
+
+def test_the_runner_refuses_what_is_not_a_job(runner: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"schema": 99}')
+    for path, message in ((tmp_path / "job.json", "schema 99"), (tmp_path / "missing.json", "No such file")):
+        ended = _run_file(runner, path, tmp_path / "out")
+        assert ended.returncode == 1
+        assert message in ended.stderr
+    assert _run_file(runner).returncode == 2
+
+
+def test_the_runner_file_is_the_same_for_the_same_code() -> None:
+    assert build_runner() == build_runner()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.device.devices import LocalDevice, find_device
+from edgetf.device.runner.job import Job
+from edgetf.errors import DeviceError, EdgetfError
+from tests.conftest import SHORT, Small, ignore
+
+
+def test_this_machine_is_a_device_called_local() -> None:
+    assert find_device("local") == LocalDevice(name="local", python=sys.executable)
+    with pytest.raises(EdgetfError, match="unknown device 'pi'") as caught:
+        find_device("pi")
+    assert "local" in caught.value.hint
+
+
+def test_the_local_device_brings_back_a_measurement(converted: Path, small: Small, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.load(small.samples)["image"])
+    job = Job(str(converted / "float32.tflite"), {"image": str(tmp_path / "image.npy")}, timing=SHORT)
+    measurement = LocalDevice().run(job, tmp_path / "out", ignore)
+    assert measurement.error is None
+    assert measurement.accuracy is not None
+    assert (tmp_path / "out" / measurement.accuracy.outputs[0].file).exists()
+
+
+def test_a_python_that_cannot_run_the_runner_is_the_devices_failure(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no numpy here >&2\nexit 7\n")
+    broken.chmod(0o755)
+    job = Job("m.tflite", {"x": "x.npy"})
+    with pytest.raises(DeviceError, match="the runner on local ended with exit code 7") as caught:
+        LocalDevice(python=str(broken)).run(job, tmp_path / "out", ignore)
+    assert caught.value.hint == "no numpy here"
+    assert caught.value.exit_code == 5
+
+
+def test_a_runner_that_hangs_is_ended(tmp_path: Path) -> None:
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nsleep 60\n")
+    hanging.chmod(0o755)
+    with pytest.raises(DeviceError, match="hung"):
+        LocalDevice(python=str(hanging), idle_s=0.3).run(Job("m", {"x": "x"}), tmp_path / "out", ignore)

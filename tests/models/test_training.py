@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgetf import files
+from edgetf.convert.savedmodel import read_source
+from edgetf.errors import EdgetfError
+from edgetf.models.export import export_file, export_trained
+from edgetf.models.training import TRAINING_SCHEMA, Training, train
+from edgetf.samples import load_samples
+from tests.conftest import ignore
+
+
+def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path) -> None:
+    training = train("linear", tmp_path / "linear", False, ignore)
+    assert sorted(p.name for p in (tmp_path / "linear").iterdir()) == [
+        "model.keras",
+        "test.npz",
+        "train.npz",
+        "training.json",
+    ]
+    assert files.read_document(tmp_path / "linear" / "training.json", Training, TRAINING_SCHEMA) == training
+    assert training.metrics["loss"] < 0.2
+    with pytest.raises(EdgetfError, match="already holds model.keras"):
+        train("linear", tmp_path / "linear", False, ignore)
+
+
+def test_a_trained_file_and_a_name_export_to_a_saved_model_that_takes_the_samples(tmp_path: Path) -> None:
+    train("linear", tmp_path / "linear", False, ignore)
+    export_file(tmp_path / "linear" / "model.keras", tmp_path / "from_file", False, ignore)
+    export_trained("linear", tmp_path / "from_name", False, ignore)
+    for name in ("from_file", "from_name"):
+        source = read_source(tmp_path / name, None)
+        assert source.inputs[0].shape == (None, 3)
+        assert len(load_samples(tmp_path / "linear" / "test.npz", source.inputs)) == 2
+
+
+def test_an_unknown_model_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="unknown model"):
+        train("nothing", tmp_path / "out", False, ignore)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgetf import files
+from edgetf.errors import EdgetfError
+from edgetf.results import (
+    BENCHMARK_SCHEMA,
+    CONVERSION_SCHEMA,
+    REFERENCE_SCHEMA,
+    Benchmark,
+    Conversion,
+    Reference,
+    read_benchmark,
+    read_conversion,
+    read_reference,
+)
+
+
+def test_documents_of_a_real_run_read_back_unchanged(
+    converted: Path, reference: Path, benchmarked: Path, tmp_path: Path
+) -> None:
+    for read, place, name in (
+        (read_conversion, converted, "conversion.json"),
+        (read_reference, reference, "reference.json"),
+        (read_benchmark, benchmarked, "benchmark.json"),
+    ):
+        document = read(place)
+        assert read(place / name) == document
+        assert files.to_text(document) == (place / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [(Conversion, CONVERSION_SCHEMA), (Reference, REFERENCE_SCHEMA), (Benchmark, BENCHMARK_SCHEMA)],
+)
+def test_every_document_starts_with_its_schema(kind: type, schema: int) -> None:
+    assert next(iter(kind.__dataclass_fields__)) == "schema"  # type: ignore[attr-defined]
+    assert schema == 1
+
+
+def test_a_missing_document_says_which_command_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match=r"there is no reference\.json at") as caught:
+        read_reference(tmp_path)
+    assert "edgetf reference" in caught.value.hint

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgetf.errors import EdgetfError
+from edgetf.results import TensorSpec
+from edgetf.samples import Array, load_samples, make_samples, save_samples
+
+IMAGE = TensorSpec("image", (None, 2, 2), "float32")
+IMAGES = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+
+
+def _save(path: Path, **arrays: Array) -> Path:
+    np.savez(path / "s.npz", **arrays)
+    return path / "s.npz"
+
+
+@given(
+    hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=3), elements=st.floats(-1e6, 1e6, width=32)),
+    st.booleans(),
+)
+def test_samples_read_back_as_they_were_saved(
+    tmp_path_factory: pytest.TempPathFactory, array: Array, labelled: bool
+) -> None:
+    path = tmp_path_factory.mktemp("samples") / "s.npz"
+    samples = make_samples("test", {"in": array}, np.arange(len(array)) if labelled else None)
+    save_samples(path, samples)
+    back = load_samples(path, [TensorSpec("in", (None, *array.shape[1:]), "float32")])
+    assert back.digest == samples.digest
+    np.testing.assert_array_equal(back.inputs["in"], array)
+    assert (back.labels is not None) == labelled
+
+
+def test_a_single_input_may_be_called_x(tmp_path: Path) -> None:
+    by_name = load_samples(_save(tmp_path, image=IMAGES), [IMAGE])
+    by_alias = load_samples(_save(tmp_path, x=IMAGES), [IMAGE])
+    assert by_name.digest == by_alias.digest
+    assert list(by_alias.inputs) == ["image"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"picture": IMAGES}, "holds 'picture', the model's inputs are 'image' (or 'x')"),
+        ({"image": IMAGES, "extra": IMAGES}, "holds 'image', 'extra', the model's inputs are 'image'"),
+        ({}, "holds nothing, the model's inputs are 'image'"),
+        ({"image": IMAGES.astype(np.float64)}, "is float64 [3, 2, 2], the model takes float32 [any, 2, 2]"),
+        ({"image": IMAGES.reshape(3, 4)}, "is float32 [3, 4], the model takes float32 [any, 2, 2]"),
+        ({"image": IMAGES.reshape(1, 3, 4)}, "is float32 [1, 3, 4], the model takes float32 [any, 2, 2]"),
+        ({"image": IMAGES[:0]}, "has no samples"),
+        ({"image": IMAGES * np.float32("nan")}, "holds NaN or infinity, first in sample 0"),
+        ({"image": IMAGES, "labels": np.arange(2)}, "arrays of different lengths (image: 3, labels: 2)"),
+        ({"image": IMAGES, "labels": np.array(1)}, "has no samples"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused_naming_both_sides(
+    tmp_path: Path, arrays: dict[str, Array], message: str
+) -> None:
+    with pytest.raises(EdgetfError) as caught:
+        load_samples(_save(tmp_path, **arrays), [IMAGE])
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_fixed_batch_needs_a_multiple_of_it(tmp_path: Path) -> None:
+    spec = TensorSpec("image", (2, 2, 2), "float32")
+    with pytest.raises(EdgetfError, match=r"the model takes float32 \[2, 2, 2\]"):
+        load_samples(_save(tmp_path, image=IMAGES), [spec])
+    assert len(load_samples(_save(tmp_path, image=IMAGES[:2]), [spec])) == 2
+
+
+def test_what_is_not_an_npz_file_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.npz"
+    text.write_text("hello")
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(_save(tmp_path, image=IMAGES).read_bytes()[:100])
+    pickled = tmp_path / "pickled.npz"
+    np.savez(pickled, image=np.array([{"a": 1}], dtype=object))
+    for path in (text, cut, pickled):
+        with pytest.raises(EdgetfError, match=r"is not an \.npz file of plain arrays"):
+            load_samples(path, [IMAGE])
+    with pytest.raises(EdgetfError, match="there are no samples at"):
+        load_samples(tmp_path / "missing.npz", [IMAGE])
+
+
+@given(st.integers(1, 50), st.integers(1, 60))
+def test_a_choice_of_samples_is_seeded_and_in_order(n: int, count: int) -> None:
+    samples = make_samples("test", {"x": np.arange(n)}, np.arange(n))
+    chosen = samples.take(count)
+    rows = chosen.inputs["x"]
+    assert len(chosen) == min(n, count)
+    assert (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(rows, np.asarray(chosen.labels))
+    assert chosen.digest == samples.take(count).digest
+
+
+def test_the_digest_knows_names_values_shapes_and_labels() -> None:
+    variants = [
+        make_samples("a", {"x": IMAGES}, None),
+        make_samples("a", {"y": IMAGES}, None),
+        make_samples("a", {"x": IMAGES + 1}, None),
+        make_samples("a", {"x": IMAGES.reshape(3, 4)}, None),
+        make_samples("a", {"x": IMAGES}, np.arange(3)),
+    ]
+    assert len({samples.digest for samples in variants}) == len(variants)
+    assert make_samples("elsewhere", {"x": IMAGES}, None).digest == variants[0].digest
