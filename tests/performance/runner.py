@@ -36,7 +36,10 @@ def make_variants(folder: Path) -> tuple[list[Path], Array]:
     images = np.random.default_rng(0).uniform(-1, 1, (SAMPLES, SIZE, SIZE, 3)).astype(np.float32)
     np.savez(folder / "samples.npz", x=images[:20])
     convert(
-        folder / "model", folder / "out", ConvertOptions(("float32", "int8"), folder / "samples.npz"), lambda event: None
+        folder / "model",
+        folder / "out",
+        ConvertOptions(("float32", "int8"), folder / "samples.npz"),
+        lambda event: None,
     )
     return [folder / "out" / "float32.tflite", folder / "out" / "int8.tflite"], images
 
