@@ -1,4 +1,4 @@
-"""The runner beside what a user would write by hand, on MobileNetV2 (random weights): `python -m tests.performance.runner`.
+"""The runner beside what a user writes by hand, on MobileNetV2 (random weights): `python -m tests.performance.runner`.
 
 Prints both sides and their ratio, from one run: the median of the runner's timing against a bare loop around
 `Interpreter.invoke`, and the speed of its pass over all samples against one interpreter in a loop.
