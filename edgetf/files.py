@@ -159,12 +159,11 @@ def staged(out: Path, claims: Sequence[str], force: bool) -> Iterator[Path]:
     """Build a folder of results: yields a staging folder whose content is moved into `out` at the end.
 
     `claims` names the entries that this command writes and that say "there are results here": when one exists, the
-    command refuses unless `force`; the last claim is moved last, so that it vouches for the others. On any exception,
+    command refuses unless `force`; so it does when anything else that it made is in the way. The last claim is the
+    document that vouches for the rest: an old one goes first, the new one comes last. When the work is interrupted,
     Ctrl-C included, `out` is as it was.
     """
-    held = [name for name in claims if (out / name).exists()]
-    if held and not force:
-        raise EdgetfError(f"{out} already holds {held[0]}", "give another folder with -o, or --force to replace it")
+    _refuse_overwriting(out, claims, force)
     created = [p for p in (out, *out.parents) if not p.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -175,6 +174,9 @@ def staged(out: Path, claims: Sequence[str], force: bool) -> Iterator[Path]:
     try:
         yield staging
         entries = sorted(staging.iterdir(), key=lambda p: p.name == claims[-1])
+        _refuse_overwriting(out, [entry.name for entry in entries], force)
+        if (out / claims[-1]).is_file():
+            (out / claims[-1]).unlink()
         for entry in entries:
             _replace(entry, out / entry.name)
     finally:
@@ -182,6 +184,12 @@ def staged(out: Path, claims: Sequence[str], force: bool) -> Iterator[Path]:
         for folder in created:  # only those that are still empty: results keep them
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _refuse_overwriting(out: Path, names: Sequence[str], force: bool) -> None:
+    held = [name for name in names if (out / name).exists()]
+    if held and not force:
+        raise EdgetfError(f"{out} already holds {held[0]}", "give another folder with -o, or --force to replace it")
 
 
 def _replace(entry: Path, place: Path) -> None:

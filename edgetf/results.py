@@ -79,7 +79,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Variant:
-    """One `.tflite` made by one Scheme, or why there is none. `path` is relative to the document."""
+    """One `.tflite` made by one Scheme, or why there is none. `path` is relative to the document.
+
+    `engine` is "fast" (one float conversion and one calibration for all schemes) or "official" (TensorFlow's
+    converter), with `why_official` in words; `notes` say what else is to be known, such as faults that were mended.
+    """
 
     scheme: str
     status: Status
@@ -88,6 +92,9 @@ class Variant:
     sha256: str | None
     seconds: float
     ops: dict[str, int]
+    engine: str | None = None
+    why_official: str | None = None
+    notes: tuple[str, ...] = ()
     error: Failure | None = None
 
 
@@ -102,11 +109,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Conversion:
+    """What `edgetf convert` made. `shapes` are those that inputs were fixed to; `ranges` is a file beside this one."""
+
     schema: int
     edgetf: str
     created: str
     source: Source
+    shapes: dict[str, tuple[int | None, ...]]
     calibration: Calibration | None
+    ranges: str | None
     versions: dict[str, str]
     variants: tuple[Variant, ...]
 
@@ -156,11 +167,15 @@ class ArrayFile:
 
     name: str
     file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What TensorFlow says on the Samples. `batch` is how many it computed at once; `latency_ms` is of one alone."""
+    """What TensorFlow says on the Samples.
+
+    `batch` is how many it computed at once; `latency_ms` is of `batch_alone`: 1, or the model's own batch.
+    """
 
     schema: int
     edgetf: str
@@ -171,6 +186,7 @@ class Reference:
     precision: Precision
     versions: dict[str, str]
     batch: int
+    batch_alone: int
     latency_ms: Latency
     outputs: tuple[ArrayFile, ...]
 
@@ -262,20 +278,20 @@ class Result:
     device: str
     status: Status
     runtime: str
-    bytes: int
-    sha256: str
+    bytes: int | None
+    sha256: str | None
     threads: int
-    threads_effective: int | None
-    latency_ms: Latency | None
-    end_to_end_ms: Latency | None
-    load_ms: float | None
-    first_ms: float | None
-    peak_rss_bytes: int | None
-    samples_per_second: float | None
-    stable: bool | None
-    stable_reason: str
-    parity: Parity | None
-    measurement: str | None
+    threads_effective: int | None = None
+    latency_ms: Latency | None = None
+    end_to_end_ms: Latency | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_bytes: int | None = None
+    samples_per_second: float | None = None
+    stable: bool | None = None
+    stable_reason: str = "it was not timed"
+    parity: Parity | None = None
+    measurement: str | None = None
     error: Failure | None = None
 
 

@@ -38,13 +38,15 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def take(self, count: int) -> Samples:
+    def take(self, count: int, batch: int = 1) -> Samples:
         """`count` rows, drawn without replacement with the fixed seed CALIBRATION_SEED, in their own order.
 
-        All rows when there are no more than `count`. Raises EdgetfError for a count below 1.
+        All rows when there are no more than `count`; a multiple of `batch`, at least one. Raises EdgetfError for a
+        count below 1.
         """
         if count < 1:
             raise EdgetfError(f"cannot take {count} samples", "ask for at least 1")
+        count = max(count // batch, 1) * batch
         if count >= len(self):
             return self
         rows = np.sort(np.random.default_rng(CALIBRATION_SEED).choice(len(self), count, replace=False))

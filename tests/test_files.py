@@ -147,6 +147,42 @@ def test_staged_results_are_refused_where_there_are_some_already(tmp_path: Path)
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_nothing_that_was_there_is_overwritten_even_if_no_claim_names_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _write(tmp_path / "data" / "precious", "mine")
+
+    def work() -> None:
+        with files.staged(tmp_path, ["done.json"], force=False) as staging:
+            (staging / "data").mkdir()
+            _write(staging / "done.json", "{}")
+
+    with pytest.raises(EdgetfError, match="already holds data"):
+        work()
+    assert (tmp_path / "data" / "precious").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_replacement_that_is_cut_off_leaves_no_document_to_vouch_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "data", "old")
+    _write(tmp_path / "done.json", "old")
+
+    def cut(entry: Path, place: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_replace", cut)
+
+    def work() -> None:
+        with files.staged(tmp_path, ["done.json"], force=True) as staging:
+            _write(staging / "data", "new")
+            _write(staging / "done.json", "new")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert not (tmp_path / "done.json").exists()
+
+
 def test_staging_folders_of_killed_processes_are_swept(tmp_path: Path) -> None:
     left = tmp_path / ".edgetf-staging-999999999-x"
     left.mkdir()

@@ -79,17 +79,13 @@ def benchmark(
             np.save(inputs[name], values)
         results, machine = [], {}
         for target in targets:
+            if target.failed is not None:
+                error = replace(target.failed, code="conversion")
+                results.append(_failed(target, device, options, error))
+                continue
             on_event({"event": "variant", "variant": target.name, "of": len(targets)})
-            job = Job(
-                model=str(target.path.resolve()),
-                inputs=inputs,
-                signature=target.signature,
-                runtime=options.runtime,
-                threads=options.threads,
-                outputs=ground.reference is not None,
-                timing=options.timing,
-            )
             folder = f"{_FOLDER}/{target.name}"
+            job = _job(target, inputs, options, outputs=ground.reference is not None)
             try:
                 measurement = device.run(job, staging / folder, on_event)
             except DeviceError as error:
@@ -97,7 +93,12 @@ def benchmark(
                 continue
             machine = measurement.machine
             result = _result(target, device, measurement, staging, folder)
-            results.append(replace(result, parity=_parity(target, measurement, staging / folder, ground)))
+            try:
+                result = replace(result, parity=_parity(target, measurement, staging / folder, ground))
+            except EdgetfError as error:  # it cannot be compared; the others can
+                failure = Failure("parity", error.message, error.hint)
+                result = replace(result, status=Status.FAILED, error=failure)
+            results.append(result)
         document = Benchmark(
             schema=BENCHMARK_SCHEMA,
             edgetf=__version__,
@@ -118,7 +119,7 @@ def benchmark(
 def _prepare(targets: Sequence[Target], options: BenchmarkOptions) -> _Ground:
     """Read the Reference and the Samples, and refuse those that do not belong together."""
     if options.reference is None:
-        specs = _input_specs(targets[0])
+        specs = _input_specs(next(target for target in targets if not target.failed))
         if options.samples is None:
             return _Ground(_random_samples(specs), True, None, {})
         return _Ground(load_samples(options.samples, specs), False, None, {})
@@ -148,6 +149,8 @@ def _random_samples(specs: Sequence[TensorSpec]) -> Samples:
     random = np.random.default_rng(0)
     inputs: dict[str, Array] = {}
     for spec in specs:
+        if spec.dtype == "string":
+            raise EdgetfError(f"input {spec.name!r} takes texts", "give samples to measure on with --samples")
         if None in spec.shape[1:]:
             raise EdgetfError(f"input {spec.name!r} takes {spec.describe()}", "give samples of the shape to measure")
         shape = [_RANDOM_ROWS * (spec.shape[0] or 1), *(axis or 1 for axis in spec.shape[1:])]
@@ -174,12 +177,24 @@ def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np
         raise EdgetfError(f"{folder / measurement.timings} is missing or damaged", "benchmark again") from error
 
 
+def _job(target: Target, inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Job:
+    return Job(
+        model=str(target.path.resolve()),
+        inputs=inputs,
+        signature=target.signature,
+        runtime=options.runtime,
+        threads=options.threads,
+        outputs=outputs,
+        timing=options.timing,
+    )
+
+
 # results ----------------------------------------------------------------------------------------------------------
 
 
 def _result(target: Target, device: Device, measurement: Measurement, out: Path, folder: str) -> Result:
     """A Measurement, summed up. `folder` is where it lies, relative to `out`."""
-    timings, passed = load_timings(measurement, out / folder), measurement.accuracy
+    timings, passed = load_timings(measurement, out / folder), measurement.samples
     stable, why = judge_stability(timings["invoke_ns"]) if timings else (None, "it was not timed")
     error = None
     if measurement.error is not None:
@@ -202,14 +217,13 @@ def _result(target: Target, device: Device, measurement: Measurement, out: Path,
         samples_per_second=passed.n / passed.seconds if passed else None,
         stable=stable,
         stable_reason=why,
-        parity=None,
         measurement=folder,
         error=error,
     )
 
 
 def _failed(target: Target, device: Device, options: BenchmarkOptions, error: Failure) -> Result:
-    """A run of which nothing came back."""
+    """A variant of which no measurement came back."""
     return Result(
         variant=target.name,
         scheme=target.scheme,
@@ -219,32 +233,21 @@ def _failed(target: Target, device: Device, options: BenchmarkOptions, error: Fa
         bytes=target.bytes,
         sha256=target.sha256,
         threads=options.threads,
-        threads_effective=None,
-        latency_ms=None,
-        end_to_end_ms=None,
-        load_ms=None,
-        first_ms=None,
-        peak_rss_bytes=None,
-        samples_per_second=None,
-        stable=None,
-        stable_reason="it was not timed",
-        parity=None,
-        measurement=None,
         error=error,
     )
 
 
 def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Ground) -> Parity | None:
-    if ground.reference is None or measurement.accuracy is None:
+    if ground.reference is None or measurement.samples is None:
         return None
-    ours = {o.name: np.load(folder / o.file, mmap_mode="r") for o in measurement.accuracy.outputs}
+    ours = {o.name: np.load(folder / o.file, mmap_mode="r") for o in measurement.samples.outputs}
     if set(ours) != set(ground.outputs):
         raise EdgetfError(
             f"{target.path} has outputs {sorted(ours)}, the reference has {sorted(ground.outputs)}",
             "convert and reference the same signature",
         )
-    labels = ground.samples.labels
-    figures = [parity.compare(name, ground.outputs[name], ours[name], labels) for name in sorted(ours)]
+    truth, doubts = parity.fit_labels(ground.outputs, ground.samples.labels)
+    figures = [parity.compare(n, ground.outputs[n], ours[n], truth.get(n), doubts) for n in sorted(ours)]
     return verdict.judge_parity(target.scheme, len(ground.samples), figures, verdict.Budgets())
 
 

@@ -67,18 +67,22 @@ def exit_code(checked: list[Checked]) -> ExitCode:
 def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool) -> Checked:
     if result.status is Status.FAILED:
         message = result.error.message if result.error else "it failed"
-        return Checked(result.variant, result.device, Verdict.FAIL, {"run": Judged(Verdict.FAIL, message)}, True)
+        what = result.error.code if result.error else "run"
+        ran = what in ("run", "device")
+        return Checked(result.variant, result.device, Verdict.FAIL, {what: Judged(Verdict.FAIL, message)}, ran)
     parts: dict[str, Judged] = {}
     if result.parity is not None:
         for output in result.parity.outputs:
-            parts[f"parity of {output.name}"] = judge_output(result.scheme, output, budgets)
+            parts[f"parity of {output.name}"] = judge_output(result.scheme, result.parity.n, output, budgets)
         labelled = [output for output in result.parity.outputs if output.accuracy is not None]
         if explicit_drop and not labelled:
             parts["accuracy drop"] = judge_drop(result.parity.outputs[0], budgets)
     elif compared or explicit_drop:
         parts["parity"] = Judged(Verdict.INCONCLUSIVE, "nothing was compared")
     if budgets.max_latency_ms is not None and result.latency_ms is not None:
-        parts["latency"] = judge_latency(result.latency_ms, budgets.max_latency_ms)
-    if budgets.max_bytes is not None:
+        parts["latency"] = judge_latency(
+            result.latency_ms, budgets.max_latency_ms, result.stable, result.stable_reason
+        )
+    if budgets.max_bytes is not None and result.bytes is not None:
         parts["size"] = judge_bytes(result.bytes, budgets.max_bytes)
     return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)

@@ -6,7 +6,7 @@ and, for outputs that decide between classes, top-1 agreement and accuracy drop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,17 @@ from edgetf.results import Accuracy, Agreement, OutputFigures
 
 Numbers = NDArray[Any]
 _BLOCK = 1 << 20  # numbers that are compared at once
+_MOST_CLASSES = 1 << 20  # larger whole numbers are counts or measurements, not classes
 
 
-def compare(name: str, reference: Numbers, variant: Numbers, labels: Numbers | None) -> OutputFigures:
+def compare(
+    name: str, reference: Numbers, variant: Numbers, truth: Numbers | None = None, doubts: Sequence[str] = ()
+) -> OutputFigures:
     """Compare one output of shape (n, ...) with the Reference's.
 
-    Raises EdgetfError when the shapes differ. NaN, infinity and a constant output where the Reference's is not are
-    `problems`; a Reference that is itself constant is a doubt, because it can show nothing.
+    `truth`, shape (n,), are the classes of the samples where they fit this output (see `fit_labels`, which also tells
+    of `doubts`). Raises EdgetfError when the shapes differ. NaN, infinity and a constant output where the Reference's
+    is not are `problems`; a Reference that is itself constant is a doubt, because it can show nothing.
     """
     if reference.shape != variant.shape:
         raise EdgetfError(
@@ -34,15 +38,40 @@ def compare(name: str, reference: Numbers, variant: Numbers, labels: Numbers | N
     sums = _Sums(len(reference))
     for rows in _blocks(reference):
         sums.add(rows, _floats(reference[rows]), _floats(variant[rows]))
-    decide = _decision(reference, labels)
+    decide = _decision(reference, truth)
     agreement = accuracy = None
     if decide is not None:
         ours, theirs = _decide_all(decide, variant), _decide_all(decide, reference)
         agreement = statistics.agreement(int(np.sum(ours == theirs)), len(ours))
-        if labels is not None:
-            truth = np.asarray(labels).reshape(-1)
+        if truth is not None:
             accuracy = statistics.accuracy_drop(theirs == truth, ours == truth)
-    return sums.figures(name, reference.size, agreement, accuracy)
+    return sums.figures(name, reference.size, agreement, accuracy, doubts)
+
+
+def fit_labels(outputs: Mapping[str, Numbers], labels: Numbers | None) -> tuple[dict[str, Numbers], tuple[str, ...]]:
+    """The classes for each of the Reference's `outputs` that decides between them, and doubts where none does.
+
+    Labels are whole numbers from 0 (as integers or floats) or one-hot rows; others, such as the targets of a
+    regression, are no classes and no doubt. They fit an output only when the Reference is right more often than the
+    commonest label alone would be (Wilson's lower bound): a model that knows nothing has no accuracy to lose, and
+    any variant of it would pass.
+    """
+    truth = _classes(labels)
+    if truth is None:
+        return {}, ()
+    commonest = float(np.bincount(truth).max()) / len(truth)
+    fitting, best = {}, 0.0
+    for name, reference in outputs.items():
+        decide = _decision(reference, truth)
+        if decide is not None and len(reference) == len(truth):
+            right = int(np.sum(_decide_all(decide, reference) == truth))
+            best = max(best, right / len(truth))
+            if statistics.agreement(right, len(truth)).low > commonest:
+                fitting[name] = truth
+    if fitting:
+        return fitting, ()
+    told = f"the reference is right on {best:.1%}, always saying the commonest label would be on {commonest:.1%}"
+    return {}, (f"the labels fit no output: {told}",)
 
 
 class _Sums:
@@ -71,7 +100,7 @@ class _Sums:
         self.total_abs += float(error.sum())
         self.max_reference = max(self.max_reference, float(np.abs(reference).max()))
 
-    def figures(self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None) -> OutputFigures:
+    def figures(self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None, known_doubts: Sequence[str]) -> OutputFigures:
         n = len(self.signal)
         signal, noise = float(self.signal.sum()), float(self.noise.sum())
         sqnr = low = high = None
@@ -82,7 +111,7 @@ class _Sums:
                 low, high = (bound if np.isfinite(bound) else None for bound in bounds)
         norm = float(np.sqrt(signal * self.power.sum()))
         problems: list[str] = []
-        doubts: list[str] = []
+        doubts = list(known_doubts)
         if self.not_finite:
             problems.append(f"{self.not_finite} values are NaN or infinite")
         if n > 1 and self.reference_varies and not self.variant_varies:
@@ -120,23 +149,32 @@ def _floats(values: Numbers) -> Numbers:
 Decide = Callable[[Numbers], Numbers]
 
 
-def _decision(reference: Numbers, labels: Numbers | None) -> Decide | None:
+def _classes(labels: Numbers | None) -> NDArray[np.int64] | None:
+    """Labels as classes of shape (n,), or None when they are none."""
+    if labels is None:
+        return None
+    values = np.asarray(labels)
+    one_hot = values.ndim == 2 and values.shape[1] > 1 and bool(np.isin(values, (0, 1)).all())
+    if one_hot and bool((values.sum(axis=1) == 1).all()):
+        return np.asarray(values.argmax(axis=1), np.int64)
+    whole = values.size == len(values) and values.dtype.kind in "iufb" and bool((values == np.round(values)).all())
+    if not whole or values.min() < 0 or values.max() > _MOST_CLASSES:
+        return None
+    return np.asarray(values.reshape(-1), np.int64)
+
+
+def _decision(reference: Numbers, truth: Numbers | None) -> Decide | None:
     """How this output decides between classes, or None when it does not look as if it did.
 
-    With integer labels that fit: the largest of K columns, or one column at 0.5. Without labels: the largest of K
-    columns that are probabilities (not negative, summing to 1).
+    With classes that fit: the largest of K columns, or one column at 0.5. Otherwise: the largest of K columns that
+    are probabilities (not negative, summing to 1).
     """
     columns = reference.shape[1] if reference.ndim == 2 else 0
-    if labels is not None:
-        truth = np.asarray(labels)
-        whole = np.issubdtype(truth.dtype, np.integer) and truth.size == len(reference)
-        if not whole or truth.min() < 0:
-            return None
+    if truth is not None:
         if columns >= 2 and truth.max() < columns:
             return _largest
         if columns == 1 and truth.max() <= 1 and _within_unit(reference):
             return _above_half
-        return None
     if columns >= 2 and _within_unit(reference):
         sums = np.asarray(reference, np.float64).sum(axis=1)
         return _largest if np.allclose(sums, 1, atol=1e-3) else None

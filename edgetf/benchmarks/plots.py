@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,31 +32,27 @@ def tradeoff_svg(results: Sequence[Result]) -> str | None:
 
     The cost is the accuracy drop where there are labels, else the SQNR of the worst output.
     """
-    shown = [r for r in results if r.latency_ms is not None]
-    if not shown:
+    points = _points(results)
+    if not points:
         return None
-    costs = [_cost(r) for r in shown]
-    labelled = all(cost.is_drop for cost in costs)
     figure, axes = _axes(4.2)
-    biggest = max(r.bytes for r in shown)
-    for result, cost in zip(shown, costs, strict=True):
-        assert result.latency_ms is not None
-        colour = _COLOURS[result.parity.verdict.value if result.parity else "none"]
-        x = result.latency_ms.median
-        if cost.low is not None and cost.high is not None:
-            axes.vlines(x, cost.low, cost.high, color=colour, linewidth=1.5, alpha=0.7)
-        area = 60 + 840 * result.bytes / biggest
-        axes.scatter([x], [cost.value], s=area, color=colour, alpha=0.35, edgecolors=colour, linewidths=1.5)
-        axes.scatter([x], [cost.value], s=6, color=colour)
-    _label_points(axes, [(r.latency_ms.median, c.value, r.variant) for r, c in zip(shown, costs, strict=True) if r.latency_ms])
+    biggest = max(point.bytes for point in points)
+    for point in points:
+        colour = _COLOURS[point.verdict]
+        if point.low is not None and point.high is not None:
+            axes.vlines(point.ms, point.low, point.high, color=colour, linewidth=1.5, alpha=0.7)
+        area = 60 + 840 * point.bytes / biggest
+        axes.scatter([point.ms], [point.cost], s=area, color=colour, alpha=0.35, edgecolors=colour, linewidths=1.5)
+        axes.scatter([point.ms], [point.cost], s=6, color=colour)
+    _label_points(axes, [(point.ms, point.cost, point.label) for point in points])
     axes.set_xscale("log")
     axes.margins(x=0.16, y=0.2)
     _plain_ticks(axes)
     axes.set_xlabel("median latency, ms (log scale)")
-    if labelled:
+    if _drops(results):
         axes.set_ylabel("accuracy drop, points (lower is better)")
         axes.axhline(0, color=_INK, linewidth=0.8, linestyle=":")
-    elif any(r.parity for r in shown):
+    elif any(r.parity for r in results):
         axes.set_ylabel("SQNR, dB (higher is better)")
     else:
         axes.set_yticks([])
@@ -90,23 +86,45 @@ def distribution_svg(rows: Sequence[Times]) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Cost:
-    value: float
+class _Point:
+    label: str
+    ms: float
+    bytes: int
+    verdict: str
+    cost: float
     low: float | None
     high: float | None
-    is_drop: bool
 
 
-def _cost(result: Result) -> _Cost:
-    outputs: Sequence[OutputFigures] = result.parity.outputs if result.parity else ()
-    for output in outputs:
-        if output.accuracy:
-            return _Cost(output.accuracy.drop_points, output.accuracy.low, output.accuracy.high, True)
-    known = [output for output in outputs if output.sqnr_db is not None]
-    if not known:
-        return _Cost(0.0, None, None, False)
-    worst = min(known, key=lambda output: output.sqnr_db or 0.0)
-    return _Cost(worst.sqnr_db or 0.0, worst.sqnr_low_db, worst.sqnr_high_db, False)
+def _drops(results: Sequence[Result]) -> bool:
+    """Whether the picture shows accuracy drops: some result has one."""
+    return any(output.accuracy for result in results if result.parity for output in result.parity.outputs)
+
+
+def _points(results: Sequence[Result]) -> list[_Point]:
+    """The results that have a latency and the cost that the picture shows; without any parity, the latency alone."""
+    drops, compared = _drops(results), any(r.parity for r in results)
+    known = [o.sqnr_db for r in results if r.parity for o in r.parity.outputs if o.sqnr_db is not None]
+    top = max(known, default=0.0) + 10  # where a variant without any error is drawn: infinity is higher than all
+    points = []
+    for result in results:
+        if result.latency_ms is None or result.bytes is None or (compared and result.parity is None):
+            continue
+        verdict = result.parity.verdict.value if result.parity else "none"
+        point = _Point(result.variant, result.latency_ms.median, result.bytes, verdict, 0.0, None, None)
+        outputs: Sequence[OutputFigures] = result.parity.outputs if result.parity else ()
+        dropped = [output.accuracy for output in outputs if output.accuracy]
+        if drops and dropped:
+            point = replace(point, cost=dropped[0].drop_points, low=dropped[0].low, high=dropped[0].high)
+        elif drops:
+            continue
+        elif finite := [output for output in outputs if output.sqnr_db is not None]:
+            worst = min(finite, key=lambda output: output.sqnr_db or 0.0)
+            point = replace(point, cost=worst.sqnr_db or 0.0, low=worst.sqnr_low_db, high=worst.sqnr_high_db)
+        elif outputs:
+            point = replace(point, cost=top, label=f"{result.variant} (no error)")
+        points.append(point)
+    return points
 
 
 def _axes(height: float) -> tuple[Any, Any]:

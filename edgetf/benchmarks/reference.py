@@ -20,7 +20,7 @@ import numpy as np
 from edgetf import __version__, files
 from edgetf.benchmarks.statistics import summarize
 from edgetf.convert.backend import load_tensorflow
-from edgetf.convert.savedmodel import read_source
+from edgetf.convert.savedmodel import compute_dtype, read_source
 from edgetf.device.runner.machine import describe_machine
 from edgetf.device.runner.timing import repeat, warm_up
 from edgetf.errors import EdgetfError
@@ -55,12 +55,15 @@ def make_reference(
 
     Raises EdgetfError for a model or samples that do not fit, a GPU that is not there, outputs that are not finite.
     """
+    if out.resolve().is_relative_to(saved_model.resolve()):
+        raise EdgetfError(f"{out} lies inside of {saved_model}", "give a folder outside of the model with -o")
     on_event({"event": "phase", "phase": "loading TensorFlow"})
     tf = load_tensorflow()
     source = read_source(saved_model, options.signature)
     rows = load_samples(samples, source.inputs)
     with files.staged(out, [_FOLDER, "reference.json"], options.force) as staging:
-        device = _choose_device(tf, options.on)
+        dtype = compute_dtype(source)
+        device = _choose_device(tf, options.on, dtype)
         model = tf.saved_model.load(str(saved_model))
         function = model.signatures[source.signature]
         on_event({"event": "phase", "phase": f"TensorFlow on the {device.kind.upper()}"})
@@ -71,8 +74,9 @@ def make_reference(
         for k, (name, values) in enumerate(sorted(outputs.items())):
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
                 raise EdgetfError(f"TensorFlow's own output {name!r} holds NaN or infinity", "mend the model or samples")
-            listed.append(ArrayFile(name, f"{_FOLDER}/output-{k}.npy"))
-            np.save(staging / listed[-1].file, values)
+            file = f"{_FOLDER}/output-{k}.npy"
+            np.save(staging / file, values)
+            listed.append(ArrayFile(name, file, files.sha256_file(staging / file)))
         reference = Reference(
             schema=REFERENCE_SCHEMA,
             edgetf=__version__,
@@ -80,9 +84,10 @@ def make_reference(
             source=source,
             samples=rows.used(),
             device=device,
-            precision=_precision(device.kind),
+            precision=_precision(device.kind, dtype),
             versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
             batch=batch,
+            batch_alone=source.inputs[0].shape[0] or 1,
             latency_ms=latency,
             outputs=tuple(listed),
         )
@@ -93,13 +98,16 @@ def make_reference(
 def load_outputs(reference: Reference, place: Path) -> dict[str, Array]:
     """The Reference's outputs by name, memory-mapped. `place` is `reference.json` or its folder."""
     folder = place if place.is_dir() else place.parent
+    for output in reference.outputs:
+        if (folder / output.file).is_file() and files.sha256_file(folder / output.file) != output.sha256:
+            raise EdgetfError(f"{folder / output.file} is not the file of this reference", "make the reference again")
     try:
         return {o.name: np.load(folder / o.file, mmap_mode="r", allow_pickle=False) for o in reference.outputs}
     except (OSError, ValueError) as error:
         raise EdgetfError(f"the arrays beside {place} are missing or damaged: {error}", "make the reference again") from error
 
 
-def _choose_device(tf: Any, on: Place) -> ReferenceDevice:
+def _choose_device(tf: Any, on: Place, dtype: str) -> ReferenceDevice:
     """Set TensorFlow up for the GPU or the CPU and say which it is."""
     gpus = [] if on is Place.CPU else tf.config.list_physical_devices("GPU")
     if on is Place.GPU and not gpus:
@@ -107,21 +115,23 @@ def _choose_device(tf: Any, on: Place) -> ReferenceDevice:
         hint = 'pip install "edgetf[gpu]"' if driver else 'install the NVIDIA driver, then pip install "edgetf[gpu]"'
         raise EdgetfError("TensorFlow sees no GPU on this machine", f"{hint}; or use --on cpu")
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        tf.config.set_visible_devices(gpus[:1], "GPU")
+    except RuntimeError as error:  # this process has used TensorFlow already, as the demo has for training
+        if on is Place.CPU and tf.config.list_logical_devices("GPU"):
+            raise EdgetfError("TensorFlow is already on the GPU", "run edgetf reference by itself") from error
     cpu = describe_machine().get("cpu", platform.machine())
     version = f"TensorFlow {tf.__version__}"
     if not gpus:
-        tf.config.set_visible_devices([], "GPU")
-        return ReferenceDevice("cpu", cpu, f"{version} on the CPU ({cpu}), float32; no GPU was used")
-    tf.config.set_visible_devices(gpus[:1], "GPU")
-    tf.config.experimental.set_memory_growth(gpus[0], True)
+        return ReferenceDevice("cpu", cpu, f"{version} on the CPU ({cpu}), {dtype}; no GPU was used")
     tf.config.experimental.enable_op_determinism()
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    return ReferenceDevice("gpu", name, f"{version} on the GPU ({name}), float32 with TF32 off")
+    return ReferenceDevice("gpu", name, f"{version} on the GPU ({name}), {dtype} with TF32 off")
 
 
-def _precision(kind: str) -> Precision:
+def _precision(kind: str, dtype: str) -> Precision:
     onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" and platform.machine() == "x86_64"
-    return Precision(dtype="float32", tf32=False, deterministic=kind == "gpu", onednn=onednn)
+    return Precision(dtype=dtype, tf32=False, deterministic=kind == "gpu", onednn=onednn)
 
 
 def _run_all(

@@ -13,7 +13,9 @@ from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Benchmark, Latency, Result, Status, Verdict, read_benchmark
 
 _WORDS = {Verdict.PASS: "passes", Verdict.FAIL: "fails", Verdict.INCONCLUSIVE: "is undecided"}
+_FAILED = {"conversion": "was not converted", "device": "did not run", "parity": "cannot be compared"}
 _YARDSTICK = "float32"
+_TOLERANCE = 1.05  # what differs from process to process: 1.4 % was seen between identical files
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ def write_report(place: Path, out: Path, force: bool) -> None:
     Raises EdgetfError when `out` exists (unless `force`) or cannot be written.
     """
     document = read_benchmark(place)
+    if out.is_dir():
+        raise EdgetfError(f"{out} is a folder", "give the file to write, such as -o report.html")
     if out.exists() and not force:
         raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
     if not out.parent.is_dir():
@@ -56,7 +60,6 @@ def render(document: Benchmark, folder: Path) -> str:
         stories=[tell(result, results) for result in results],
         tradeoff=tradeoff_svg(results),
         latency=distribution_svg(_times(document, folder)),
-        compared=[r for r in results if r.parity],
     )
 
 
@@ -73,7 +76,8 @@ def summary(document: Benchmark) -> str:
 def tell(result: Result, results: tuple[Result, ...]) -> Story:
     """The verdict on one variant in words."""
     if result.error is not None:
-        return Story(result, "fail", f"{result.variant} did not run", result.error.message, "")
+        headline = f"{result.variant} {_FAILED.get(result.error.code, 'failed')}"
+        return Story(result, "fail", headline, result.error.message, "")
     gains = _gains(result, results)
     if result.parity is None:
         return Story(result, "none", f"{result.variant} was timed", "It was not compared with a reference.", gains)
@@ -87,14 +91,20 @@ def _gains(result: Result, results: tuple[Result, ...]) -> str:
     base = next((r for r in results if r.scheme == _YARDSTICK and r.latency_ms), None)
     if base is None or base is result or result.latency_ms is None or base.latency_ms is None:
         return ""
+    if result.bytes is None or base.bytes is None:
+        return ""
     size = result.bytes / base.bytes
     smaller = f"{1 / size:.1f} times smaller than float32" if size < 0.95 else f"{size:.1f} times the size of float32"
     return f"It is {smaller}, and {compare_speed(result.latency_ms, base.latency_ms)}."
 
 
 def compare_speed(one: Latency, base: Latency) -> str:
-    """Whether `one` is faster or slower than `base`, as far as the intervals of the medians tell."""
-    if one.low <= base.high and base.low <= one.high:
+    """Whether `one` is faster or slower than `base`, as far as the medians tell.
+
+    Their intervals must lie apart by more than 5 %, the tolerance of MLPerf Mobile for a latency that is replicated:
+    they come from one process each.
+    """
+    if one.low <= base.high * _TOLERANCE and base.low <= one.high * _TOLERANCE:
         return "not told apart from it in speed"
     ratio = base.median / one.median
     if ratio > 1:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgetf.convert.flatbuffer import read_contents
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file
-from edgetf.results import Conversion, Status, read_conversion
+from edgetf.results import Conversion, Failure, read_conversion
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,12 @@ class Target:
 
     path: Path
     name: str
-    bytes: int
-    sha256: str
+    bytes: int | None
+    sha256: str | None
     scheme: str | None = None
     signature: str | None = None
     source_digest: str | None = None
+    failed: Failure | None = None  # why there is no such file: its conversion had failed
 
 
 def find_targets(places: Sequence[Path]) -> list[Target]:
@@ -44,13 +46,18 @@ def _at(place: Path) -> list[Target]:
     if not place.is_dir():
         raise EdgetfError(f"{place} does not exist", hint)
     conversion = _conversion_of(place)
-    if conversion is not None:
-        paths = [place / v.path for v in conversion.variants if v.status is Status.OK and v.path is not None]
+    if conversion is None:
+        targets = [_target(path, None) for path in sorted(place.glob("*.tflite"))]
     else:
-        paths = sorted(place.glob("*.tflite"))
-    if not paths:
+        targets = [
+            _target(place / v.path, conversion)
+            if v.path is not None
+            else Target(place, v.scheme, None, None, v.scheme, failed=v.error)
+            for v in conversion.variants
+        ]
+    if all(target.failed for target in targets):
         raise EdgetfError(f"there are no variants in {place}", hint)
-    return [_target(path, conversion) for path in paths]
+    return targets
 
 
 def _conversion_of(folder: Path) -> Conversion | None:
@@ -61,6 +68,7 @@ def _target(path: Path, conversion: Conversion | None) -> Target:
     """The file at `path`; it has a provenance only when it is still the file that `conversion.json` lists."""
     if not path.is_file():
         raise EdgetfError(f"{path} is listed in conversion.json but is not there", "convert again")
+    read_contents(path)  # a damaged file is told here, before anything is run
     target = Target(path, path.stem, path.stat().st_size, sha256_file(path))
     for variant in conversion.variants if conversion else ():
         if conversion and variant.path == path.name:

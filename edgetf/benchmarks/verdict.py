@@ -6,12 +6,14 @@ the SQNR. A scheme that does not quantize must also reproduce the numbers themse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetf.results import Latency, OutputFigures, OutputParity, Parity, Verdict
 from edgetf.schemes import SCHEMES
 
+MIN_SAMPLES = 10  # the bootstrap of fewer says little
 EXACT_TOLERANCE = 1e-5  # float32: of the largest reference value, or of 1 where that is smaller
 _SEVERITY = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -47,19 +49,19 @@ def judge_parity(scheme: str | None, n: int, figures: Sequence[OutputFigures], b
     """The verdict on every output, and the worst of them for the whole."""
     outputs = []
     for figure in figures:
-        judged = judge_output(scheme, figure, budgets)
+        judged = judge_output(scheme, n, figure, budgets)
         outputs.append(OutputParity(**vars(figure), verdict=judged.verdict, reason=judged.reason))
     total = worst([Judged(o.verdict, o.reason if len(outputs) == 1 else f"{o.name}: {o.reason}") for o in outputs])
     return Parity(total.verdict, total.reason, n, tuple(outputs))
 
 
-def judge_output(scheme: str | None, figures: OutputFigures, budgets: Budgets) -> Judged:
+def judge_output(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
     """The verdict on one output: problems first, then exactness where it is due, then what the output is for."""
     if figures.problems:
         return Judged(Verdict.FAIL, "; ".join(figures.problems))
     if figures.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts))
-    judged = [_judge_use(scheme, figures, budgets)]
+    judged = [_judge_use(scheme, n, figures, budgets)]
     if scheme == "float32":
         judged.insert(0, _judge_exactness(figures))
     return worst(judged)
@@ -72,20 +74,28 @@ def _judge_exactness(figures: OutputFigures) -> Judged:
     return Judged(verdict, f"largest error {figures.max_abs:.2g}, {sign} the {allowed:.2g} that float32 may differ by")
 
 
-def _judge_use(scheme: str | None, figures: OutputFigures, budgets: Budgets) -> Judged:
+def _judge_use(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
     if figures.accuracy is not None:
         return judge_drop(figures, budgets)
     if figures.agreement is not None:
         found = figures.agreement
         interval = f"agrees on {found.share:.2%} [{found.low:.2%}, {found.high:.2%}]"
         return _judge_range(-found.high, -found.low, -budgets.min_agreement, f"{interval}, needs {budgets.min_agreement:.0%}")
+    return _judge_sqnr(scheme, n, figures)
+
+
+def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
+    """An end of the interval that is not known is infinite; few samples say nothing, however good they look."""
     needed = SCHEMES[scheme].min_sqnr_db if scheme in SCHEMES else SCHEMES["int8"].min_sqnr_db
+    if n < MIN_SAMPLES:
+        return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few for an interval; {MIN_SAMPLES} are the least")
     if figures.sqnr_db is None:
         same = figures.max_abs == 0
         return Judged(Verdict.PASS if same else Verdict.FAIL, "no error at all" if same else "the reference is all zeros")
-    low = figures.sqnr_low_db if figures.sqnr_low_db is not None else figures.sqnr_db
-    high = figures.sqnr_high_db if figures.sqnr_high_db is not None else figures.sqnr_db
-    return _judge_range(-high, -low, -needed, f"SQNR {figures.sqnr_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}")
+    low = -math.inf if figures.sqnr_low_db is None else figures.sqnr_low_db
+    high = math.inf if figures.sqnr_high_db is None else figures.sqnr_high_db
+    told = f"SQNR {figures.sqnr_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}"
+    return _judge_range(-high, -low, -needed, told)
 
 
 def judge_drop(figures: OutputFigures, budgets: Budgets) -> Judged:
@@ -97,10 +107,12 @@ def judge_drop(figures: OutputFigures, budgets: Budgets) -> Judged:
     return _judge_range(found.low, found.high, budgets.max_drop, f"{told}, budget {budgets.max_drop:g}")
 
 
-def judge_latency(latency: Latency, max_ms: float) -> Judged:
-    """The median latency against its budget, by the interval of the median."""
+def judge_latency(latency: Latency, max_ms: float, stable: bool | None, why: str) -> Judged:
+    """The median latency against its budget, by the interval of the median; a run that was not stable decides nothing."""
+    if not stable:
+        return Judged(Verdict.INCONCLUSIVE, f"the timing was not stable: {why}")
     told = f"median {latency.median:.3g} ms [{latency.low:.3g}, {latency.high:.3g}], budget {max_ms:g} ms"
-    return _judge_range(latency.low, latency.high, max_ms, told)
+    return _judge_range(latency.low, latency.high, max_ms, told, more="runs")
 
 
 def judge_bytes(size: int, most: int) -> Judged:
@@ -108,10 +120,10 @@ def judge_bytes(size: int, most: int) -> Judged:
     return Judged(Verdict.PASS if size <= most else Verdict.FAIL, f"{size:,} bytes, budget {most:,}")
 
 
-def _judge_range(low: float, high: float, budget: float, told: str) -> Judged:
+def _judge_range(low: float, high: float, budget: float, told: str, more: str = "samples") -> Judged:
     """`low` to `high` is the interval of a cost that must not exceed `budget`."""
     if high <= budget:
         return Judged(Verdict.PASS, told)
     if low > budget:
         return Judged(Verdict.FAIL, told)
-    return Judged(Verdict.INCONCLUSIVE, f"{told}: more samples would decide")
+    return Judged(Verdict.INCONCLUSIVE, f"{told}: more {more} would decide")

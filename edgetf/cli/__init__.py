@@ -55,7 +55,8 @@ for _command in (demo, convert, reference, benchmark, check, report, inspect, mo
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the connection was lost
+        signal.signal(ending, _interrupt)
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)

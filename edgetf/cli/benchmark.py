@@ -46,7 +46,6 @@ def benchmark(
     from edgetf.cli.results import show_benchmark
     from edgetf.device.devices import find_device
     from edgetf.files import to_text
-    from edgetf.results import Status
 
     options = BenchmarkOptions(reference, samples, runtime, threads, force=force)
     with progress("Measuring") as on_event:
@@ -56,5 +55,5 @@ def benchmark(
     else:
         show_benchmark(document)
         print_lines(f"Written to {escape(str(out))}; a report: edgetf report {escape(str(out))} -o report.html")
-    failed = any(result.status is Status.FAILED for result in document.results)
+    failed = any(result.error and result.error.code != "conversion" for result in document.results)
     return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE

@@ -54,7 +54,7 @@ def check(
     rows = []
     for one in checked:
         for k, (what, judged) in enumerate(one.parts.items()):
-            name = one.variant if k == 0 else ""
-            rows.append([name, what, verdict_mark(judged.verdict.value), escape(judged.reason)])
-    print_table(f"Budgets against {bench}", ["variant", "what", "verdict", "because"], rows)
+            name = escape(one.variant) if k == 0 else ""
+            rows.append([name, escape(what), verdict_mark(judged.verdict.value), escape(judged.reason)])
+    print_table(escape(f"Budgets against {bench}"), ["variant", "what", "verdict", "because"], rows)
     return code

@@ -104,8 +104,12 @@ class _Bars:
 class _Lines:
     def __init__(self, title: str) -> None:
         self._title = title
+        self._step = ""
 
     def __call__(self, event: Event) -> None:
         kind = event["event"]
         if kind in ("scheme", "variant"):
-            click.echo(f"{self._title} {event[kind]}", err=True)
+            self._step = f" {event[kind]}"
+            click.echo(f"{self._title}{self._step}", err=True)
+        elif kind == "phase" and not self._step:
+            click.echo(f"{self._title}: {event['phase']}", err=True)

@@ -39,6 +39,12 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @click.option("--samples", type=PATH, help="Representative samples to calibrate on: an .npz keyed by input names.")
 @click.option("--calibration", type=int, default=200, show_default=True, help="How many of the samples to use.")
 @click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=1,224,224,3", help="Fix an input's shape. [default: batch 1]"
+)
+@click.option("--percentile", type=float, metavar="P", help="Ranges that hold P percent of the values, e.g. 99.99.")
+@click.option("--mse", is_flag=True, help="Ranges with the least squared error of rounding and clipping.")
+@click.option("--ranges", type=PATH, help="Use the ranges.json of an earlier conversion instead of samples.")
+@click.option(
     "--signature", metavar="NAME", help="The signature to convert. [default: serving_default, or the only one]"
 )
 @click.option("--keep-going", is_flag=True, help="Exit with 0 although some schemes failed.")
@@ -50,6 +56,10 @@ def convert(
     schemes: tuple[str, ...],
     samples: Path | None,
     calibration: int,
+    shapes: tuple[str, ...],
+    percentile: float | None,
+    mse: bool,
+    ranges: Path | None,
     signature: str | None,
     keep_going: bool,
     force: bool,
@@ -57,10 +67,23 @@ def convert(
 ) -> int:
     from edgetf.convert.convert import ConvertOptions
     from edgetf.convert.convert import convert as run
+    from edgetf.convert.ranges import Choice, RangeChoice
     from edgetf.files import to_text
     from edgetf.results import Status
 
-    options = ConvertOptions(schemes, samples, calibration, signature, force)
+    if mse and percentile is not None:
+        raise click.UsageError("--percentile and --mse exclude each other")
+    how = Choice.MSE if mse else Choice.MINMAX if percentile is None else Choice.PERCENTILE
+    options = ConvertOptions(
+        schemes=schemes,
+        samples=samples,
+        calibration=calibration,
+        signature=signature,
+        shapes=dict(map(_parse_shape, shapes)),
+        choice=RangeChoice(how, 100.0 if percentile is None else percentile),
+        ranges=ranges,
+        force=force,
+    )
     with progress("Converting", len(schemes) or len(SCHEMES)) as on_event:
         conversion = run(model, out, options, on_event)
     if as_json:
@@ -69,6 +92,17 @@ def convert(
         show_conversion(conversion, out, everything=not schemes)
     failed = any(variant.status is Status.FAILED for variant in conversion.variants)
     return ExitCode.USER if failed and not keep_going else ExitCode.DONE
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, axes = text.rpartition("=")
+    try:
+        shape = tuple(int(axis) for axis in axes.split(","))
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise click.UsageError(f"{text!r} is no shape: give NAME=1,224,224,3")
+    return name, shape
 
 
 def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None:
@@ -85,8 +119,12 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
             [variant.scheme, f"{size:,}", f"{size / biggest:.0%}", str(ops), f"{variant.seconds:.1f}", escape(file)]
         )
     columns = ["scheme", "bytes", "size", "ops", "seconds", "file"]
-    print_table(f"{conversion.source.path} → TFLite", columns, rows, right=columns[1:5])
+    print_table(escape(f"{conversion.source.path} → TFLite"), columns, rows, right=columns[1:5])
     for variant in conversion.variants:
+        for note in variant.notes:
+            print_lines(f"[cyan]{variant.scheme}:[/] {escape(note)}")
+        if variant.why_official:
+            print_lines(f"[cyan]{variant.scheme}:[/] made by the official converter: {escape(variant.why_official)}")
         if variant.error and variant.error.hint:
             print_lines(f"[cyan]{variant.scheme}:[/] {escape(variant.error.hint)}")
     if conversion.calibration:

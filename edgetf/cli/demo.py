@@ -7,13 +7,14 @@ from time import perf_counter
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, print_lines, progress
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
 
 
 @click.command()
 @click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
 @force_option
-def demo(out: Path, force: bool) -> None:
+@json_option
+def demo(out: Path, force: bool, as_json: bool) -> int:
     """Train a network on handwritten digits and take it all the way: convert, run, compare, report.
 
     Leaves in the folder: the SavedModel, a .tflite for every scheme, conversion.json, reference.json,
@@ -24,11 +25,14 @@ def demo(out: Path, force: bool) -> None:
       edgetf demo -o demo
     """
     from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+    from edgetf.benchmarks.check import check, exit_code
     from edgetf.benchmarks.reference import ReferenceOptions, make_reference
     from edgetf.benchmarks.report import write_report
+    from edgetf.benchmarks.verdict import Budgets
     from edgetf.cli.results import show_benchmark
     from edgetf.convert.convert import ConvertOptions, convert
     from edgetf.device.devices import find_device
+    from edgetf.files import to_text
     from edgetf.models.training import train_and_export
     from edgetf.schemes import SCHEMES
 
@@ -36,10 +40,6 @@ def demo(out: Path, force: bool) -> None:
     model, saved_model, test = out / "model", out / "saved_model", out / "model" / "test.npz"
     with progress("1/5 Training") as on_event:
         training = train_and_export("cnn", model, saved_model, force, on_event)
-    accuracy = training.metrics["test_accuracy"]
-    print_lines(
-        f"Trained on {training.train_samples:,} digits: {accuracy:.1%} right on {training.test_samples:,} others."
-    )
     with progress("2/5 Converting", len(SCHEMES)) as on_event:
         convert(saved_model, out, ConvertOptions(samples=model / "train.npz", force=force), on_event)
     with progress("3/5 Reference") as on_event:
@@ -48,5 +48,14 @@ def demo(out: Path, force: bool) -> None:
         document = benchmark([out], find_device("local"), out, BenchmarkOptions(reference=out, force=force), on_event)
     with progress("5/5 Report"):
         write_report(out, out / "report.html", force)
+    code = exit_code(check(document, Budgets(), explicit_drop=False))
+    if as_json:
+        click.echo(to_text(document), nl=False)
+        return code
+    reached = training.metrics["test_accuracy"]
+    print_lines(
+        f"Trained on {training.train_samples:,} digits: {reached:.1%} right on {training.test_samples:,} others."
+    )
     show_benchmark(document)
     print_lines(f"Done in {perf_counter() - begin:.0f} s. Open {escape(str(out / 'report.html'))} in a browser.")
+    return code

@@ -68,7 +68,8 @@ def train(name: str, out: Path, force: bool, as_json: bool) -> None:
 @click.argument("name_or_file")
 @click.option("-o", "--out", type=PATH, required=True, metavar="SAVED_MODEL", help="Folder for the SavedModel.")
 @force_option
-def export(name_or_file: str, out: Path, force: bool) -> None:
+@json_option
+def export(name_or_file: str, out: Path, force: bool, as_json: bool) -> None:
     """Export a .keras or .h5 file, or a model of the zoo (which is trained first), to a SavedModel.
 
     \b
@@ -85,4 +86,7 @@ def export(name_or_file: str, out: Path, force: bool) -> None:
             export_file(file, out, force, on_event)
         else:
             export_trained(name_or_file, out, force, on_event)
+    if as_json:
+        click.echo(json.dumps({"saved_model": str(out)}))
+        return
     print_lines(f"Exported to {escape(str(out))}.")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, print_lines
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines
 
 
 @click.command()
 @click.argument("bench", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
 @force_option
-def report(bench: Path, out: Path, force: bool) -> None:
+@json_option
+def report(bench: Path, out: Path, force: bool, as_json: bool) -> None:
     """Make one self-contained HTML file of what `edgetf benchmark` wrote at BENCH.
 
     \b
@@ -23,4 +25,7 @@ def report(bench: Path, out: Path, force: bool) -> None:
     from edgetf.benchmarks.report import write_report
 
     write_report(bench, out, force)
+    if as_json:
+        click.echo(json.dumps({"report": str(out)}))
+        return
     print_lines(f"Written to {escape(str(out))}")

@@ -25,27 +25,27 @@ def show_benchmark(document: Benchmark) -> None:
     machine = document.machine.get("model") or document.machine.get("cpu", "unknown machine")
     threads = {result.threads for result in document.results}
     title = f"Measured on {machine} with {', '.join(str(t) for t in sorted(threads))} thread(s), {document.inputs}"
-    print_table(title, _COLUMNS, [_row(result) for result in document.results], right=_COLUMNS[1:-1])
+    print_table(escape(title), _COLUMNS, [_row(result) for result in document.results], right=_COLUMNS[1:-1])
     if document.reference is not None:
-        latency = document.reference.latency_ms.median
-        print_lines(f"Compared with {escape(document.reference.device.sentence)}: {latency:.3g} ms a sample.")
+        latency, batch = document.reference.latency_ms.median, document.reference.batch_alone
+        of = "a sample" if batch == 1 else f"a batch of {batch}"
+        print_lines(f"Compared with {escape(document.reference.device.sentence)}: {latency:.3g} ms {of}.")
     for result in document.results:
+        name = escape(result.variant)
         if result.error:
-            print_lines(f"[red]{result.variant}[/]: {escape(result.error.message)}")
+            print_lines(f"[red]{name}[/]: {escape(result.error.message)}")
         elif result.parity and result.parity.verdict != "pass":
-            print_lines(
-                f"{result.variant}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}"
-            )
+            print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}")
         if result.stable is False:
-            print_lines(f"[yellow]{result.variant}: unstable timing:[/] {escape(result.stable_reason)}")
+            print_lines(f"[yellow]{name}: unstable timing:[/] {escape(result.stable_reason)}")
 
 
 def _row(result: Result) -> list[str]:
-    size = human_bytes(result.bytes)
+    name, size = escape(result.variant), human_bytes(result.bytes) if result.bytes else ""
     if result.status is Status.FAILED and result.latency_ms is None:
-        return [result.variant, size, *[""] * 8, "[red]FAILED[/]"]
+        return [name, size, *[""] * 8, "[red]FAILED[/]"]
     latency, memory = result.latency_ms, result.peak_rss_bytes
-    cells = [result.variant, size]
+    cells = [name, size]
     cells += [f"{x:.3g}" for x in (latency.median, latency.p90, latency.p99)] if latency else ["", "", ""]
     cells.append(human_bytes(memory) if memory else "")
     accuracy = drop = agreement = sqnr = mark = ""
@@ -59,6 +59,8 @@ def _row(result: Result) -> list[str]:
         finite = [output.sqnr_db for output in result.parity.outputs if output.sqnr_db is not None]
         sqnr = f"{min(finite):.1f}" if finite else "∞"
         mark = verdict_mark(result.parity.verdict.value)
+    if result.error:
+        mark = "[red]FAILED[/]"
     return [*cells, accuracy, escape(drop), agreement, sqnr, mark]
 
 

@@ -38,6 +38,7 @@ def _quiet_stderr() -> Iterator[None]:
 def load_tensorflow() -> Any:
     """Import TensorFlow with its start-up chatter off. Raises MissingExtraError where it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
     try:
         with _quiet_stderr():

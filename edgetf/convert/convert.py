@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgetf import __version__, files
 from edgetf.convert import keras_file
+from edgetf.convert.engine import Engine
 from edgetf.convert.flatbuffer import read_contents
+from edgetf.convert.ranges import RangeChoice
 from edgetf.convert.worker import Request
 from edgetf.errors import EdgetfError
 from edgetf.process import Ended, Event, HungError, OnEvent, run_child
@@ -38,13 +40,24 @@ _WORKER = [sys.executable, "-m", "edgetf.convert.worker"]
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """`schemes` empty means all that can be made: those that need samples only when there are some."""
+    """How to convert.
+
+    `schemes` empty means all that can be made: those that need samples only when there are some, or `ranges` of an
+    earlier conversion. `shapes` fixes inputs by name; other free batch axes become 1.
+    """
 
     schemes: tuple[str, ...] = ()
     samples: Path | None = None
     calibration: int = DEFAULT_CALIBRATION
     signature: str | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    choice: RangeChoice = RangeChoice()
+    ranges: Path | None = None
     force: bool = False
+
+    @property
+    def can_calibrate(self) -> bool:
+        return self.samples is not None or self.ranges is not None
 
 
 def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) -> Conversion:
@@ -53,17 +66,21 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     Raises EdgetfError when nothing can be converted at all: not a model, bad samples, an unwritable folder. A scheme
     that fails is told in its Variant.
     """
-    asked = options.schemes or tuple(n for n, s in SCHEMES.items() if options.samples or not s.needs_samples)
+    asked = options.schemes or tuple(n for n, s in SCHEMES.items() if options.can_calibrate or not s.needs_samples)
     for name in asked:
         find_scheme(name)
     if options.calibration < 1:
         raise EdgetfError(f"cannot calibrate on {options.calibration} samples", "give --calibration at least 1")
+    if out.resolve().is_relative_to(model.resolve()):
+        raise EdgetfError(f"{out} lies inside of {model}", "give a folder outside of the model with -o")
     generation = keras_file.keras_generation(model) if keras_file.is_keras_file(model) else None
     old = _old_variants(out) if options.force else []
     with files.staged(out, ["conversion.json"], options.force) as staging:
         run = _Run(model, out, staging, options, on_event)
-        conversion = run.convert(asked, keras_file.environment(generation) if generation else {})
-        shutil.rmtree(staging / ".single", ignore_errors=True)
+        no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}  # converting computes nothing: it must not hold a GPU's memory
+        env = keras_file.environment(generation) if generation else {}
+        conversion = run.convert(asked, {**no_gpu, **env})
+        shutil.rmtree(staging / ".fixed", ignore_errors=True)
         files.write_document(staging / "conversion.json", conversion)
     kept = {variant.path for variant in conversion.variants}
     for name in old:
@@ -79,7 +96,9 @@ class _Run:
         self._model, self._out, self._staging = model, out, staging
         self._options, self._on_event = options, on_event
         self._done: dict[str, Variant] = {}
-        self._started: list[str] = []
+        self._engines: dict[str, str] = {}  # of the schemes that a worker has started, in order
+        self._crashed: set[str] = set()
+        self._shapes: dict[str, tuple[int | None, ...]] = {}
         self._source: Source | None = None
         self._calibration: Calibration | None = None
         self._versions: dict[str, str] = {}
@@ -87,7 +106,7 @@ class _Run:
 
     def convert(self, asked: tuple[str, ...], env: dict[str, str]) -> Conversion:
         for name in asked:
-            if find_scheme(name).needs_samples and self._options.samples is None:
+            if find_scheme(name).needs_samples and not self._options.can_calibrate:
                 hint = "give representative ones with --samples FILE.npz"
                 self._fail(name, Failure("needs-samples", f"{name} needs samples to calibrate on", hint))
         while waiting := [name for name in asked if name not in self._done]:
@@ -104,34 +123,44 @@ class _Run:
             edgetf=__version__,
             created=files.now(),
             source=source,
+            shapes=self._shapes,
             calibration=self._calibration,
+            ranges="ranges.json" if (self._staging / "ranges.json").exists() else None,
             versions=self._versions,
             variants=tuple(self._done[name] for name in asked),
         )
 
     def _run_worker(self, schemes: list[str], env: dict[str, str]) -> None:
-        """Let one worker convert `schemes`; if it dies, the scheme that it was at has failed."""
-        samples = str(self._options.samples) if self._options.samples else None
+        """Let one worker convert `schemes`. If it dies, the scheme that it was at is tried the official way, or failed."""
+        options = self._options
         request = Request(
-            str(self._model),
-            str(self._staging),
-            tuple(schemes),
-            self._options.signature,
-            samples,
-            self._options.calibration,
+            model=str(self._model),
+            out=str(self._staging),
+            schemes=tuple(schemes),
+            signature=options.signature,
+            shapes=options.shapes,
+            samples=str(options.samples) if options.samples else None,
+            calibration=options.calibration,
+            choice=options.choice,
+            ranges=str(options.ranges) if options.ranges else None,
+            crashed=tuple(sorted(self._crashed)),
         )
-        self._started.clear()
+        self._engines.clear()
         try:
-            ended = run_child(_WORKER, self._receive, request=json.dumps(asdict(request)), env=env, idle_s=_IDLE_S)
+            text = json.dumps(files.to_plain(request))
+            ended = run_child(_WORKER, self._receive, request=text, env=env, idle_s=_IDLE_S)
         except HungError as error:
             ended = Ended(-9, str(error))
         self._log += ended.stderr
         if ended.code == 0 and all(name in self._done for name in schemes):
             return
-        at = self._started[-1] if self._started else None
+        at = list(self._engines)[-1] if self._engines else None
         if at is None or at in self._done:
             hint = ended.last_line or "it said nothing"
             raise EdgetfError(f"the converter's process {ended.how} while it prepared {self._model}", hint)
+        if self._engines[at] == Engine.FAST:
+            self._crashed.add(at)
+            return
         hint = "the raw messages are in conversion.log; try another scheme"
         self._fail(at, Failure("crashed", f"the converter {ended.how}", hint))
 
@@ -145,16 +174,18 @@ class _Run:
             self._source = files.from_plain(event["source"], Source)
         elif kind == "calibration":
             self._calibration = files.from_plain(event["calibration"], Calibration)
-        elif kind == "scheme":
-            self._started.append(event["scheme"])
+        elif kind == "shapes":
+            self._shapes = {name: tuple(shape) for name, shape in event["shapes"].items()}
+        elif kind in ("scheme", "engine"):
+            self._engines[event["scheme"]] = event["engine"]
         elif kind == "converted":
-            self._finish(event["scheme"], event["seconds"])
+            self._finish(event)
         elif kind == "failed":
-            hint = "the raw messages are in conversion.log"
-            self._fail(event["scheme"], Failure("converter", event["message"], hint), event["seconds"])
+            self._fail(event["scheme"], Failure("converter", event["message"], event["hint"]), event["seconds"])
         self._on_event({"event": kind, **event})
 
-    def _finish(self, scheme: str, seconds: float) -> None:
+    def _finish(self, event: Event) -> None:
+        scheme = event["scheme"]
         contents = read_contents(self._staging / f"{scheme}.tflite")
         self._done[scheme] = Variant(
             scheme=scheme,
@@ -162,12 +193,15 @@ class _Run:
             path=f"{scheme}.tflite",
             bytes=contents.bytes,
             sha256=contents.sha256,
-            seconds=round(seconds, 3),
+            seconds=round(event["seconds"], 3),
             ops=contents.counts(),
+            engine=event["engine"],
+            why_official=event["why_official"],
+            notes=tuple(event["notes"]),
         )
 
     def _fail(self, scheme: str, failure: Failure, seconds: float = 0.0) -> None:
-        self._done[scheme] = Variant(scheme, Status.FAILED, None, None, None, round(seconds, 3), {}, failure)
+        self._done[scheme] = Variant(scheme, Status.FAILED, None, None, None, round(seconds, 3), {}, error=failure)
 
 
 def _old_variants(out: Path) -> list[str]:

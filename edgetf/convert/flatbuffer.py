@@ -66,6 +66,15 @@ class Contents:
         return dict(sorted(counts.items()))
 
 
+def count_ops(content: bytes) -> dict[str, int]:
+    """Number of ops by name in a flatbuffer that is known to be whole."""
+    model, schema = unpack(content)
+    counts: Counter[str] = Counter()
+    for op in _ops(model, schema):
+        counts[op.name] += op.count
+    return dict(counts)
+
+
 def read_contents(path: Path) -> Contents:
     """Read a `.tflite` file. Raises EdgetfError for one that is missing, not TFLite, or not whole."""
     schema = _schema()
@@ -83,6 +92,25 @@ def read_contents(path: Path) -> Contents:
         raise EdgetfError(f"{path} is damaged or cut short", "copy or convert it again") from error
 
 
+def unpack(content: bytes) -> tuple[Any, Any]:
+    """A flatbuffer as objects that can be changed (a `ModelT`), and the schema's module."""
+    return _tools().read_model_from_bytearray(bytearray(content)), _schema()
+
+
+def pack(model: Any) -> bytes:
+    """The bytes of a `ModelT`."""
+    return bytes(_tools().convert_object_to_bytearray(model))
+
+
+def tensor_name(tensor: Any) -> str:
+    return _text(tensor.name)
+
+
+def _tools() -> Any:
+    _schema()
+    return importlib.import_module("ai_edge_litert.tools.flatbuffer_utils")
+
+
 def _schema() -> Any:
     try:
         return importlib.import_module("ai_edge_litert.schema_py_generated")
@@ -98,11 +126,12 @@ def _check_buffers(model: Any, length: int) -> None:
 
 def _contents(path: Path, content: bytes, model: Any, schema: Any) -> Contents:
     main = model.subgraphs[0]
-    inputs, outputs = {i: None for i in main.inputs}, {i: None for i in main.outputs}
-    names: dict[int, str] = {i: _text(main.tensors[i].name) for i in (*inputs, *outputs)}
+    inputs = {i: _text(main.tensors[i].name) for i in main.inputs}
+    outputs = {i: _text(main.tensors[i].name) for i in main.outputs}
     for signature in model.signatureDefs or []:
         if signature.subgraphIndex == 0:
-            names.update({m.tensorIndex: _text(m.name) for m in (*signature.inputs, *signature.outputs)})
+            inputs.update({m.tensorIndex: _text(m.name) for m in signature.inputs})
+            outputs.update({m.tensorIndex: _text(m.name) for m in signature.outputs})
     types = _names_of(schema.TensorType)
     return Contents(
         path=str(path),
@@ -111,8 +140,8 @@ def _contents(path: Path, content: bytes, model: Any, schema: Any) -> Contents:
         description=_text(model.description),
         min_runtime=_metadata(model, "min_runtime_version"),
         signatures=tuple(_text(s.signatureKey) for s in model.signatureDefs or []),
-        inputs=tuple(_tensor(names[i], main.tensors[i], types) for i in main.inputs),
-        outputs=tuple(_tensor(names[i], main.tensors[i], types) for i in main.outputs),
+        inputs=tuple(_tensor(inputs[i], main.tensors[i], types) for i in main.inputs),
+        outputs=tuple(_tensor(outputs[i], main.tensors[i], types) for i in main.outputs),
         ops=_ops(model, schema),
         weights=_weights(model, types),
     )

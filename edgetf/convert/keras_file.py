@@ -61,7 +61,7 @@ def export_keras_file(path: Path, out: Path) -> None:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, ImportError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
-        hint = "export it where its classes are defined, with: model.export('saved_model')"
+        hint = "export it where its classes are defined (a model of the zoo: edgetf models export), and convert that"
         raise EdgetfError(f"{path} does not load in {name}: {reason}", hint) from error
     export_model(model, out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,21 @@ def convert_official(
     """
     tf = load_tensorflow()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[source.signature])
+    configure(converter, scheme)
+    if scheme.needs_samples:
+        assert samples is not None
+        converter.representative_dataset = lambda: _representative(source, samples, on_progress)
+    content = converter.convert()
+    assert isinstance(content, bytes)
+    return content
+
+
+def configure(converter: Any, scheme: Scheme) -> None:
+    """Set a converter's attributes for `scheme`, all but the representative dataset."""
+    tf = load_tensorflow()
     ops = tf.lite.OpsSet
+    # an unknown batch inside of a recurrent network stands for the batch of 1 that the inputs have
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = True
     if scheme.weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if scheme.weights == "float16":
@@ -33,14 +48,8 @@ def convert_official(
         converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8]
     elif scheme.activations == "int16":
         converter.target_spec.supported_ops = [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
-    if scheme.needs_samples:
-        assert samples is not None
-        converter.representative_dataset = lambda: _representative(source, samples, on_progress)
     if scheme.io != "float32":
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
-    content = converter.convert()
-    assert isinstance(content, bytes)
-    return content
 
 
 def _representative(source: Source, samples: Samples, on_progress: OnProgress) -> Iterator[dict[str, Array]]:

@@ -1,11 +1,14 @@
-"""A SavedModel's signature: which one, its inputs and outputs; and a copy of it for inference one sample at a time.
+"""A SavedModel's signature: which one, its inputs and outputs; and a copy of it with fixed shapes.
 
-The copy has its batch axis fixed at 1: shapes are then known to the converter, the graph loses its
-SHAPE / STRIDED_SLICE / PACK ops, and delegates that refuse dynamic shapes take it.
+The batch axis is fixed at 1 unless asked otherwise: shapes are then known to the converter, the graph loses its
+SHAPE / STRIDED_SLICE / PACK ops, recurrent networks convert, and delegates that refuse dynamic shapes take it.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from edgetf.files import sha256_tree
 from edgetf.results import Source, TensorSpec
 
 _DEFAULT = "serving_default"
+_PROTO = "saved_model.pb"
 
 
 def read_source(saved_model: Path, signature: str | None) -> Source:
@@ -31,26 +35,74 @@ def read_source(saved_model: Path, signature: str | None) -> Source:
     return Source(str(saved_model), sha256_tree(saved_model), key, inputs, outputs)
 
 
-def save_for_single_samples(source: Source, out: Path) -> Path:
-    """Write a SavedModel at `out` that has `source`'s signature with every free batch axis fixed at 1.
+def compute_dtype(source: Source) -> str:
+    """The floating-point types that the model's graph computes with, as "float32" or "float16 and float32"."""
+    from tensorflow.core.framework import types_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
 
-    Returns `out`, or the source itself when no batch axis is free.
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((Path(source.path) / _PROTO).read_bytes())
+    graph = _serving_graph(Path(source.path), proto).graph_def
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    names = {types_pb2.DT_HALF: "float16", types_pb2.DT_BFLOAT16: "bfloat16", types_pb2.DT_DOUBLE: "float64"}
+    found = {names[node.attr["T"].type] for node in (*graph.node, *nodes) if node.attr["T"].type in names}
+    return " and ".join([*sorted(found), "float32"])
+
+
+def fix_shapes(source: Source, shapes: Mapping[str, Sequence[int]]) -> Source:
+    """`source` with the shapes that are to be converted: those given by input name, else a free batch axis is 1.
+
+    Raises EdgetfError for an unknown input, and for a shape that the model does not take.
     """
+    known = [spec.name for spec in source.inputs]
+    for name in shapes:
+        if name not in known:
+            raise EdgetfError(f"{source.path} has no input {name!r}", nearest(name, known))
+    return replace(source, inputs=tuple(_fix(spec, shapes.get(spec.name)) for spec in source.inputs))
+
+
+def save_with_shapes(source: Source, out: Path) -> Path:
+    """Write a SavedModel at `out` that is the one of `source` with the shapes of `source.inputs`.
+
+    Only the shapes in `saved_model.pb` are rewritten, and the rest is linked: the converter's own shape inference
+    follows from there. (Loading, tracing and saving the model took 3.6 s for MobileNetV2, this takes 0.02 s; and a
+    retraced function keeps the unknown shapes of the functions that it calls.)
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
     saved_model = Path(source.path)
-    if not any(spec.shape and spec.shape[0] is None for spec in source.inputs):
-        return saved_model
-    tf = load_tensorflow()
-    model = tf.saved_model.load(str(saved_model))
-    function = model.signatures[source.signature]
-    specs = {
-        spec.name: tf.TensorSpec(spec.shape and (spec.shape[0] or 1, *spec.shape[1:]), spec.dtype, name=spec.name)
-        for spec in source.inputs
-    }
-    wrapper = tf.Module()
-    wrapper.model = model  # keeps the variables that the function reads
-    single = tf.function(lambda **inputs: function(**inputs)).get_concrete_function(**specs)
-    tf.saved_model.save(wrapper, str(out), signatures={source.signature: single})
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    for entry in saved_model.iterdir():
+        if entry.name not in (_PROTO, "fingerprint.pb"):
+            (out / entry.name).symlink_to(entry.resolve())
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((saved_model / _PROTO).read_bytes())
+    graph = _serving_graph(saved_model, proto)
+    placeholders = {}
+    signature = graph.signature_def[source.signature]
+    for spec in source.inputs:
+        info = signature.inputs[spec.name]
+        for axis, size in zip(info.tensor_shape.dim, spec.shape, strict=True):
+            axis.size = -1 if size is None else size
+        placeholders[info.name.split(":")[0]] = info.tensor_shape
+    for node in graph.graph_def.node:
+        if node.name in placeholders:
+            node.attr["shape"].shape.CopyFrom(placeholders[node.name])
+        node.attr.pop("_output_shapes", None)  # they say what the old shapes led to
+    (out / _PROTO).write_bytes(proto.SerializeToString())
     return out
+
+
+def _fix(spec: TensorSpec, asked: Sequence[int] | None) -> TensorSpec:
+    if asked is None:
+        return replace(spec, shape=tuple(1 if k == 0 and axis is None else axis for k, axis in enumerate(spec.shape)))
+    fits = len(asked) == len(spec.shape) and all(old in (None, new) for old, new in zip(spec.shape, asked, strict=True))
+    if not fits or min(asked, default=1) < 1:
+        told = ",".join(str(axis) for axis in asked)
+        raise EdgetfError(f"input {spec.name!r} cannot have the shape {told}", f"it takes {spec.describe()}")
+    return replace(spec, shape=tuple(asked))
 
 
 def _read_signatures(saved_model: Path) -> dict[str, Any]:
@@ -59,7 +111,7 @@ def _read_signatures(saved_model: Path) -> dict[str, Any]:
     from tensorflow.core.protobuf import saved_model_pb2
 
     hint = "export one with: model.export('saved_model')"
-    file = saved_model / "saved_model.pb"
+    file = saved_model / _PROTO
     if not saved_model.exists():
         raise EdgetfError(f"{saved_model} does not exist", hint)
     if saved_model.is_dir() and not any(saved_model.iterdir()):
@@ -71,11 +123,16 @@ def _read_signatures(saved_model: Path) -> dict[str, Any]:
         proto.ParseFromString(file.read_bytes())
     except DecodeError as error:
         raise EdgetfError(f"{file} is damaged: it is not a SavedModel protocol buffer", "export it again") from error
+    internal = ("__saved_model_init_op", "__saved_model_train_op")
+    signatures = _serving_graph(saved_model, proto).signature_def
+    return {name: d for name, d in signatures.items() if d.inputs and name not in internal}
+
+
+def _serving_graph(saved_model: Path, proto: Any) -> Any:
     graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not graphs:
         raise EdgetfError(f"{saved_model} has no graph tagged 'serve'", "export it for serving")
-    internal = ("__saved_model_init_op", "__saved_model_train_op")
-    return {name: d for name, d in graphs[0].signature_def.items() if d.inputs and name not in internal}
+    return graphs[0]
 
 
 def _choose(saved_model: Path, signatures: dict[str, Any], asked: str | None) -> str:

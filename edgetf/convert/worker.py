@@ -12,7 +12,7 @@ import platform
 import re
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
@@ -21,10 +21,11 @@ import numpy as np
 
 from edgetf.convert import keras_file
 from edgetf.convert.backend import load_tensorflow
-from edgetf.convert.official import convert_official
-from edgetf.convert.savedmodel import read_source, save_for_single_samples
+from edgetf.convert.engine import Engine, Engines
+from edgetf.convert.ranges import RANGES_SCHEMA, RangeChoice, Ranges
+from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.errors import EdgetfError
-from edgetf.files import to_plain
+from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.results import Calibration, Source
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
@@ -34,15 +35,20 @@ from edgetf.schemes import find_scheme
 class Request:
     """What a worker is asked: convert `model` by `schemes` and leave `SCHEME.tflite` files in `out`.
 
-    A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used.
+    A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used;
+    `ranges` is a `ranges.json` that spares them. The schemes in `crashed` go the official way at once.
     """
 
     model: str
     out: str
     schemes: tuple[str, ...]
     signature: str | None
+    shapes: dict[str, tuple[int, ...]]
     samples: str | None
     calibration: int
+    choice: RangeChoice
+    ranges: str | None
+    crashed: tuple[str, ...]
 
 
 class Events:
@@ -58,7 +64,7 @@ class Events:
 
 def main() -> None:
     events = Events()
-    request = Request(**json.loads(sys.stdin.read()))
+    request = from_plain(json.loads(sys.stdin.read()), Request)
     try:
         _convert_all(request, events)
     except EdgetfError as error:
@@ -72,21 +78,44 @@ def _convert_all(request: Request, events: Events) -> None:
     out = Path(request.out)
     source = read_source(_saved_model(request, events), request.signature)
     events.send("source", source=to_plain(source))
-    samples = _calibration_samples(request, source, events)
-    single = save_for_single_samples(source, out / ".single")
+    fixed = fix_shapes(source, request.shapes)
+    events.send("shapes", shapes={spec.name: spec.shape for spec in fixed.inputs})
+    samples, calibration = _calibration_samples(request, fixed, events)
+    ranges = read_document(Path(request.ranges), Ranges, RANGES_SCHEMA) if request.ranges else None
+    engines = Engines(
+        save_with_shapes(fixed, out / ".fixed"),
+        fixed,
+        samples,
+        calibration,
+        request.choice,
+        ranges,
+        lambda done, of: events.send("progress", done=done, of=of),
+    )
     for name in request.schemes:
-        events.send("scheme", scheme=name)
-        begin = perf_counter()
-        try:
-            content = convert_official(
-                single, source, find_scheme(name), samples, lambda done, of: events.send("progress", done=done, of=of)
-            )
-        except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
-            traceback.print_exc()
-            events.send("failed", scheme=name, seconds=perf_counter() - begin, message=meaningful_line(str(error)))
-            continue
-        (out / f"{name}.tflite").write_bytes(content)
-        events.send("converted", scheme=name, seconds=perf_counter() - begin)
+        _convert_one(name, engines, name in request.crashed, out, events)
+    if engines.calibrated is not None:
+        write_document(out / "ranges.json", engines.calibrated)
+
+
+def _convert_one(name: str, engines: Engines, crashed: bool, out: Path, events: Events) -> None:
+    events.send("scheme", scheme=name, engine=Engine.OFFICIAL.value if crashed else Engine.FAST.value)
+    begin = perf_counter()
+    try:
+        why_official = "the fast way crashed" if crashed else engines.why_official(find_scheme(name))
+        if why_official:
+            events.send("engine", scheme=name, engine=Engine.OFFICIAL.value)
+        made = engines.make(find_scheme(name), why_official)
+    except EdgetfError as error:
+        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=error.message, hint=error.hint)
+        return
+    except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
+        traceback.print_exc()
+        line, hint = meaningful_line(str(error)), "the raw messages are in conversion.log"
+        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=line, hint=hint)
+        return
+    (out / f"{name}.tflite").write_bytes(made.content)
+    told = {"engine": made.engine.value, "why_official": made.why_official, "notes": made.notes}
+    events.send("converted", scheme=name, seconds=perf_counter() - begin, **told)
 
 
 def _saved_model(request: Request, events: Events) -> Path:
@@ -100,15 +129,19 @@ def _saved_model(request: Request, events: Events) -> Path:
     return exported
 
 
-def _calibration_samples(request: Request, source: Source, events: Events) -> Samples | None:
+def _calibration_samples(
+    request: Request, source: Source, events: Events
+) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
-        return None
-    samples = load_samples(Path(request.samples), source.inputs)
+        return None, None
+    # a batch that was free takes any number of samples
+    specs = [replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) else s for s in source.inputs]
+    samples = load_samples(Path(request.samples), specs)
     batch = source.inputs[0].shape[0] or 1
-    chosen = samples if batch > 1 else samples.take(request.calibration)
+    chosen = samples.take(request.calibration, batch)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.send("calibration", calibration=to_plain(calibration))
-    return chosen
+    return chosen, calibration
 
 
 def _versions(tf: Any) -> dict[str, str]:

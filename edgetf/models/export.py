@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgetf import files
 from edgetf.convert import keras_file
+from edgetf.errors import EdgetfError
 from edgetf.models.training import train_and_export
 from edgetf.models.zoo import ZOO, find_model
 from edgetf.process import OnEvent
@@ -18,6 +19,7 @@ def export_file(path: Path, out: Path, force: bool, on_event: OnEvent) -> None:
     generation = keras_file.keras_generation(path)
     os.environ.update(keras_file.environment(generation))
     on_event({"event": "phase", "phase": f"exporting {path.name}"})
+    refuse_other_folders(out)
     with files.staged(out.parent, [out.name], force) as staging:
         if generation == 3:
             keras_file.register_classes([model.module for model in ZOO.values()])
@@ -27,5 +29,12 @@ def export_file(path: Path, out: Path, force: bool, on_event: OnEvent) -> None:
 def export_trained(name: str, out: Path, force: bool, on_event: OnEvent) -> None:
     """Train the zoo's model `name` and export it to the SavedModel `out`."""
     find_model(name)
+    refuse_other_folders(out)
     with tempfile.TemporaryDirectory() as folder:
         train_and_export(name, Path(folder, "model"), out, force, on_event)
+
+
+def refuse_other_folders(out: Path) -> None:
+    """Raise EdgetfError when `out` holds something that is not a SavedModel: --force would wipe it."""
+    if out.exists() and not (out / "saved_model.pb").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise EdgetfError(f"{out} exists and is not a SavedModel", "give another folder with -o")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
@@ -109,6 +110,36 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(EdgetfError, match="was made from another model than the reference"):
         run(tmp_path / "other_out", BenchmarkOptions(reference=reference))
     assert not (tmp_path / "b").exists()
+
+
+def test_a_variant_that_cannot_be_compared_costs_no_other_one(
+    converted: Path, reference: Path, small: Small, tmp_path: Path
+) -> None:
+    class Renamed(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 1], tf.float32, name="image")])  # type: ignore[untyped-decorator]
+        def call(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"other": tf.reduce_mean(image, axis=[1, 2])}
+
+    module = Renamed()
+    tf.saved_model.save(module, str(tmp_path / "renamed"), signatures=module.call)
+    convert(tmp_path / "renamed", tmp_path / "out", ConvertOptions(("float32",)), ignore)
+    (tmp_path / "foreign.tflite").write_bytes((tmp_path / "out" / "float32.tflite").read_bytes())
+    places = [converted / "int8.tflite", tmp_path / "foreign.tflite"]
+    options = BenchmarkOptions(reference=reference, timing=SHORT)
+    int8, foreign = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
+    assert int8.parity is not None
+    assert foreign.error is not None
+    assert (foreign.error.code, foreign.latency_ms is None) == ("parity", False)
+    assert "has outputs ['other']" in foreign.error.message
+
+
+def test_a_failed_conversion_is_among_the_results(small: Small, tmp_path: Path) -> None:
+    convert(small.saved_model, tmp_path / "out", ConvertOptions(("float32", "int8")), ignore)
+    options = BenchmarkOptions(samples=small.samples, timing=SHORT)
+    float32, int8 = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "b", options, ignore).results
+    assert float32.status is Status.OK
+    assert int8.error is not None
+    assert (int8.error.code, int8.bytes) == ("conversion", None)
 
 
 def test_a_reference_finds_its_own_samples_again(small: Small, converted: Path, tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_a_drop_that_was_asked_for_is_not_replaced_by_another_figure(document: B
     assert "labels" in checked[0].parts["accuracy drop"].reason
 
 
+def test_a_run_that_was_not_stable_keeps_no_latency_budget(document: Benchmark) -> None:
+    shaky = replace(document, results=(replace(document.results[0], stable=False, stable_reason="it drifted"),))
+    checked = check(shaky, Budgets(max_drop=5, max_latency_ms=1000), explicit_drop=False)
+    assert checked[0].parts["latency"].verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_failed_conversion_is_a_missed_budget_and_not_silence(document: Benchmark) -> None:
+    failed = replace(document.results[0], status=Status.FAILED, error=Failure("conversion", "unsupported op"))
+    checked = check(replace(document, results=(failed,)), Budgets(), explicit_drop=False)
+    assert exit_code(checked) is ExitCode.BUDGET_MISSED
+    assert checked[0].parts["conversion"].reason == "unsupported op"
+
+
 def test_nothing_passes_by_being_empty(document: Benchmark) -> None:
     with pytest.raises(EdgetfError, match="there are no results to check"):
         check(replace(document, results=()), Budgets(), False)

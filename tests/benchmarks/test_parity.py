@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetf.benchmarks import parity
-from edgetf.benchmarks.parity import compare
+from edgetf.benchmarks.parity import compare, fit_labels
 from edgetf.errors import EdgetfError
 
 RANDOM = np.random.default_rng(0)
@@ -51,10 +51,10 @@ def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> No
 def test_probabilities_are_decisions_without_labels_and_logits_only_with() -> None:
     flipped = PROBABILITIES.copy()
     flipped[:5] = np.roll(flipped[:5], 1, axis=1)
-    found = compare("p", PROBABILITIES, flipped, None).agreement
+    found = compare("p", PROBABILITIES, flipped).agreement
     assert found is not None
     assert (found.same, found.n) == (45, 50)
-    assert compare("z", LOGITS, LOGITS + 0.1, None).agreement is None
+    assert compare("z", LOGITS, LOGITS + 0.1).agreement is None
     accuracy = compare("z", LOGITS, np.roll(LOGITS, 1, axis=1), CLASSES).accuracy
     assert accuracy is not None
     assert (accuracy.reference, accuracy.variant) == (1.0, 0.0)
@@ -66,16 +66,42 @@ def test_one_column_decides_at_one_half_when_labels_are_binary() -> None:
     found = compare("p", reference, variant, np.array([0, 1, 1, 0]))
     assert found.accuracy is not None
     assert found.accuracy.drop_points == 25
-    assert compare("p", reference, variant, None).agreement is None
+    assert compare("p", reference, variant).agreement is None
+
+
+@pytest.mark.parametrize(
+    "labels", [CLASSES, CLASSES.astype(np.float32), np.eye(4)[CLASSES], CLASSES[:, None]], ids=str
+)
+def test_labels_may_be_integers_whole_floats_or_one_hot(labels: parity.Numbers) -> None:
+    fitting, doubts = fit_labels({"z": LOGITS}, labels)
+    np.testing.assert_array_equal(fitting["z"], CLASSES)
+    assert doubts == ()
 
 
 @pytest.mark.parametrize(
     "labels",
-    [np.full(50, 4), np.full(50, -1), np.linspace(0, 1, 50), np.zeros((50, 2), int)],
-    ids=["too large", "negative", "not whole", "two each"],
+    [np.full(50, -1), np.linspace(0, 1, 50), np.random.default_rng(0).normal(size=(50, 2)), np.full(50, 1 << 40)],
+    ids=["negative", "not whole", "two each", "huge"],
 )
-def test_labels_that_do_not_fit_the_classes_are_not_used(labels: parity.Numbers) -> None:
-    assert compare("z", LOGITS, LOGITS + 0.1, labels).accuracy is None
+def test_labels_that_are_no_classes_are_not_used_and_no_doubt(labels: parity.Numbers) -> None:
+    assert fit_labels({"z": LOGITS}, labels) == ({}, ())
+    assert compare("p", PROBABILITIES, PROBABILITIES).agreement is not None
+
+
+@pytest.mark.parametrize("labels", [(CLASSES + 1) % 4, np.full(50, 4), np.zeros(50, int)], ids=["off", "large", "same"])
+def test_a_reference_that_is_no_better_than_guessing_puts_everything_in_doubt(labels: parity.Numbers) -> None:
+    """Labels that are off by one give an accuracy of 0, which any variant would keep."""
+    fitting, doubts = fit_labels({"z": LOGITS}, labels)
+    assert fitting == {}
+    assert "the labels fit no output" in doubts[0]
+    assert compare("z", LOGITS, LOGITS + 0.1, None, doubts).doubts == doubts
+
+
+def test_labels_go_to_the_output_that_they_fit_and_to_no_other() -> None:
+    embedding = RANDOM.normal(size=(50, 64))
+    fitting, doubts = fit_labels({"embedding": embedding, "z": LOGITS}, CLASSES)
+    assert list(fitting) == ["z"]
+    assert doubts == ()
 
 
 def test_nothing_passes_by_being_empty() -> None:

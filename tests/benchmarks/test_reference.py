@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,16 @@ def test_a_reference_with_nan_is_refused(odd: Path) -> None:
     with pytest.raises(EdgetfError, match="own output 'y' holds NaN"):
         make_reference(odd / "odd", odd / "s.npz", odd / "ref", options, ignore)
     assert not (odd / "ref").exists()
+
+
+def test_outputs_that_are_not_those_of_the_reference_are_refused(reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(reference, tmp_path / "ref")
+    outputs = np.load(reference / "reference" / "output-0.npy")
+    np.save(tmp_path / "ref" / "reference" / "output-0.npy", outputs + 1)
+    with pytest.raises(EdgetfError, match="is not the file of this reference"):
+        load_outputs(read_reference(tmp_path / "ref"), tmp_path / "ref")
+
+
+def test_results_inside_of_the_model_are_refused(small: Small) -> None:
+    with pytest.raises(EdgetfError, match="lies inside of"):
+        make_reference(small.saved_model, small.samples, small.saved_model / "ref", ReferenceOptions(), ignore)

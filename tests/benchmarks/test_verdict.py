@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def _classes(n: int, wrong: int) -> OutputFigures:
     ],
 )
 def test_a_verdict_needs_the_interval_on_one_side_of_the_budget(n: int, wrong: int, verdict: Verdict) -> None:
-    judged = judge_output("int8", _classes(n, wrong), Budgets(max_drop=1.0))
+    judged = judge_output("int8", n, _classes(n, wrong), Budgets(max_drop=1.0))
     assert judged.verdict is verdict
     assert "accuracy drop" in judged.reason
     assert ("more samples would decide" in judged.reason) == (verdict is Verdict.INCONCLUSIVE)
@@ -51,28 +53,28 @@ def test_a_verdict_needs_the_interval_on_one_side_of_the_budget(n: int, wrong: i
 def test_a_larger_budget_never_makes_a_verdict_worse(n: int, wrong: int, drop: float) -> None:
     figures = _classes(n, min(wrong, n))
     order = [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS]
-    tight = judge_output("int8", figures, Budgets(max_drop=drop)).verdict
-    loose = judge_output("int8", figures, Budgets(max_drop=drop + 1)).verdict
+    tight = judge_output("int8", 1000, figures, Budgets(max_drop=drop)).verdict
+    loose = judge_output("int8", 1000, figures, Budgets(max_drop=drop + 1)).verdict
     assert order.index(loose) >= order.index(tight)
 
 
 def test_float32_must_also_reproduce_the_numbers() -> None:
     reference = RANDOM.uniform(-1, 1, size=(100, 5))
     near, far = reference + 1e-6, reference + 3e-5
-    assert judge_output("float32", compare("y", reference, near, None), Budgets()).verdict is Verdict.PASS
-    judged = judge_output("float32", compare("y", reference, far, None), Budgets())
+    assert judge_output("float32", 1000, compare("y", reference, near, None), Budgets()).verdict is Verdict.PASS
+    judged = judge_output("float32", 1000, compare("y", reference, far, None), Budgets())
     assert judged.verdict is Verdict.FAIL
     assert "beyond" in judged.reason
-    assert judge_output("float16", compare("y", reference, far, None), Budgets()).verdict is Verdict.PASS
+    assert judge_output("float16", 1000, compare("y", reference, far, None), Budgets()).verdict is Verdict.PASS
 
 
 def test_outputs_without_classes_are_judged_by_the_schemes_sqnr() -> None:
     reference = RANDOM.normal(size=(300, 5))
     at_25_db = reference + RANDOM.normal(size=reference.shape) * 10 ** (-25 / 20)
     figures = compare("y", reference, at_25_db, None)
-    assert judge_output("int8", figures, Budgets()).verdict is Verdict.PASS
-    assert judge_output("int16x8", figures, Budgets()).verdict is Verdict.FAIL
-    assert "SQNR 25" in judge_output("int8", figures, Budgets()).reason
+    assert judge_output("int8", 1000, figures, Budgets()).verdict is Verdict.PASS
+    assert judge_output("int16x8", 1000, figures, Budgets()).verdict is Verdict.FAIL
+    assert "SQNR 25" in judge_output("int8", 1000, figures, Budgets()).reason
 
 
 def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
@@ -80,9 +82,9 @@ def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
     broken = reference.copy()
     broken[0, 0] = np.nan
     generous = Budgets(max_drop=100, min_agreement=0)
-    assert judge_output("int8", compare("y", reference, broken, None), generous).verdict is Verdict.FAIL
+    assert judge_output("int8", 1000, compare("y", reference, broken, None), generous).verdict is Verdict.FAIL
     same = np.ones((50, 5))
-    assert judge_output("int8", compare("y", same, same, None), generous).verdict is Verdict.INCONCLUSIVE
+    assert judge_output("int8", 1000, compare("y", same, same, None), generous).verdict is Verdict.INCONCLUSIVE
 
 
 def test_the_whole_is_as_bad_as_its_worst_output() -> None:
@@ -97,8 +99,26 @@ def test_the_whole_is_as_bad_as_its_worst_output() -> None:
 
 def test_latency_and_size_have_budgets_too() -> None:
     latency = summarize((RANDOM.normal(2e6, 1e5, 500)).astype(int))
-    assert judge_latency(latency, 2.5).verdict is Verdict.PASS
-    assert judge_latency(latency, 1.5).verdict is Verdict.FAIL
-    assert judge_latency(latency, latency.median).verdict is Verdict.INCONCLUSIVE
+    assert judge_latency(latency, 2.5, True, "").verdict is Verdict.PASS
+    assert judge_latency(latency, 1.5, True, "").verdict is Verdict.FAIL
+    assert judge_latency(latency, latency.median, True, "").verdict is Verdict.INCONCLUSIVE
+    unstable = judge_latency(latency, 2.5, False, "it drifted")
+    assert (unstable.verdict, "it drifted" in unstable.reason) == (Verdict.INCONCLUSIVE, True)
     assert judge_bytes(100, 100).verdict is Verdict.PASS
     assert judge_bytes(101, 100).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_few_samples_without_classes_decide_nothing_however_good_they_look(n: int) -> None:
+    reference = RANDOM.normal(size=(n, 5))
+    for variant in (reference, reference + 1e-6):
+        judged = judge_output("int8", n, compare("y", reference, variant), Budgets())
+        assert judged.verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_end_of_the_interval_that_is_infinite_is_not_the_estimate() -> None:
+    figures = compare("y", RANDOM.normal(size=(50, 5)), RANDOM.normal(size=(50, 5)))
+    open_above = replace(figures, sqnr_db=16.0, sqnr_low_db=11.3, sqnr_high_db=None)
+    open_below = replace(figures, sqnr_db=30.0, sqnr_low_db=None, sqnr_high_db=40.0)
+    for one in (open_above, open_below):
+        assert judge_output("int8", 50, one, Budgets()).verdict is Verdict.INCONCLUSIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Run, Small
@@ -49,7 +51,9 @@ def test_the_group_lists_every_command(edgetf: Run) -> None:
 def _error(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
     """The error as one line and one hint; nothing else, and no traceback."""
     assert ended.returncode == code, ended.stderr
-    lines = [line for line in ended.stderr.splitlines() if not re.match(r"(Converting|Measuring) ", line)]
+    lines = [
+        line for line in ended.stderr.splitlines() if not re.match(r"(Converting|Measuring|Reference|Training)\b", line)
+    ]
     assert len(lines) == 2, ended.stderr
     assert lines[0].startswith("error: ")
     assert lines[1].startswith(" hint: ")
@@ -57,10 +61,11 @@ def _error(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
 
 
 def test_bad_input_is_one_line_a_hint_and_exit_code_1(
-    edgetf: Run, small: Small, converted: Path, benchmarked: Path, tmp_path: Path
+    edgetf: Run, small: Small, converted: Path, reference: Path, benchmarked: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("x")
+    np.savez(tmp_path / "wrong.npz", image=np.zeros((2, 9, 9, 1), np.float32))
     whole = (converted / "int8.tflite").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(whole[: len(whole) // 2])
     model = small.saved_model
@@ -69,11 +74,14 @@ def test_bad_input_is_one_line_a_hint_and_exit_code_1(
         ("convert", "text.txt", "-o", "out"): "is not a SavedModel",
         ("convert", model, "-o", "out", "--scheme", "int9"): "unknown scheme 'int9'",
         ("convert", model, "-o", "out", "--samples", "text.txt"): "is not an .npz file",
+        ("convert", model, "-o", "out", "--samples", "wrong.npz"): "is float32 [2, 9, 9, 1], the model takes",
+        ("convert", model, "-o", model / "out"): "lies inside of",
         ("convert", model, "-o", "/proc/out"): "cannot write to /proc/out",
         ("convert", model, "-o", converted): "already holds conversion.json",
         ("reference", "empty", "--samples", small.samples, "-o", "out"): "is an empty folder",
         ("reference", model, "--samples", "none.npz", "-o", "out"): "there are no samples at none.npz",
         ("benchmark", "cut.tflite", "-o", "out"): "is damaged or cut short",
+        ("benchmark", "cut.tflite", "--reference", reference, "-o", "out"): "is damaged or cut short",
         ("benchmark", "empty", "-o", "out"): "there are no variants in empty",
         ("benchmark", converted, "-o", benchmarked): "already holds",
         ("benchmark", converted, "-o", "out", "--device", "pi"): "unknown device 'pi'",
@@ -159,7 +167,7 @@ def _children_of(pid: int) -> list[int]:
     return [int(line) for line in listing.stdout.split()]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_conversion_leaves_nothing_half_written(
     small: Small, tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -189,6 +197,18 @@ def test_an_interrupted_conversion_leaves_nothing_half_written(
     assert not Path(f"/proc/{worker}").exists()
 
 
+def test_an_interrupted_benchmark_leaves_nothing_half_written(converted: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgetf", "benchmark", str(converted), "-o", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "float16" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "convert", str(small.saved_model), "-o", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -200,7 +220,8 @@ def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Pat
         process.kill()
         process.wait()
     for worker in workers:  # an orphan would go on for a moment; what it leaves must not matter
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
     assert not (tmp_path / "out" / "conversion.json").exists()
     subprocess.run([*command, "--scheme", "float32"], cwd=tmp_path, check=True, capture_output=True)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["conversion.json", "float32.tflite"]

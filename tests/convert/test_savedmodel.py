@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgetf.convert.savedmodel import read_source, save_for_single_samples
+from edgetf.convert.savedmodel import compute_dtype, fix_shapes, read_source, save_with_shapes
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from tests.conftest import Small
@@ -56,19 +56,48 @@ def test_the_digest_follows_the_content(small: Small, two_signatures: Path) -> N
     assert read_source(small.saved_model, None).digest != read_source(two_signatures, "add").digest
 
 
-def test_the_copy_for_single_samples_has_batch_1_and_computes_the_same(two_signatures: Path, tmp_path: Path) -> None:
-    source = read_source(two_signatures, "add")
-    single = read_source(save_for_single_samples(source, tmp_path / "single"), "add")
-    assert single.inputs == (TensorSpec("a", (1, 2), "float32"), TensorSpec("b", (1,), "int32"))
-    assert [spec.name for spec in single.outputs] == ["sum", "twice"]
-    function = tf.saved_model.load(str(tmp_path / "single")).signatures["add"]
+def test_a_free_batch_becomes_1_and_the_copy_computes_the_same(two_signatures: Path, tmp_path: Path) -> None:
+    source = fix_shapes(read_source(two_signatures, "add"), {})
+    copy = read_source(save_with_shapes(source, tmp_path / "copy"), "add")
+    assert copy.inputs == (TensorSpec("a", (1, 2), "float32"), TensorSpec("b", (1,), "int32"))
+    assert [spec.name for spec in copy.outputs] == ["sum", "twice"]
+    function = tf.saved_model.load(str(tmp_path / "copy")).signatures["add"]
     outputs = function(a=tf.constant([[1.0, 2.0]]), b=tf.constant([3]))
     np.testing.assert_array_equal(outputs["sum"], [[4.0, 5.0]])
 
 
-def test_a_fixed_batch_stays_as_it_is(two_signatures: Path, tmp_path: Path) -> None:
-    source = read_source(two_signatures, "fixed")
-    assert save_for_single_samples(source, tmp_path / "single") == two_signatures
+def test_a_shape_that_was_asked_for_is_fixed(two_signatures: Path, tmp_path: Path) -> None:
+    source = fix_shapes(read_source(two_signatures, "add"), {"a": (4, 2), "b": (4,)})
+    assert read_source(save_with_shapes(source, tmp_path / "copy"), "add").inputs[0].shape == (4, 2)
+
+
+def test_a_fixed_batch_stays_as_it_is(two_signatures: Path) -> None:
+    assert fix_shapes(read_source(two_signatures, "fixed"), {}).inputs[0].shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"c": (1, 2)}, "has no input 'c'"),
+        ({"a": (1, 3)}, "input 'a' cannot have the shape 1,3"),
+        ({"a": (1, 2, 1)}, "input 'a' cannot have the shape 1,2,1"),
+        ({"a": (0, 2)}, "input 'a' cannot have the shape 0,2"),
+    ],
+)
+def test_a_shape_that_the_model_does_not_take_is_refused(
+    two_signatures: Path, shapes: dict[str, tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(EdgetfError, match=message):
+        fix_shapes(read_source(two_signatures, "add"), shapes)
+
+
+def test_a_model_that_computes_in_half_precision_is_not_called_float32(small: Small, tmp_path: Path) -> None:
+    import keras
+
+    assert compute_dtype(read_source(small.saved_model, None)) == "float32"
+    layers = [keras.Input((4,)), keras.layers.Dense(2, dtype="mixed_float16")]
+    keras.Sequential(layers).export(str(tmp_path / "mixed"), verbose=False)
+    assert compute_dtype(read_source(tmp_path / "mixed", None)) == "float16 and float32"
 
 
 def test_what_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:

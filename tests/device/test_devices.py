@@ -24,8 +24,8 @@ def test_the_local_device_brings_back_a_measurement(converted: Path, small: Smal
     job = Job(str(converted / "float32.tflite"), {"image": str(tmp_path / "image.npy")}, timing=SHORT)
     measurement = LocalDevice().run(job, tmp_path / "out", ignore)
     assert measurement.error is None
-    assert measurement.accuracy is not None
-    assert (tmp_path / "out" / measurement.accuracy.outputs[0].file).exists()
+    assert measurement.samples is not None
+    assert (tmp_path / "out" / measurement.samples.outputs[0].file).exists()
 
 
 def test_a_python_that_cannot_run_the_runner_is_the_devices_failure(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path)
         "training.json",
     ]
     assert files.read_document(tmp_path / "linear" / "training.json", Training, TRAINING_SCHEMA) == training
-    assert training.metrics["loss"] < 0.2
+    assert training.metrics["test_mean_squared_error"] < 0.2
     with pytest.raises(EdgetfError, match="already holds model.keras"):
         train("linear", tmp_path / "linear", False, ignore)
 
@@ -34,10 +34,18 @@ def test_a_trained_file_and_a_name_export_to_a_saved_model_that_takes_the_sample
     for name in ("from_file", "from_name"):
         source = read_source(tmp_path / name, None)
         assert source.inputs[0].shape == (None, 3)
-        assert len(load_samples(tmp_path / "linear" / "test.npz", source.inputs)) == 2
+        assert len(load_samples(tmp_path / "linear" / "test.npz", source.inputs)) == 200
 
 
 def test_an_unknown_model_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="unknown model"):
         train("nothing", tmp_path / "out", False, ignore)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_a_saved_model_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "main.py").write_text("mine")
+    with pytest.raises(EdgetfError, match="exists and is not a SavedModel"):
+        export_trained("linear", tmp_path / "project", True, ignore)
+    assert (tmp_path / "project" / "main.py").read_text() == "mine"

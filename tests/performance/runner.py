@@ -7,23 +7,25 @@ Prints both sides and their ratio, from one run: the median of the runner's timi
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from time import perf_counter, perf_counter_ns
+from time import perf_counter
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.device.devices import LocalDevice
 from edgetf.device.runner.interpreter import Session, find_runtime
 from edgetf.device.runner.job import Job, TimingPlan
 from edgetf.device.runner.run import run_job
-from edgetf.device.runner.timing import repeat
 from edgetf.samples import Array
 
-SIZE, SAMPLES, ROUNDS, RUNS = 96, 2000, 10, 300
+SIZE, SAMPLES, ROUNDS, RUNS = 96, 2000, 6, 1000
 SHORT = TimingPlan(max_warmup_s=0.5, min_runs=50, min_s=0.2, max_s=5)
 
 
@@ -44,24 +46,39 @@ def make_variants(folder: Path) -> tuple[list[Path], Array]:
     return [folder / "out" / "float32.tflite", folder / "out" / "int8.tflite"], images
 
 
-def compare_medians(variant: Path, name: str, images: Array) -> tuple[float, float]:
-    """Median milliseconds of the bare loop and of the runner's, in turns so that drift hits both alike."""
-    session = Session(find_runtime("litert"), str(variant), 1, None, {name: images.shape[1:]})
-    session.feed([images[:1]])
-    interpreter = session._interpreter
-    for _ in range(RUNS):
-        interpreter.invoke()
+_BARE = """
+import sys, statistics, time
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.load(sys.argv[2])[:1])
+for _ in range(100):
+    interpreter.invoke()
+times = []
+for _ in range(int(sys.argv[3])):
+    begin = time.perf_counter_ns()
+    interpreter.invoke()
+    times.append(time.perf_counter_ns() - begin)
+print(statistics.median(times))
+"""
+
+
+def compare_medians(variant: Path, name: str, images: Array, folder: Path) -> tuple[float, float]:
+    """Median milliseconds of a bare loop and of the runner, each in processes of its own, in turns."""
+    np.save(folder / "images.npy", images[:8])
+    job = Job(str(variant), {name: str(folder / "images.npy")}, runtime="litert", outputs=False)
     bare: list[float] = []
     ours: list[float] = []
     for turn in range(ROUNDS):
         for side in ("bare", "ours") if turn % 2 else ("ours", "bare"):
             if side == "bare":
-                for _ in range(RUNS):
-                    begin = perf_counter_ns()
-                    interpreter.invoke()
-                    bare.append((perf_counter_ns() - begin) / 1e6)
+                command = [sys.executable, "-c", _BARE, str(variant), str(folder / "images.npy"), str(RUNS)]
+                bare.append(float(subprocess.run(command, capture_output=True, check=True).stdout) / 1e6)
             else:
-                ours += [ns / 1e6 for ns in repeat(session.invoke, RUNS, 0, 60)]
+                out = folder / f"timing-{variant.stem}-{turn}"
+                LocalDevice().run(job, out, lambda event: None)
+                ours.append(float(np.median(np.load(out / "timings.npz")["invoke_ns"])) / 1e6)
     return median(bare), median(ours)
 
 
@@ -77,8 +94,8 @@ def compare_passes(variant: Path, name: str, images: Array, folder: Path) -> tup
     np.save(folder / "images.npy", images)
     job = Job(str(variant), {name: str(folder / "images.npy")}, runtime="litert", timing=SHORT)
     measurement = run_job(job, folder / f"pass-{variant.stem}", lambda event: None)
-    assert measurement.accuracy is not None, measurement.error
-    return naive, measurement.accuracy.n / measurement.accuracy.seconds
+    assert measurement.samples is not None, measurement.error
+    return naive, measurement.samples.n / measurement.samples.seconds
 
 
 def main() -> None:
@@ -92,7 +109,7 @@ def main() -> None:
 
         name = read_contents(variants[0]).inputs[0].name
         for variant in variants:
-            bare, ours = compare_medians(variant, name, images)
+            bare, ours = compare_medians(variant, name, images, folder)
             table.add_row(variant.stem, "median of invoke, ms", f"{bare:.3f}", f"{ours:.3f}", f"{ours / bare:.3f}")
             naive, passed = compare_passes(variant, name, images, folder)
             table.add_row(variant.stem, "samples per second", f"{naive:.0f}", f"{passed:.0f}", f"{passed / naive:.2f}")

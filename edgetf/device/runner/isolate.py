@@ -40,8 +40,9 @@ def run_children(tasks: list[Callable[[Send], dict[str, Any]]], on_event: Send) 
     A task gets a function that sends an event to `on_event` here. Raises ChildError for the first child that failed,
     after the others were ended; children never outlive the call.
     """
-    children = [_fork(task) for task in tasks]
+    children: list[Child] = []
     try:
+        children.extend(_fork(task) for task in tasks)
         with selectors.DefaultSelector() as selector:
             for child in children:
                 selector.register(child.pipe, selectors.EVENT_READ, child)

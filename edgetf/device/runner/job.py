@@ -59,8 +59,8 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """The pass over all samples."""
+class Pass:
+    """The pass over all samples: how many, in how many processes, how long, and where the outputs lie."""
 
     n: int
     workers: int
@@ -94,7 +94,7 @@ class Measurement:
     peak_rss_bytes: int | None = None
     baseline_rss_bytes: int | None = None
     timings: str | None = None
-    accuracy: Accuracy | None = None
+    samples: Pass | None = None
     error_phase: str | None = None
     error: str | None = None
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import load_inputs, open_session, run_accuracy
 from .interpreter import JobError, find_runtime
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
 from .machine import count_threads, describe_machine, describe_state, resident_bytes
+from .outputs import load_inputs, open_session, run_all
 from .timing import measure
 
 
@@ -48,9 +48,11 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         if job.outputs:
             phase = "samples"
             on_event({"event": "phase", "phase": phase})
-            facts["accuracy"] = run_accuracy(job, timed["outputs"], out, on_event)
+            facts["samples"] = run_all(job, timed["outputs"], out, on_event)
     except (ChildError, JobError, OSError, ValueError) as error:
         facts.update(error_phase=phase, error=str(error))
+        for partial in out.glob("output-*.npy"):
+            partial.unlink()
     measurement = Measurement(**facts, state_after=describe_state())
     write_json(out / "measurement.json", measurement)
     return measurement

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.convert.flatbuffer import read_contents
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
@@ -49,9 +52,9 @@ def test_a_measurement_has_every_latency_and_the_outputs(job: Job, images: Array
     assert set(timings.files) == {"warmup_ns", "invoke_ns", "end_to_end_ns"}
     assert len(timings["invoke_ns"]) >= SHORT.min_runs
     assert np.median(timings["end_to_end_ns"]) > np.median(timings["invoke_ns"])
-    assert measurement.accuracy is not None
-    assert (measurement.accuracy.n, measurement.accuracy.workers) == (len(images), 2)
-    [output] = measurement.accuracy.outputs
+    assert measurement.samples is not None
+    assert (measurement.samples.n, measurement.samples.workers) == (len(images), 2)
+    [output] = measurement.samples.outputs
     values = np.load(tmp_path / "out" / output.file)
     assert (values.shape, values.dtype) == ((len(images), 3), np.float32)
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=0.02)
@@ -91,6 +94,39 @@ def test_what_cannot_run_is_told_in_the_measurement(
     assert measurement.error_phase == phase
     assert error in (measurement.error or "")
     assert json.loads((tmp_path / "out" / "measurement.json").read_text())["error"] == measurement.error
+
+
+class Odd(tf.Module):  # type: ignore[misc]
+    """Two inputs that must not be swapped, and outputs with and without an axis for samples."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([1, 3], tf.float32, name="b"), tf.TensorSpec([1, 3], tf.int32, name="a")]
+    )  # type: ignore[untyped-decorator]
+    def call(self, b: tf.Tensor, a: tf.Tensor) -> dict[str, tf.Tensor]:
+        difference = b - tf.cast(a, tf.float32)
+        table = tf.reshape(tf.concat([difference, 2.0 * difference], 0), [3, 2])
+        return {"difference": difference, "pass": b, "table": table, "total": tf.reduce_sum(difference)}
+
+
+def test_several_inputs_go_by_name_and_outputs_may_lack_an_axis_for_samples(tmp_path: Path) -> None:
+    module = Odd()
+    tf.saved_model.save(module, str(tmp_path / "odd"), signatures=module.call)
+    convert(tmp_path / "odd", tmp_path / "odd_out", ConvertOptions(("float32",)), ignore)
+    b = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
+    a = np.arange(210, dtype=np.int32).reshape(70, 3)
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "b.npy", b)
+    model = tmp_path / "odd_out" / "float32.tflite"
+    assert {tensor.name for tensor in read_contents(model).inputs} == {"a", "b"}
+    for inputs in ({"a": "a.npy", "b": "b.npy"}, {"b": "b.npy", "a": "a.npy"}):
+        job = Job(str(model), {name: str(tmp_path / file) for name, file in inputs.items()}, timing=SHORT)
+        measurement = run_job(job, tmp_path / "out", ignore)
+        assert measurement.samples is not None, measurement.error
+        found = {o.name: np.load(tmp_path / "out" / o.file) for o in measurement.samples.outputs}
+        np.testing.assert_allclose(found["difference"], b - a, atol=1e-5)
+        np.testing.assert_array_equal(found["pass"], b)
+        assert found["table"].shape == (70, 3, 2)
+        np.testing.assert_allclose(found["total"], (b - a).sum(axis=1), atol=1e-4)
 
 
 def test_samples_that_differ_in_number_are_refused(job: Job, tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import numpy as np
 
 from .interpreter import JobError, Session, find_runtime
 from .isolate import Send, run_children
-from .job import Accuracy, Job, Output
+from .job import Job, Output, Pass
 from .machine import cores
 
 _BLOCK = 64  # batches that are quantized, and whose outputs are dequantized, in one numpy call
+_PAUSE_NS = 2_000_000_000  # a slow model reports this often: silence would be taken for a hang
 _LEAST = 32  # batches below which another process costs more than it saves
 
 
-def run_accuracy(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) -> Accuracy:
+def run_all(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) -> Pass:
     """Run all samples and write each output as `output-K.npy` in `out`, sample by sample.
 
     `specs` gives `name`, `shape` (of one batch) and `dtype` of each output, and the `batch` size. Raises ChildError
@@ -35,8 +36,8 @@ def run_accuracy(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Sen
         raise JobError(f"the model takes {batch} samples at once, and {n} are not a multiple of that")
     batches = n // batch
     for k, spec in enumerate(specs):
-        rows = n if spec["shape"][:1] == [batch] else batches
-        row = spec["shape"][1:] if rows == n else spec["shape"]
+        by_sample = spec["shape"][:1] == [batch]
+        rows, row = (n, spec["shape"][1:]) if by_sample else (batches, spec["shape"])
         shape = (rows, *row)
         np.lib.format.open_memmap(str(out / f"output-{k}.npy"), "w+", np.dtype(spec["dtype"]), shape)  # type: ignore[no-untyped-call]
 
@@ -48,7 +49,7 @@ def run_accuracy(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Sen
     run_children(tasks, _Progress(n, on_event))
     seconds = (perf_counter_ns() - begin) / 1e9
     outputs = [Output(spec["name"], f"output-{k}.npy") for k, spec in enumerate(specs)]
-    return Accuracy(n, workers, seconds, outputs)
+    return Pass(n, workers, seconds, outputs)
 
 
 def load_inputs(job: Job) -> dict[str, np.ndarray[Any, Any]]:
@@ -76,22 +77,26 @@ def _run_batches(job: Job, out: Path, first: int, last: int, send: Send) -> dict
     inputs = list(load_inputs(job).values())
     outputs = [np.load(str(out / f"output-{k}.npy"), mmap_mode="r+") for k in range(len(session.outputs))]
     per_batch = [len(values) * session.batch // len(inputs[0]) for values in outputs]  # rows that a batch fills
-    for begin in range(first, last, _BLOCK):
-        end = min(begin + _BLOCK, last)
-        rows = slice(begin * session.batch, end * session.batch)
+    begin = first
+    while begin < last:
+        most = min(begin + _BLOCK, last)
+        rows = slice(begin * session.batch, most * session.batch)
         stored = [tensor.quantize(values[rows]) for tensor, values in zip(session.inputs, inputs)]
-        results = []
-        for k in range(end - begin):
-            piece = slice(k * session.batch, (k + 1) * session.batch)
+        results: list[list[Any]] = []
+        started = perf_counter_ns()
+        while begin + len(results) < most and perf_counter_ns() - started < _PAUSE_NS:
+            piece = slice(len(results) * session.batch, (len(results) + 1) * session.batch)
             session.feed([values[piece] for values in stored])
             session.invoke()
             results.append(session.fetch())
+        end = begin + len(results)
         for tensor, into, count, values in zip(session.outputs, outputs, per_batch, zip(*results)):
             if len({value.shape for value in values}) > 1:
                 raise JobError(f"output {tensor.name!r} changes its shape from sample to sample")
             whole = tensor.dequantize(np.stack(values))
             into[begin * count : end * count] = whole.reshape(-1, *into.shape[1:])
-        send({"rows": rows.stop - rows.start})
+        send({"rows": (end - begin) * session.batch})
+        begin = end
     for values in outputs:
         values.flush()
     return {}

@@ -1,0 +1,121 @@
+"""Which way a scheme is made: from one float conversion and one calibration, or by the official converter.
+
+The fast way serves all schemes from one float flatbuffer and one set of Ranges. What it cannot do (values inside of
+loops and LSTMs, a TensorFlow without the private entry points) goes the official way, and the variant says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+
+from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
+from edgetf.convert.flatbuffer import count_ops
+from edgetf.convert.mend import mend
+from edgetf.convert.official import configure, convert_official
+from edgetf.convert.private import load_private
+from edgetf.convert.ranges import RangeChoice, Ranges
+from edgetf.errors import EdgetfError
+from edgetf.results import Calibration, Source
+from edgetf.samples import Samples
+from edgetf.schemes import SCHEMES, Scheme
+
+
+class Engine(str, Enum):
+    """Which way a variant was made."""
+
+    FAST = "fast"
+    OFFICIAL = "official"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A converted scheme: the flatbuffer, the way it was made, why not the fast one, and what else is to be known."""
+
+    content: bytes
+    engine: Engine
+    why_official: str | None
+    notes: tuple[str, ...]
+
+
+class Engines:
+    """Converts one SavedModel by any number of schemes, doing what they share once."""
+
+    def __init__(
+        self,
+        saved_model: Path,
+        source: Source,
+        samples: Samples | None,
+        calibration: Calibration | None,
+        choice: RangeChoice,
+        ranges: Ranges | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self._saved_model, self._source = saved_model, source
+        self._samples, self._calibration, self._choice = samples, calibration, choice
+        self._given, self._on_progress = ranges, on_progress
+        self._private = load_private()
+
+    def make(self, scheme: Scheme, why_official: str | None) -> Made:
+        """Convert by `scheme`, the official way where there is a reason to."""
+        if why_official is not None:
+            if scheme.needs_samples and self._samples is None:
+                raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
+            content = convert_official(self._saved_model, self._source, scheme, self._samples, self._on_progress)
+        else:
+            content = self._fast(scheme)
+        content, mended = mend(content)
+        notes = mended + self._float_notes if scheme.needs_samples and why_official is None else mended
+        return Made(content, Engine.OFFICIAL if why_official else Engine.FAST, why_official, notes)
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """The Ranges that were given, or else calibrated now."""
+        if self._given is not None:
+            return self._given
+        assert self._samples is not None
+        assert self._calibration is not None
+        return calibrate(self._float, self._samples, self._calibration, self._choice, self._on_progress)
+
+    @property
+    def calibrated(self) -> Ranges | None:
+        """The Ranges, where some scheme has used them."""
+        return self.__dict__.get("ranges")
+
+    def why_official(self, scheme: Scheme) -> str | None:
+        """Why `scheme` cannot be made the fast way, or None where it can."""
+        if self._private is None:
+            return "this TensorFlow lacks the private entry points that the fast way uses"
+        if not scheme.needs_samples:
+            return None
+        return why_not(self._float, scheme)
+
+    @property
+    def _float_notes(self) -> tuple[str, ...]:
+        loops = LOOPS & set(count_ops(self._float))
+        told = f"what is inside of {', '.join(sorted(loops))} stays float32: the quantizer leaves loops alone"
+        return (told,) if loops else ()
+
+    @cached_property
+    def _float(self) -> bytes:
+        assert self._private is not None
+        content = self._private.convert(
+            self._saved_model, self._source.signature, lambda c: configure(c, SCHEMES["float32"])
+        )
+        return mend(content)[0]
+
+    @cached_property
+    def _with_ranges(self) -> bytes:
+        return write_ranges(self._float, self.ranges)
+
+    def _fast(self, scheme: Scheme) -> bytes:
+        assert self._private is not None
+        if scheme == SCHEMES["float32"]:
+            return self._float
+        if not scheme.needs_samples:
+            return self._private.convert(self._saved_model, self._source.signature, lambda c: configure(c, scheme))
+        if scheme.activations == "int16":
+            return self._private.quantize_int16x8(self._with_ranges)
+        return self._private.quantize_int8(self._with_ranges, scheme.io)
