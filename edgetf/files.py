@@ -163,6 +163,8 @@ def staged(out: Path, claims: Sequence[str], force: bool) -> Iterator[Path]:
     document that vouches for the rest: an old one goes first, the new one comes last. When the work is interrupted,
     Ctrl-C included, `out` is as it was.
     """
+    if out.exists() and not out.is_dir():
+        raise EdgetfError(f"{out} is a file, and results need a folder", "give a folder with -o")
     _refuse_overwriting(out, claims, force)
     created = [p for p in (out, *out.parents) if not p.exists()]
     try:

@@ -228,9 +228,12 @@ class Accuracy:
 class OutputFigures:
     """How far one output is from the Reference, over all samples.
 
-    `sqnr_db` is null where there is no error at all (or nothing to compare it with); `sqnr_low_db` and `sqnr_high_db`
-    bound it with 95 % confidence (bootstrap), null where an end is infinite. `problems` are reasons to fail whatever
-    the budget, such as NaN; `doubts` are reasons why these samples show nothing.
+    `sqnr_db` = 10 log10(sum reference^2 / sum error^2). `centred_db` is the same about the mean over the samples of
+    each value, so that an offset which all samples share is no signal (0 dB is what always giving the mean would
+    reach); it is what verdicts look at. `centred_low_db` and `centred_high_db` bound it with 95 % confidence
+    (bootstrap), null where an end is infinite. All are null where there is no error at all, or nothing to compare it
+    with. `problems` are reasons to fail whatever the budget, such as NaN; `doubts` are reasons why these samples show
+    nothing.
     """
 
     name: str
@@ -238,8 +241,9 @@ class OutputFigures:
     mean_abs: float
     max_abs_reference: float
     sqnr_db: float | None
-    sqnr_low_db: float | None
-    sqnr_high_db: float | None
+    centred_db: float | None
+    centred_low_db: float | None
+    centred_high_db: float | None
     cosine: float
     agreement: Agreement | None
     accuracy: Accuracy | None

@@ -7,6 +7,7 @@ Everything that would let a comparison pass by being empty (no rows, NaN, other 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import zipfile
 from collections.abc import Sequence
@@ -88,12 +89,14 @@ def load_samples(source: Path, inputs: Sequence[TensorSpec]) -> Samples:
     labels = arrays.pop(LABELS, None)
     if len(inputs) == 1 and list(arrays) == [ALIAS]:
         arrays = {inputs[0].name: arrays[ALIAS]}
+    if LABELS in [spec.name for spec in inputs]:
+        raise EdgetfError(f"an input of the model is called {LABELS!r}, which samples keep for labels", "rename it")
     expected, found = [spec.name for spec in inputs], list(arrays)
     if set(expected) != set(found):
         alias = f" (or {ALIAS!r})" if len(inputs) == 1 else ""
         raise EdgetfError(
             f"{source} holds {_names(found)}, the model's inputs are {_names(expected)}{alias}",
-            f"save it with: np.savez({source.name!r}, {', '.join(f'{n}=...' for n in expected)}, labels=...)",
+            _naming_hint(source, expected, found),
         )
     for spec in inputs:
         _check(source, spec, arrays[spec.name])
@@ -113,9 +116,22 @@ def _read_npz(source: Path) -> dict[str, Array]:
         raise EdgetfError(f"there are no samples at {source}", hint)
     try:
         with np.load(source, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise EdgetfError(f"{source} is not an .npz file of plain arrays", hint) from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # another kind of zip file
+        raise EdgetfError(f"{source} is not an .npz file of plain arrays", hint)
+    return arrays
+
+
+def _naming_hint(source: Path, expected: Sequence[str], found: Sequence[str]) -> str:
+    missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
+    if extra and not missing:
+        return f"leave out {_names(extra)}: only inputs and {LABELS!r} belong there"
+    for name in extra:
+        if close := difflib.get_close_matches(name, [*missing, LABELS], n=1, cutoff=0.6):
+            return f"rename {name!r} to {close[0]!r}"
+    return f"save it with: np.savez({source.name!r}, {', '.join(f'{n}=...' for n in expected)}, labels=...)"
 
 
 def _check(source: Path, spec: TensorSpec, array: Array) -> None:

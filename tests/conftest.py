@@ -95,6 +95,7 @@ def edgetf(tmp_path: Path) -> Run:
 
     def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+        env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
 
     return run

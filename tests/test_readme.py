@@ -60,5 +60,5 @@ def test_the_two_commands_are_targets_of_the_makefile(target: str) -> None:
 
 def test_extras_that_the_readme_names_are_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
-    for extra in set(re.findall(r'"(?:edgetf|\.)\[([a-z-]+)\]"', README)):
+    for extra in {e for group in re.findall(r"\.\[([a-z,-]+)\]", README) for e in group.split(",")}:
         assert re.search(rf"^{extra} = ", declared, re.MULTILINE), extra

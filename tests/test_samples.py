@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,26 @@ def test_a_single_input_may_be_called_x(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arrays", "hint"),
+    [
+        ({"image": IMAGES, "time": np.arange(3)}, "leave out 'time'"),
+        ({"imgae": IMAGES}, "rename 'imgae' to 'image'"),
+        ({"x": IMAGES, "label": np.arange(3)}, "rename 'label' to 'labels'"),
+        ({"picture": IMAGES}, "np.savez('s.npz', image=..., labels=...)"),
+    ],
+)
+def test_the_hint_names_the_array_that_is_wrong(tmp_path: Path, arrays: dict[str, Array], hint: str) -> None:
+    with pytest.raises(EdgetfError) as caught:
+        load_samples(_save(tmp_path, **arrays), [IMAGE])
+    assert hint in caught.value.hint
+
+
+def test_an_input_called_labels_cannot_be_fed(tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="an input of the model is called 'labels'"):
+        load_samples(_save(tmp_path, labels=IMAGES), [TensorSpec("labels", (None, 2, 2), "float32")])
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"picture": IMAGES}, "holds 'picture', the model's inputs are 'image' (or 'x')"),
@@ -82,7 +103,10 @@ def test_what_is_not_an_npz_file_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(_save(tmp_path, image=IMAGES).read_bytes()[:100])
     pickled = tmp_path / "pickled.npz"
     np.savez(pickled, image=np.array([{"a": 1}], dtype=object))
-    for path in (text, cut, pickled):
+    other_zip = tmp_path / "model.keras"
+    with zipfile.ZipFile(other_zip, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    for path in (text, cut, pickled, other_zip):
         with pytest.raises(EdgetfError, match=r"is not an \.npz file of plain arrays"):
             load_samples(path, [IMAGE])
     with pytest.raises(EdgetfError, match="there are no samples at"):

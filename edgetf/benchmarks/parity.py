@@ -35,7 +35,8 @@ def compare(
             f"output {name!r} has shape {list(variant.shape)}, the reference's has {list(reference.shape)}",
             "compare a variant with the reference of the SavedModel that it was made from",
         )
-    sums = _Sums(len(reference))
+    mean = sum(_floats(reference[rows]).sum(axis=0) for rows in _blocks(reference)) / len(reference)
+    sums = _Sums(len(reference), np.asarray(mean))
     for rows in _blocks(reference):
         sums.add(rows, _floats(reference[rows]), _floats(variant[rows]))
     decide = _decision(reference, truth)
@@ -77,8 +78,9 @@ def fit_labels(outputs: Mapping[str, Numbers], labels: Numbers | None) -> tuple[
 class _Sums:
     """Sums over blocks: powers for each sample, and what extremes there were."""
 
-    def __init__(self, n: int) -> None:
-        self.signal, self.noise, self.dot, self.power = (np.zeros(n) for _ in range(4))
+    def __init__(self, n: int, mean: Numbers) -> None:
+        self.mean = mean
+        self.signal, self.centred, self.noise, self.dot, self.power = (np.zeros(n) for _ in range(5))
         self.max_abs = self.total_abs = self.max_reference = 0.0
         self.not_finite = 0
         self.first: tuple[Numbers, Numbers] | None = None
@@ -93,6 +95,7 @@ class _Sums:
         self.variant_varies |= bool((variant != self.first[1]).any())
         error = np.abs(variant - reference)
         self.signal[rows] = (reference**2).sum(axis=1)
+        self.centred[rows] = ((reference - self.mean) ** 2).sum(axis=1)
         self.noise[rows] = (error**2).sum(axis=1)
         self.power[rows] = (variant**2).sum(axis=1)
         self.dot[rows] = (reference * variant).sum(axis=1)
@@ -103,12 +106,12 @@ class _Sums:
     def figures(self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None, known_doubts: Sequence[str]) -> OutputFigures:
         n = len(self.signal)
         signal, noise = float(self.signal.sum()), float(self.noise.sum())
-        sqnr = low = high = None
-        if signal > 0 and noise > 0:
-            sqnr = float(10 * np.log10(signal / noise))
-            if n > 1:
-                bounds = statistics.sqnr_interval(self.signal, self.noise)
-                low, high = (bound if np.isfinite(bound) else None for bound in bounds)
+        sqnr = float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None
+        centred = low = high = None
+        if self.reference_varies and noise > 0:
+            centred = float(10 * np.log10(self.centred.sum() / noise))
+            bounds = statistics.sqnr_interval(self.centred, self.noise)
+            low, high = (bound if np.isfinite(bound) else None for bound in bounds)
         norm = float(np.sqrt(signal * self.power.sum()))
         problems: list[str] = []
         doubts = list(known_doubts)
@@ -124,8 +127,9 @@ class _Sums:
             mean_abs=self.total_abs / size,
             max_abs_reference=self.max_reference,
             sqnr_db=sqnr,
-            sqnr_low_db=low,
-            sqnr_high_db=high,
+            centred_db=centred,
+            centred_low_db=low,
+            centred_high_db=high,
             cosine=min(1.0, float(self.dot.sum()) / norm) if norm else float(signal == 0 and noise == 0),
             agreement=agreement,
             accuracy=accuracy,

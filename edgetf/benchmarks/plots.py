@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.errors import MissingExtraError
-from edgetf.results import OutputFigures, Result
+from edgetf.results import Result
 
 _COLOURS = {"pass": "#1a7f4b", "fail": "#c0362c", "inconclusive": "#9a6700", "none": "#4a5568"}
 _INK, _GRID = "#1f2933", "#dde3ea"
@@ -28,12 +28,12 @@ class Times:
 
 
 def tradeoff_svg(results: Sequence[Result]) -> str | None:
-    """Latency along x, what it costs along y, the size of the file as the size of the mark; None with nothing to show.
+    """Latency along x, what it costs along y, the size of the file as the size of the mark; None where nothing was compared.
 
-    The cost is the accuracy drop where there are labels, else the SQNR of the worst output.
+    The cost is the accuracy drop where there are labels, else the SQNR about the mean of the worst output.
     """
     points = _points(results)
-    if not points:
+    if not points or not any(r.parity for r in results):
         return None
     figure, axes = _axes(4.2)
     biggest = max(point.bytes for point in points)
@@ -48,14 +48,12 @@ def tradeoff_svg(results: Sequence[Result]) -> str | None:
     axes.set_xscale("log")
     axes.margins(x=0.16, y=0.2)
     _plain_ticks(axes)
-    axes.set_xlabel("median latency, ms (log scale)")
+    axes.set_xlabel("median latency, ms")
     if _drops(results):
         axes.set_ylabel("accuracy drop, points (lower is better)")
         axes.axhline(0, color=_INK, linewidth=0.8, linestyle=":")
-    elif any(r.parity for r in results):
-        axes.set_ylabel("SQNR, dB (higher is better)")
     else:
-        axes.set_yticks([])
+        axes.set_ylabel("SQNR about the mean, dB (higher is better)")
     return _svg(figure, "tradeoff", "Latency, cost in accuracy, and size of each variant")
 
 
@@ -81,7 +79,7 @@ def distribution_svg(rows: Sequence[Times]) -> str | None:
         line.set(color=_INK, linewidth=2)
     axes.set_xscale("log")
     _plain_ticks(axes)
-    axes.set_xlabel("latency of one inference, ms (log scale)")
+    axes.set_xlabel("latency of one inference, ms")
     return _svg(figure, "latency", "Distribution of latencies of each variant")
 
 
@@ -102,26 +100,26 @@ def _drops(results: Sequence[Result]) -> bool:
 
 
 def _points(results: Sequence[Result]) -> list[_Point]:
-    """The results that have a latency and the cost that the picture shows; without any parity, the latency alone."""
-    drops, compared = _drops(results), any(r.parity for r in results)
-    known = [o.sqnr_db for r in results if r.parity for o in r.parity.outputs if o.sqnr_db is not None]
+    """The results that have a latency and the cost that the picture shows."""
+    drops = _drops(results)
+    known = [o.centred_db for r in results if r.parity for o in r.parity.outputs if o.centred_db is not None]
     top = max(known, default=0.0) + 10  # where a variant without any error is drawn: infinity is higher than all
     points = []
     for result in results:
-        if result.latency_ms is None or result.bytes is None or (compared and result.parity is None):
+        if result.latency_ms is None or result.bytes is None or result.parity is None:
             continue
-        verdict = result.parity.verdict.value if result.parity else "none"
+        verdict = result.parity.verdict.value
         point = _Point(result.variant, result.latency_ms.median, result.bytes, verdict, 0.0, None, None)
-        outputs: Sequence[OutputFigures] = result.parity.outputs if result.parity else ()
+        outputs = result.parity.outputs
         dropped = [output.accuracy for output in outputs if output.accuracy]
         if drops and dropped:
             point = replace(point, cost=dropped[0].drop_points, low=dropped[0].low, high=dropped[0].high)
         elif drops:
             continue
-        elif finite := [output for output in outputs if output.sqnr_db is not None]:
-            worst = min(finite, key=lambda output: output.sqnr_db or 0.0)
-            point = replace(point, cost=worst.sqnr_db or 0.0, low=worst.sqnr_low_db, high=worst.sqnr_high_db)
-        elif outputs:
+        elif finite := [output for output in outputs if output.centred_db is not None]:
+            worst = min(finite, key=lambda output: output.centred_db or 0.0)
+            point = replace(point, cost=worst.centred_db or 0.0, low=worst.centred_low_db, high=worst.centred_high_db)
+        else:
             point = replace(point, cost=top, label=f"{result.variant} (no error)")
         points.append(point)
     return points
@@ -150,6 +148,9 @@ def _plain_ticks(axes: Any) -> None:
 
     low, high = axes.get_xlim()
     narrow = high / low < 3000
+    if high / low < 4:  # too little for decades: a plain scale says more
+        axes.set_xscale("linear")
+        return
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=30))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -20,12 +20,12 @@ _TOLERANCE = 1.05  # what differs from process to process: 1.4 % was seen betwee
 
 @dataclass(frozen=True)
 class Story:
-    """What the report says about one variant: a verdict, a sentence of why, and one of what it gains."""
+    """What the report says about one variant: a verdict, sentences of why, and one of what it gains."""
 
     result: Result
     verdict: str
     headline: str
-    why: str
+    why: tuple[str, ...]
     gains: str
 
 
@@ -77,13 +77,14 @@ def tell(result: Result, results: tuple[Result, ...]) -> Story:
     """The verdict on one variant in words."""
     if result.error is not None:
         headline = f"{result.variant} {_FAILED.get(result.error.code, 'failed')}"
-        return Story(result, "fail", headline, result.error.message, "")
+        return Story(result, "fail", headline, (result.error.message,), "")
     gains = _gains(result, results)
     if result.parity is None:
-        return Story(result, "none", f"{result.variant} was timed", "It was not compared with a reference.", gains)
+        return Story(result, "none", f"{result.variant} was timed", ("It was not compared with a reference.",), gains)
     headline = f"{result.variant} {_WORDS[result.parity.verdict]}"
-    why = result.parity.reason[:1].upper() + result.parity.reason[1:] + "."
-    return Story(result, result.parity.verdict.value, headline, why, gains)
+    outputs = result.parity.outputs
+    why = [f"{o.name}: {o.reason}." if len(outputs) > 1 else f"{o.reason[:1].upper()}{o.reason[1:]}." for o in outputs]
+    return Story(result, result.parity.verdict.value, headline, tuple(why), gains)
 
 
 def _gains(result: Result, results: tuple[Result, ...]) -> str:
@@ -95,6 +96,8 @@ def _gains(result: Result, results: tuple[Result, ...]) -> str:
         return ""
     size = result.bytes / base.bytes
     smaller = f"{1 / size:.1f} times smaller than float32" if size < 0.95 else f"{size:.1f} times the size of float32"
+    if 0.95 <= size <= 1.05:
+        smaller = "as large as float32"
     return f"It is {smaller}, and {compare_speed(result.latency_ms, base.latency_ms)}."
 
 

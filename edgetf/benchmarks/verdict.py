@@ -1,7 +1,7 @@
 """Verdicts: PASS only when the interval lies inside the budget, FAIL only when it lies outside, else not enough data.
 
 What judges an output: with labels the paired accuracy drop, else for classes the agreement with the Reference, else
-the SQNR. A scheme that does not quantize must also reproduce the numbers themselves.
+the SQNR about the mean. A scheme that does not quantize must also reproduce the numbers themselves.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
     needed = SCHEMES[scheme].min_sqnr_db if scheme in SCHEMES else SCHEMES["int8"].min_sqnr_db
     if n < MIN_SAMPLES:
         return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few for an interval; {MIN_SAMPLES} are the least")
-    if figures.sqnr_db is None:
+    if figures.centred_db is None:
         same = figures.max_abs == 0
-        return Judged(Verdict.PASS if same else Verdict.FAIL, "no error at all" if same else "the reference is all zeros")
-    low = -math.inf if figures.sqnr_low_db is None else figures.sqnr_low_db
-    high = math.inf if figures.sqnr_high_db is None else figures.sqnr_high_db
-    told = f"SQNR {figures.sqnr_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}"
+        return Judged(Verdict.PASS if same else Verdict.FAIL, "no error at all" if same else "the reference is constant")
+    low = -math.inf if figures.centred_low_db is None else figures.centred_low_db
+    high = math.inf if figures.centred_high_db is None else figures.centred_high_db
+    told = f"SQNR about the mean {figures.centred_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}"
     return _judge_range(-high, -low, -needed, told)
 
 

@@ -54,6 +54,9 @@ def benchmark(
         click.echo(to_text(document), nl=False)
     else:
         show_benchmark(document)
-        print_lines(f"Written to {escape(str(out))}; a report: edgetf report {escape(str(out))} -o report.html")
+        import shlex
+
+        place = escape(shlex.quote(str(out)))
+        print_lines(f"Written to {place}; a report: edgetf report {place} -o report.html")
     failed = any(result.error and result.error.code != "conversion" for result in document.results)
     return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE

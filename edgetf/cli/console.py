@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
-force_option = click.option("--force", is_flag=True, help="Replace results that are already there.")
+force_option = click.option("--force", is_flag=True, help="Replace results that are already there, all of them.")
 
 VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 VERDICT_WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "NOT ENOUGH DATA"}
@@ -27,10 +28,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    kept = [k for k in range(len(columns)) if columns[k] in ("", *columns[:1]) or any(row[k] for row in rows)]
+    for k in kept:  # a column without any entry is left out; numbers are never broken
+        numbers = columns[k] in right
+        table.add_column(columns[k], justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[k] for k in kept))
     _console().print(table)
 
 
@@ -55,7 +58,7 @@ def _console() -> Any:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=160, no_color=True)
     return console
 

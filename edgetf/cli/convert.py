@@ -107,7 +107,9 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None:
     """The variants as a table; where `everything` was asked for, also what was left out."""
-    rows, biggest = [], max((v.bytes or 0 for v in conversion.variants), default=0)
+    import shlex
+
+    rows, base = [], next((v.bytes for v in conversion.variants if v.scheme == "float32" and v.bytes), None)
     for variant in conversion.variants:
         if variant.error:
             rows.append([variant.scheme, "[red]failed[/]", "", "", "", escape(variant.error.message)])
@@ -116,9 +118,16 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
         ops = sum(variant.ops.values())
         file = str(out / (variant.path or ""))
         rows.append(
-            [variant.scheme, f"{size:,}", f"{size / biggest:.0%}", str(ops), f"{variant.seconds:.1f}", escape(file)]
+            [
+                variant.scheme,
+                f"{size:,}",
+                f"{size / base:.0%}" if base else "",
+                str(ops),
+                f"{variant.seconds:.1f}",
+                escape(file),
+            ]
         )
-    columns = ["scheme", "bytes", "size", "ops", "seconds", "file"]
+    columns = ["scheme", "bytes", "of float32", "ops", "seconds", "file"]
     print_table(escape(f"{conversion.source.path} → TFLite"), columns, rows, right=columns[1:5])
     for variant in conversion.variants:
         for note in variant.notes:
@@ -127,6 +136,7 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
             print_lines(f"[cyan]{variant.scheme}:[/] made by the official converter: {escape(variant.why_official)}")
         if variant.error and variant.error.hint:
             print_lines(f"[cyan]{variant.scheme}:[/] {escape(variant.error.hint)}")
+    print_lines(f"A reference of the same model: edgetf reference {shlex.quote(conversion.source.path)} --samples ...")
     if conversion.calibration:
         used = conversion.calibration
         print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")

@@ -10,15 +10,21 @@ from edgetf.cli.console import PATH, escape, json_option, print_lines, print_tab
 
 
 @click.command()
-@click.argument("variant", type=PATH)
+@click.argument("variant", type=PATH, metavar="VARIANT_OR_MODEL")
 @json_option
 def inspect(variant: Path, as_json: bool) -> None:
     """Show what is in a .tflite file: inputs, outputs, quantization, ops, weights.
 
+    For a SavedModel folder: the inputs and outputs of its signature, and how to save samples for them.
+
     \b
     Example:
       edgetf inspect out/int8.tflite
+      edgetf inspect saved_model
     """
+    if variant.is_dir():
+        _inspect_model(variant, as_json)
+        return
     from edgetf.cli.results import human_bytes
     from edgetf.convert.flatbuffer import read_contents
     from edgetf.files import to_text
@@ -48,3 +54,19 @@ def inspect(variant: Path, as_json: bool) -> None:
     )
     weights = ", ".join(f"{dtype} {human_bytes(size)}" for dtype, size in contents.weights.items())
     print_lines(f"Constants: {weights or 'none'}")
+
+
+def _inspect_model(saved_model: Path, as_json: bool) -> None:
+    from edgetf.convert.savedmodel import read_source
+    from edgetf.files import to_text
+
+    source = read_source(saved_model, None)
+    if as_json:
+        click.echo(to_text(source), nl=False)
+        return
+    print_lines(f"[bold]{escape(str(saved_model))}[/]: signature {escape(source.signature)}")
+    rows = [["input", escape(spec.name), escape(spec.describe())] for spec in source.inputs]
+    rows += [["output", escape(spec.name), escape(spec.describe())] for spec in source.outputs]
+    print_table("Inputs and outputs", ["", "name", "dtype and shape"], rows)
+    arrays = ", ".join(f"{spec.name}=array.astype({spec.dtype!r})" for spec in source.inputs)
+    print_lines(f"Samples for it: {escape(f'np.savez({chr(39)}samples.npz{chr(39)}, {arrays}, labels=labels)')}")

@@ -9,7 +9,6 @@ _COLUMNS = [
     "variant",
     "size",
     "median ms",
-    "p90",
     "p99",
     "memory",
     "accuracy",
@@ -43,17 +42,17 @@ def show_benchmark(document: Benchmark) -> None:
 def _row(result: Result) -> list[str]:
     name, size = escape(result.variant), human_bytes(result.bytes) if result.bytes else ""
     if result.status is Status.FAILED and result.latency_ms is None:
-        return [name, size, *[""] * 8, "[red]FAILED[/]"]
+        return [name, size, *[""] * 7, "[red]FAILED[/]"]
     latency, memory = result.latency_ms, result.peak_rss_bytes
     cells = [name, size]
-    cells += [f"{x:.3g}" for x in (latency.median, latency.p90, latency.p99)] if latency else ["", "", ""]
+    cells += [f"{x:.3g}" for x in (latency.median, latency.p99)] if latency else ["", ""]
     cells.append(human_bytes(memory) if memory else "")
     accuracy = drop = agreement = sqnr = mark = ""
     for output in result.parity.outputs if result.parity else ():
         if output.accuracy:
             accuracy = f"{output.accuracy.variant:.2%}"
             drop = f"{output.accuracy.drop_points:+.2f} [{output.accuracy.low:+.2f}, {output.accuracy.high:+.2f}]"
-        if output.agreement:
+        elif output.agreement:
             agreement = f"{output.agreement.share:.2%}"
     if result.parity:
         finite = [output.sqnr_db for output in result.parity.outputs if output.sqnr_db is not None]

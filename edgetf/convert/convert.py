@@ -161,7 +161,7 @@ class _Run:
         if self._engines[at] == Engine.FAST:
             self._crashed.add(at)
             return
-        hint = "the raw messages are in conversion.log; try another scheme"
+        hint = f"the raw messages are in {self._out / _LOG}; try another scheme"
         self._fail(at, Failure("crashed", f"the converter {ended.how}", hint))
 
     def _receive(self, event: Event) -> None:
@@ -181,7 +181,8 @@ class _Run:
         elif kind == "converted":
             self._finish(event)
         elif kind == "failed":
-            self._fail(event["scheme"], Failure("converter", event["message"], event["hint"]), event["seconds"])
+            hint = event["hint"] or f"the raw messages are in {self._out / _LOG}"
+            self._fail(event["scheme"], Failure("converter", event["message"], hint), event["seconds"])
         self._on_event({"event": kind, **event})
 
     def _finish(self, event: Event) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
-from edgetf.convert.flatbuffer import count_ops
+from edgetf.convert.flatbuffer import count_ops, weight_types
 from edgetf.convert.mend import mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
@@ -67,6 +67,7 @@ class Engines:
         else:
             content = self._fast(scheme)
         content, mended = mend(content)
+        mended += _nothing_quantized(scheme, content)
         notes = mended + self._float_notes if scheme.needs_samples and why_official is None else mended
         return Made(content, Engine.OFFICIAL if why_official else Engine.FAST, why_official, notes)
 
@@ -119,3 +120,10 @@ class Engines:
         if scheme.activations == "int16":
             return self._private.quantize_int16x8(self._with_ranges)
         return self._private.quantize_int8(self._with_ranges, scheme.io)
+
+
+def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
+    """A note where the converter left all weights in float: it passes over tensors of fewer than 1,024 elements."""
+    if scheme.weights != "int8" or "int8" in weight_types(content):
+        return ()
+    return ("no weights were quantized: all tensors are smaller than the converter's least, 1,024 elements",)

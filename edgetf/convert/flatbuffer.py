@@ -75,6 +75,12 @@ def count_ops(content: bytes) -> dict[str, int]:
     return dict(counts)
 
 
+def weight_types(content: bytes) -> set[str]:
+    """The dtypes of the constant tensors in a flatbuffer that is known to be whole."""
+    model, schema = unpack(content)
+    return set(_weights(model, _names_of(schema.TensorType)))
+
+
 def read_contents(path: Path) -> Contents:
     """Read a `.tflite` file. Raises EdgetfError for one that is missing, not TFLite, or not whole."""
     schema = _schema()

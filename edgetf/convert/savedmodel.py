@@ -110,7 +110,7 @@ def _read_signatures(saved_model: Path) -> dict[str, Any]:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    hint = "export one with: model.export('saved_model')"
+    hint = "give a SavedModel folder; a .keras or .h5 file becomes one by edgetf convert, or edgetf models export"
     file = saved_model / _PROTO
     if not saved_model.exists():
         raise EdgetfError(f"{saved_model} does not exist", hint)

@@ -110,8 +110,8 @@ def _convert_one(name: str, engines: Engines, crashed: bool, out: Path, events: 
         return
     except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
         traceback.print_exc()
-        line, hint = meaningful_line(str(error)), "the raw messages are in conversion.log"
-        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=line, hint=hint)
+        line = meaningful_line(str(error))
+        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=line, hint="")
         return
     (out / f"{name}.tflite").write_bytes(made.content)
     told = {"engine": made.engine.value, "why_official": made.why_official, "notes": made.notes}

@@ -34,9 +34,12 @@ def test_errors_are_those_of_the_definitions(size: float, seed: int) -> None:
     ours = (DENSE + noise).ravel()
     assert found.cosine == pytest.approx(DENSE.ravel() @ ours / np.linalg.norm(DENSE) / np.linalg.norm(ours), abs=1e-6)
     assert found.sqnr_db is not None
-    assert found.sqnr_low_db is not None
-    assert found.sqnr_high_db is not None
-    assert found.sqnr_low_db <= found.sqnr_db <= found.sqnr_high_db
+    assert found.centred_db is not None
+    assert found.centred_low_db is not None
+    assert found.centred_high_db is not None
+    assert found.centred_low_db <= found.centred_db <= found.centred_high_db
+    signal = ((DENSE - DENSE.mean(axis=0, dtype=float)) ** 2).sum()
+    assert found.centred_db == pytest.approx(10 * np.log10(signal / (noise**2).sum()))
 
 
 def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +49,7 @@ def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> No
     pieces = compare("y", DENSE, noisy, None)
     assert pieces.max_abs == whole.max_abs
     assert (pieces.sqnr_db, pieces.mean_abs) == pytest.approx((whole.sqnr_db, whole.mean_abs))
+    assert (pieces.centred_db, pieces.centred_low_db) == pytest.approx((whole.centred_db, whole.centred_low_db))
 
 
 def test_probabilities_are_decisions_without_labels_and_logits_only_with() -> None:

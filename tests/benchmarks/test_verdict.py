@@ -74,7 +74,18 @@ def test_outputs_without_classes_are_judged_by_the_schemes_sqnr() -> None:
     figures = compare("y", reference, at_25_db, None)
     assert judge_output("int8", 1000, figures, Budgets()).verdict is Verdict.PASS
     assert judge_output("int16x8", 1000, figures, Budgets()).verdict is Verdict.FAIL
-    assert "SQNR 25" in judge_output("int8", 1000, figures, Budgets()).reason
+    assert "SQNR about the mean 2" in judge_output("int8", 1000, figures, Budgets()).reason
+
+
+def test_an_offset_that_all_samples_share_is_no_signal() -> None:
+    """300 degrees that vary by one, stored in steps of one: 58 dB by the plain ratio, and nearly nothing left."""
+    kelvin = 300 + RANDOM.normal(size=(500, 1))
+    figures = compare("y", kelvin, np.round(kelvin), None)
+    assert figures.sqnr_db is not None
+    assert figures.sqnr_db > 55
+    assert figures.centred_db is not None
+    assert figures.centred_db < 12
+    assert judge_output("int8", 500, figures, Budgets()).verdict is Verdict.FAIL
 
 
 def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
@@ -118,7 +129,7 @@ def test_few_samples_without_classes_decide_nothing_however_good_they_look(n: in
 
 def test_an_end_of_the_interval_that_is_infinite_is_not_the_estimate() -> None:
     figures = compare("y", RANDOM.normal(size=(50, 5)), RANDOM.normal(size=(50, 5)))
-    open_above = replace(figures, sqnr_db=16.0, sqnr_low_db=11.3, sqnr_high_db=None)
-    open_below = replace(figures, sqnr_db=30.0, sqnr_low_db=None, sqnr_high_db=40.0)
+    open_above = replace(figures, centred_db=16.0, centred_low_db=11.3, centred_high_db=None)
+    open_below = replace(figures, centred_db=30.0, centred_low_db=None, centred_high_db=40.0)
     for one in (open_above, open_below):
         assert judge_output("int8", 50, one, Budgets()).verdict is Verdict.INCONCLUSIVE

@@ -157,6 +157,22 @@ def test_inspect_shows_names_shapes_and_quantization(edgetf: Run, converted: Pat
     ]
 
 
+def test_inspect_tells_how_to_save_samples_for_a_saved_model(edgetf: Run, small: Small) -> None:
+    text = edgetf("inspect", small.saved_model).stdout
+    assert "float32 [any, 8, 8, 1]" in text
+    assert "np.savez('samples.npz', image=array.astype('float32'), labels=labels)" in text
+    assert json.loads(edgetf("inspect", small.saved_model, "--json").stdout)["signature"] == "serving_default"
+
+
+def test_a_narrow_terminal_breaks_no_number(edgetf: Run, benchmarked: Path, converted: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgetf", "benchmark", str(converted / "int8.tflite"), "-o", "b"]
+    env = {**os.environ, "COLUMNS": "80"}
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
+    median = json.loads((tmp_path / "b" / "benchmark.json").read_text())["results"][0]["latency_ms"]["median"]
+    assert f"{median:.3g}" in ended.stdout
+    assert "accuracy" not in ended.stdout  # a column without any entry
+
+
 def test_models_are_listed(edgetf: Run) -> None:
     assert "cnn" in edgetf("models", "list").stdout
     assert [model["name"] for model in json.loads(edgetf("models", "list", "--json").stdout)] == ["cnn", "linear"]
@@ -229,7 +245,7 @@ def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Pat
 
 def test_output_that_is_no_folder_is_an_error(edgetf: Run, small: Small, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "cannot write to file" in _error(edgetf("convert", small.saved_model, "-o", "file"))
+    assert "file is a file, and results need a folder" in _error(edgetf("convert", small.saved_model, "-o", "file"))
     assert (tmp_path / "file").read_text() == "x"
 
 

@@ -144,6 +144,15 @@ def test_a_recurrent_network_with_a_free_batch_converts_and_its_int8_too(lstm: P
         np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
+def test_a_scheme_that_quantized_nothing_says_so(tmp_path: Path) -> None:
+    import keras
+
+    tiny = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    tiny.export(str(tmp_path / "tiny"), verbose=False)
+    [dynamic] = convert(tmp_path / "tiny", tmp_path / "out", ConvertOptions(("dynamic",)), ignore).variants
+    assert "no weights were quantized" in dynamic.notes[0]
+
+
 def test_a_refusal_of_the_converter_is_one_line_and_a_log(tmp_path: Path) -> None:
     class Strings(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec([1], tf.string, name="text")])  # type: ignore[untyped-decorator]
