@@ -64,12 +64,12 @@ class Engines:
             if scheme.needs_samples and self._samples is None:
                 raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
             content = convert_official(self._saved_model, self._source, scheme, self._samples, self._on_progress)
+            content, notes = mend(content)
+            engine = Engine.OFFICIAL
         else:
-            content = self._fast(scheme)
-        content, mended = mend(content)
-        mended += _nothing_quantized(scheme, content)
-        notes = mended + self._float_notes if scheme.needs_samples and why_official is None else mended
-        return Made(content, Engine.OFFICIAL if why_official else Engine.FAST, why_official, notes)
+            content, notes = self._fast(scheme)
+            engine = Engine.FAST
+        return Made(content, engine, why_official, notes + _nothing_quantized(scheme, content))
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -93,33 +93,38 @@ class Engines:
             return None
         return why_not(self._float, scheme)
 
-    @property
-    def _float_notes(self) -> tuple[str, ...]:
-        loops = LOOPS & set(count_ops(self._float))
-        told = f"what is inside of {', '.join(sorted(loops))} stays float32: the quantizer leaves loops alone"
-        return (told,) if loops else ()
-
     @cached_property
-    def _float(self) -> bytes:
+    def _float_mended(self) -> tuple[bytes, tuple[str, ...]]:
+        """The float flatbuffer that everything else is made from, and what was mended in it."""
         assert self._private is not None
         content = self._private.convert(
             self._saved_model, self._source.signature, lambda c: configure(c, SCHEMES["float32"])
         )
-        return mend(content)[0]
+        return mend(content)
+
+    @property
+    def _float(self) -> bytes:
+        return self._float_mended[0]
 
     @cached_property
     def _with_ranges(self) -> bytes:
         return write_ranges(self._float, self.ranges)
 
-    def _fast(self, scheme: Scheme) -> bytes:
+    def _fast(self, scheme: Scheme) -> tuple[bytes, tuple[str, ...]]:
+        """The flatbuffer and the notes on it."""
         assert self._private is not None
         if scheme == SCHEMES["float32"]:
-            return self._float
+            return self._float_mended
         if not scheme.needs_samples:
-            return self._private.convert(self._saved_model, self._source.signature, lambda c: configure(c, scheme))
+            return mend(
+                self._private.convert(self._saved_model, self._source.signature, lambda c: configure(c, scheme))
+            )
         if scheme.activations == "int16":
-            return self._private.quantize_int16x8(self._with_ranges)
-        return self._private.quantize_int8(self._with_ranges, scheme.io)
+            return self._private.quantize_int16x8(self._with_ranges), self._float_mended[1]
+        loops = LOOPS & set(count_ops(self._float))
+        told = f"what is inside of {', '.join(sorted(loops))} stays float32: the quantizer leaves loops alone"
+        notes = self._float_mended[1] + ((told,) if loops else ())
+        return self._private.quantize_int8(self._with_ranges, scheme.io), notes
 
 
 def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:

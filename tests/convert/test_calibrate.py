@@ -1,0 +1,211 @@
+"""Ranges beside those of TensorFlow's own calibrator, and quantized variants beside the official converter's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgetf.convert.calibrate import calibrate, write_ranges
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.convert.engine import Engines
+from edgetf.convert.official import convert_official
+from edgetf.convert.ranges import Choice, RangeChoice, Ranges
+from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
+from edgetf.errors import EdgetfError
+from edgetf.results import Calibration, Source
+from edgetf.samples import Samples, make_samples
+from edgetf.schemes import SCHEMES
+from tests.conftest import Small, ignore
+
+
+def _no_progress(done: int, of: int) -> None:
+    """For verbs whose progress does not matter."""
+
+
+def _layers() -> Any:
+    import keras
+
+    return keras.layers
+
+
+def _depthwise(inputs: Any) -> Any:
+    layers = _layers()
+    x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False)(inputs)
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+    y = layers.BatchNormalization()(layers.Conv2D(16, 1, use_bias=False)(y))
+    x = layers.Add()([x, y])
+    return layers.Dense(5, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+
+
+def _dilated(inputs: Any) -> Any:
+    layers = _layers()
+    x = layers.Conv2D(8, 3, dilation_rate=2, padding="same", activation="relu")(inputs)
+    x = layers.Conv2DTranspose(8, 3, strides=2, padding="same")(x)
+    x = layers.Concatenate()([x, layers.UpSampling2D()(inputs)])
+    return layers.Conv2D(3, 1, activation="sigmoid")(x)
+
+
+def _hard_swish(inputs: Any) -> Any:
+    layers = _layers()
+    x = layers.Conv2D(12, 3, padding="same")(inputs)
+    x = layers.Multiply()([x, layers.ReLU(6.0)(layers.Rescaling(1.0, 3.0)(x))])
+    x = layers.MaxPooling2D()(x)
+    gate = layers.Dense(12, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return layers.Dense(4)(layers.Flatten()(layers.Multiply()([x, gate])))
+
+
+NETWORKS = {"depthwise": _depthwise, "dilated": _dilated, "hard_swish": _hard_swish}
+
+
+@dataclass(frozen=True)
+class Network:
+    saved_model: Path
+    source: Source
+    samples: Samples
+    engines: Engines
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
+    import keras
+
+    folder = tmp_path_factory.mktemp(request.param)
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((16, 16, 3), name="image")
+    keras.Model(inputs, NETWORKS[request.param](inputs)).export(str(folder / "model"), verbose=False)
+    source = fix_shapes(read_source(folder / "model", None), {})
+    images = np.random.default_rng(0).normal(size=(40, 16, 16, 3)).astype(np.float32)
+    samples = make_samples("random", {"image": images}, None)
+    fixed = save_with_shapes(source, folder / "fixed")
+    calibration = Calibration(samples.used(), len(samples), 0)
+    return Network(
+        fixed, source, samples, Engines(fixed, source, samples, calibration, RangeChoice(), None, _no_progress)
+    )
+
+
+def _parameters(content: bytes) -> dict[str, tuple[Any, Any]]:
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    found = {}
+    for detail in interpreter.get_tensor_details():
+        parameters = detail["quantization_parameters"]
+        if len(parameters["scales"]):
+            found[detail["name"]] = (parameters["scales"], parameters["zero_points"])
+    return found
+
+
+def _outputs(content: bytes, samples: Samples) -> Any:
+    runner = Interpreter(model_content=content).get_signature_runner()
+    images = samples.inputs["image"]
+    return np.concatenate([runner(image=images[k : k + 1])["output_0"] for k in range(len(images))])
+
+
+def _true_ranges(content: bytes, samples: Samples) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of every tensor, from reference kernels and an interpreter that keeps all tensors."""
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    details = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32]
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for image in samples.inputs["image"]:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        for detail in details:
+            values = interpreter.get_tensor(detail["index"])
+            if values.size:
+                seen.setdefault(f"{detail['name']}#{detail['index']}", []).append((values.min(), values.max()))
+    return {name: (min(low for low, _ in ends), max(high for _, high in ends)) for name, ends in seen.items()}
+
+
+def test_ranges_are_those_of_the_reference_kernels(network: Network) -> None:
+    true = _true_ranges(network.engines.make(SCHEMES["float32"], None).content, network.samples)
+    for found in network.engines.ranges.ranges:
+        low, high = true[found.tensor]
+        step = (high - low) / 255
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3 * step + 1e-6), found.tensor
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_scales_and_outputs_are_the_official_converters(network: Network, scheme: str) -> None:
+    """Where they differ, it is the official range that is wrong: an op overwrote its input before it was looked at."""
+    ours = network.engines.make(SCHEMES[scheme], None)
+    assert ours.engine == "fast"
+    theirs = convert_official(network.saved_model, network.source, SCHEMES[scheme], network.samples, _no_progress)
+    our_scales, their_scales = _parameters(ours.content), _parameters(theirs)
+    assert set(our_scales) == set(their_scales)
+    differing = []
+    for name, (scales, zero_points) in our_scales.items():
+        same = np.allclose(scales, their_scales[name][0], rtol=1e-4) and (zero_points == their_scales[name][1]).all()
+        if not same:
+            differing.append(name)
+            assert (scales <= their_scales[name][0] * (1 + 1e-4)).all(), name  # theirs is too wide, never too narrow
+    assert len(differing) <= 0.1 * len(our_scales), differing
+    step = _parameters(theirs)
+    last = max(float(np.max(scales)) for scales, _ in [step[name] for name in step if "output" in name or "Partitioned" in name])
+    apart = np.abs(_outputs(ours.content, network.samples) - _outputs(theirs, network.samples))
+    if not differing:
+        assert (apart <= last * 1.01).mean() >= 0.999
+    float32 = _outputs(network.engines.make(SCHEMES["float32"], None).content, network.samples)
+    ours_off = np.sqrt(np.mean((_outputs(ours.content, network.samples) - float32) ** 2))
+    theirs_off = np.sqrt(np.mean((_outputs(theirs, network.samples) - float32) ** 2))
+    assert ours_off <= 1.1 * theirs_off  # no further from the float model
+
+
+def test_an_input_that_an_addition_overwrites_keeps_its_own_range(network: Network) -> None:
+    """TensorFlow's calibrator (2.21) takes the sum for the range of the addend."""
+    names = [one.tensor for one in network.engines.ranges.ranges]
+    sums = [name for name in names if "add_1/Add#" in name]
+    if not sums:
+        pytest.skip("this network has no residual addition")
+    by_name = {one.tensor: one for one in network.engines.ranges.ranges}
+    addend = names[names.index(sums[0]) - 1]
+    assert by_name[addend].high < 0.99 * by_name[sums[0]].high
+
+
+def test_ranges_are_kept_and_used_again(small: Small, tmp_path: Path) -> None:
+    first = convert(small.saved_model, tmp_path / "a", ConvertOptions(("int8",), samples=small.samples), ignore)
+    assert first.ranges == "ranges.json"
+    again = ConvertOptions(("int8", "int16x8"), ranges=tmp_path / "a" / "ranges.json")
+    second = convert(small.saved_model, tmp_path / "b", again, ignore)
+    assert second.variants[0].sha256 == first.variants[0].sha256
+    assert second.calibration is None
+
+
+def test_ranges_of_another_model_are_refused(small: Small, network: Network, converted: Path) -> None:
+    with pytest.raises(EdgetfError, match="the ranges have none for"):
+        write_ranges((converted / "float32.tflite").read_bytes(), network.engines.ranges)
+
+
+def test_a_percentile_cuts_an_outlier_off(converted: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(200, 8, 8, 1)).astype(np.float32)
+    images[17, 3, 3, 0] = 1000.0
+    samples = make_samples("outlier", {"image": images}, None)
+    content = (converted / "float32.tflite").read_bytes()
+
+    def first(choice: RangeChoice) -> Any:
+        found: Ranges = calibrate(content, samples, Calibration(samples.used(), 200, 0), choice, _no_progress)
+        return found.ranges[0]
+
+    assert first(RangeChoice()).high == 1000.0
+    assert first(RangeChoice()).widest_sample == 17
+    assert first(RangeChoice(Choice.PERCENTILE, 99.9)).high < 10
+    assert first(RangeChoice(Choice.MSE)).high < 1000.0
+
+
+def test_an_activation_that_is_not_finite_names_the_sample(converted: Path) -> None:
+    images = np.zeros((60, 8, 8, 1), np.float32)
+    images[31] = 3e38
+    samples = make_samples("overflow", {"image": images}, None)
+    content = (converted / "float32.tflite").read_bytes()
+    with pytest.raises(EdgetfError, match="is not finite on sample 31"):
+        calibrate(content, samples, Calibration(samples.used(), 60, 0), RangeChoice(), _no_progress)

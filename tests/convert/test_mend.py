@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.convert.flatbuffer import pack, unpack
+from edgetf.convert.mend import mend
+from edgetf.results import Status
+from tests.conftest import ignore
+
+_TRAIN = """
+import numpy as np, tf_keras as keras
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.layers.Input((40, 2), name="series"), keras.layers.LSTM(4), keras.layers.Dense(1)])
+weights = model.layers[0].get_weights()
+weights[0][:], weights[1][:], weights[2][:] = 0.0, 0.0, 0.0
+weights[2][0:8] = 20.0   # input and forget gates are open: the cell adds its input up
+weights[0][:, 8:12] = 1.0
+weights[2][12:16] = -3.0
+model.layers[0].set_weights(weights)
+model.save("model.h5")
+series = np.ones((30, 40, 2), np.float32) * np.linspace(0.8, 1.2, 30, dtype=np.float32)[:, None, None]
+series[:, 20:] *= -0.4  # the cell counts up to 19 and down to 7; clipped at 10 it ends below zero
+np.savez("s.npz", x=series)
+np.save("expected.npy", model.predict(series, verbose=0))
+"""
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Keras 2 LSTM (which becomes one fused op) whose cells count beyond 10, with what Keras says of samples."""
+    folder = tmp_path_factory.mktemp("counting")
+    env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    subprocess.run([sys.executable, "-c", _TRAIN], cwd=folder, check=True, capture_output=True, env=env)
+    return folder
+
+
+def _run(content: bytes, series: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    runner = Interpreter(model_content=content).get_signature_runner()
+    return np.concatenate([next(iter(runner(series=one[None]).values())) for one in series])
+
+
+def test_cells_beyond_ten_are_not_clipped_and_float_parity_holds(counting: Path, tmp_path: Path) -> None:
+    options = ConvertOptions(("float32", "dynamic"), samples=counting / "s.npz")
+    float32, dynamic = convert(counting / "model.h5", tmp_path / "out", options, ignore).variants
+    assert "clipping of the cell state taken out of 1 LSTM op" in float32.notes[0]
+    assert dynamic.status is Status.OK
+    series, expected = np.load(counting / "s.npz")["x"], np.load(counting / "expected.npy")
+    content = (tmp_path / "out" / "float32.tflite").read_bytes()
+    np.testing.assert_allclose(_run(content, series), expected, atol=1e-5)
+
+    # without the mend, the same file is far off
+    model, _ = unpack(content)
+    for operator in model.subgraphs[0].operators:
+        if hasattr(operator.builtinOptions, "cellClip"):
+            operator.builtinOptions.cellClip = 10.0
+    assert np.abs(_run(pack(model), series) - expected).max() > 1e-3
+
+
+def test_the_int8_of_a_fused_lstm_is_made_by_the_official_converter(counting: Path, tmp_path: Path) -> None:
+    [int8] = convert(counting / "model.h5", tmp_path / "out", ConvertOptions(("int8",), counting / "s.npz"), ignore).variants
+    assert int8.status is Status.OK, int8.error
+    assert int8.engine == "official"
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM has values inside" in (int8.why_official or "")
+
+
+def test_what_is_unharmed_is_returned_as_it_is(converted: Path) -> None:
+    content = (converted / "float32.tflite").read_bytes()
+    assert mend(content) == (content, ())
