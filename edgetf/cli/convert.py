@@ -47,6 +47,9 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @click.option(
     "--signature", metavar="NAME", help="The signature to convert. [default: serving_default, or the only one]"
 )
+@click.option("--runtime", metavar="NAME==VERSION", help="What must load the variants, e.g. tflite-runtime==2.14.")
+@click.option("--select-tf-ops", is_flag=True, help="Allow TensorFlow's own ops; the variant then needs Flex.")
+@click.option("--trust", is_flag=True, help="Load a Keras file although it brings code (a Lambda).")
 @click.option("--keep-going", is_flag=True, help="Exit with 0 although some schemes failed.")
 @force_option
 @json_option
@@ -61,10 +64,14 @@ def convert(
     mse: bool,
     ranges: Path | None,
     signature: str | None,
+    runtime: str | None,
+    select_tf_ops: bool,
+    trust: bool,
     keep_going: bool,
     force: bool,
     as_json: bool,
 ) -> int:
+    from edgetf.benchmarks.golden import prove
     from edgetf.convert.convert import ConvertOptions
     from edgetf.convert.convert import convert as run
     from edgetf.convert.ranges import Choice, RangeChoice
@@ -82,10 +89,15 @@ def convert(
         shapes=dict(map(_parse_shape, shapes)),
         choice=RangeChoice(how, 100.0 if percentile is None else percentile),
         ranges=ranges,
+        select_tf_ops=select_tf_ops,
+        trust=trust,
+        runtime=runtime,
         force=force,
     )
     with progress("Converting", len(schemes) or len(SCHEMES)) as on_event:
         conversion = run(model, out, options, on_event)
+        if runtime is not None and samples is not None:
+            conversion = prove(out, conversion, samples, runtime, on_event)
     if as_json:
         click.echo(to_text(conversion), nl=False)
     else:

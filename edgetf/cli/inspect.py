@@ -26,6 +26,7 @@ def inspect(variant: Path, as_json: bool) -> None:
         _inspect_model(variant, as_json)
         return
     from edgetf.cli.results import human_bytes
+    from edgetf.convert.contract import smallest_runtimes
     from edgetf.convert.flatbuffer import read_contents
     from edgetf.files import to_text
 
@@ -40,18 +41,18 @@ def inspect(variant: Path, as_json: bool) -> None:
             q = tensor.quantization
             quantized = f"scale {q.scale:.6g}, zero point {q.zero_point}" if q else "none"
             rows.append([kind, escape(tensor.name), tensor.dtype, f"\\[{shape}]", quantized])
+    oldest = " or ".join(map(str, smallest_runtimes(contents.ops))) or "none that was measured"
     signatures = ", ".join(contents.signatures) or "none"
     print_lines(
         f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)}, sha256 {contents.sha256[:12]}…",
-        f"signatures: {escape(signatures)}; smallest runtime by its metadata: {contents.min_runtime or 'not told'}",
+        f"signatures: {escape(signatures)}; the oldest runtime that has its ops: {oldest}",
     )
     print_table("Inputs and outputs", ["", "name", "dtype", "shape", "quantization"], rows)
-    print_table(
-        "Ops",
-        ["op", "version", "count"],
-        [[op.name, str(op.version), str(op.count)] for op in contents.ops],
-        right=["version", "count"],
-    )
+    rows = []
+    for op in contents.ops:
+        runtimes = " or ".join(map(str, smallest_runtimes([op]))) or "none: custom, or Flex"
+        rows.append([op.name, str(op.version), str(op.count), runtimes])
+    print_table("Ops", ["op", "version", "count", "oldest runtime"], rows, right=["version", "count"])
     weights = ", ".join(f"{dtype} {human_bytes(size)}" for dtype, size in contents.weights.items())
     print_lines(f"Constants: {weights or 'none'}")
 

@@ -40,6 +40,8 @@ def why_not(flatbuffer: bytes, scheme: Scheme) -> str | None:
         return f"{', '.join(inside)} has values inside that need ranges too"
     if scheme.activations == "int16" and (loops := sorted(ops & LOOPS)):
         return f"{', '.join(loops)} needs ranges inside for int16 activations"
+    if any(name.startswith("Flex") for name in ops):
+        return "it has ops of the Flex delegate, which LiteRT's wheel lacks"
     if ops & {"FAKE_QUANT", "QUANTIZE", "DEQUANTIZE"}:
         return "it is quantized already"
     return None

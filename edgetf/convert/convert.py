@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgetf import __version__, files
 from edgetf.convert import keras_file
+from edgetf.convert.contract import find_target
 from edgetf.convert.engine import Engine
 from edgetf.convert.flatbuffer import read_contents
 from edgetf.convert.ranges import RangeChoice
@@ -43,7 +44,9 @@ class ConvertOptions:
     """How to convert.
 
     `schemes` empty means all that can be made: those that need samples only when there are some, or `ranges` of an
-    earlier conversion. `shapes` fixes inputs by name; other free batch axes become 1.
+    earlier conversion. `shapes` fixes inputs by name; other free batch axes become 1. `select_tf_ops` allows ops that
+    need the Flex delegate; `trust` lets a Keras file bring code of its own;
+    `runtime`, such as "tflite-runtime==2.14", is what must be able to load the variants.
     """
 
     schemes: tuple[str, ...] = ()
@@ -53,6 +56,9 @@ class ConvertOptions:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     choice: RangeChoice = RangeChoice()
     ranges: Path | None = None
+    select_tf_ops: bool = False
+    trust: bool = False
+    runtime: str | None = None
     force: bool = False
 
     @property
@@ -69,6 +75,8 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     asked = options.schemes or tuple(n for n, s in SCHEMES.items() if options.can_calibrate or not s.needs_samples)
     for name in asked:
         find_scheme(name)
+    if options.runtime is not None:
+        find_target(options.runtime)
     if options.calibration < 1:
         raise EdgetfError(f"cannot calibrate on {options.calibration} samples", "give --calibration at least 1")
     if out.resolve().is_relative_to(model.resolve()):
@@ -143,6 +151,9 @@ class _Run:
             calibration=options.calibration,
             choice=options.choice,
             ranges=str(options.ranges) if options.ranges else None,
+            select_tf_ops=options.select_tf_ops,
+            trust=options.trust,
+            runtime=options.runtime,
             crashed=tuple(sorted(self._crashed)),
         )
         self._engines.clear()

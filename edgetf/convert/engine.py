@@ -6,13 +6,14 @@ loops and LSTMs, a TensorFlow without the private entry points) goes the officia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
-from edgetf.convert.flatbuffer import count_ops, weight_types
+from edgetf.convert.contract import Target, find_problems
+from edgetf.convert.flatbuffer import count_ops, parse_contents, weight_types
 from edgetf.convert.mend import mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
@@ -51,25 +52,41 @@ class Engines:
         calibration: Calibration | None,
         choice: RangeChoice,
         ranges: Ranges | None,
+        flex: bool,
         on_progress: OnProgress,
     ) -> None:
         self._saved_model, self._source = saved_model, source
         self._samples, self._calibration, self._choice = samples, calibration, choice
-        self._given, self._on_progress = ranges, on_progress
+        self._given, self._flex, self._on_progress = ranges, flex, on_progress
         self._private = load_private()
 
-    def make(self, scheme: Scheme, why_official: str | None) -> Made:
-        """Convert by `scheme`, the official way where there is a reason to."""
+    def make(self, scheme: Scheme, why_official: str | None, target: Target | None = None) -> Made:
+        """Convert by `scheme`, the official way where there is a reason to, and so that `target` can load it.
+
+        Raises EdgetfError where the target cannot, whatever is tried.
+        """
+        made = self._make(scheme, why_official, per_channel_dense=True)
+        if target is None or not (problems := problems_of(made.content, target)):
+            return made
+        if any("FULLY_CONNECTED" in problem for problem in problems):
+            made = self._make(scheme, why_official, per_channel_dense=False)
+            note = f"dense layers are quantized per tensor, because {problems[0]}"
+            made, problems = replace(made, notes=(*made.notes, note)), problems_of(made.content, target)
+        if problems:
+            raise EdgetfError("; ".join(problems), "try another scheme, or a newer runtime on the device")
+        return made
+
+    def _make(self, scheme: Scheme, why_official: str | None, per_channel_dense: bool) -> Made:
         if why_official is not None:
             if scheme.needs_samples and self._samples is None:
                 raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
-            content = convert_official(self._saved_model, self._source, scheme, self._samples, self._on_progress)
+            content = convert_official(self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress)
             content, notes = mend(content)
             engine = Engine.OFFICIAL
         else:
-            content, notes = self._fast(scheme)
+            content, notes = self._fast(scheme, per_channel_dense)
             engine = Engine.FAST
-        return Made(content, engine, why_official, notes + _nothing_quantized(scheme, content))
+        return Made(content, engine, why_official, notes + _needs_flex(content) + _nothing_quantized(scheme, content))
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -98,7 +115,7 @@ class Engines:
         """The float flatbuffer that everything else is made from, and what was mended in it."""
         assert self._private is not None
         content = self._private.convert(
-            self._saved_model, self._source.signature, lambda c: configure(c, SCHEMES["float32"])
+            self._saved_model, self._source.signature, lambda c: configure(c, SCHEMES["float32"], self._flex)
         )
         return mend(content)
 
@@ -110,21 +127,26 @@ class Engines:
     def _with_ranges(self) -> bytes:
         return write_ranges(self._float, self.ranges)
 
-    def _fast(self, scheme: Scheme) -> tuple[bytes, tuple[str, ...]]:
+    def _fast(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
         """The flatbuffer and the notes on it."""
         assert self._private is not None
         if scheme == SCHEMES["float32"]:
             return self._float_mended
         if not scheme.needs_samples:
-            return mend(
-                self._private.convert(self._saved_model, self._source.signature, lambda c: configure(c, scheme))
-            )
+            signature = self._source.signature
+            setting = partial(configure, scheme=scheme, flex=self._flex, per_channel_dense=per_channel_dense)
+            return mend(self._private.convert(self._saved_model, signature, setting))
         if scheme.activations == "int16":
             return self._private.quantize_int16x8(self._with_ranges), self._float_mended[1]
         loops = LOOPS & set(count_ops(self._float))
         told = f"what is inside of {', '.join(sorted(loops))} stays float32: the quantizer leaves loops alone"
         notes = self._float_mended[1] + ((told,) if loops else ())
-        return self._private.quantize_int8(self._with_ranges, scheme.io), notes
+        return self._private.quantize_int8(self._with_ranges, scheme.io, per_channel_dense), notes
+
+
+def problems_of(content: bytes, target: Target) -> tuple[str, ...]:
+    """Why `target` would refuse this flatbuffer."""
+    return find_problems(parse_contents("it", content), target)
 
 
 def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
@@ -132,3 +154,8 @@ def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
     if scheme.weights != "int8" or "int8" in weight_types(content):
         return ()
     return ("no weights were quantized: all tensors are smaller than the converter's least, 1,024 elements",)
+
+
+def _needs_flex(content: bytes) -> tuple[str, ...]:
+    flex = sorted(name.removeprefix("Flex") for name in count_ops(content) if name.startswith("Flex"))
+    return (f"needs the Flex delegate, for {', '.join(flex)}",) if flex else ()

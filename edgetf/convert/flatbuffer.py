@@ -5,6 +5,7 @@ Read with the flatbuffer schema that comes in LiteRT's wheel; neither TensorFlow
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import struct
 from collections import Counter
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from edgetf.errors import EdgetfError, MissingExtraError
-from edgetf.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,16 @@ def weight_types(content: bytes) -> set[str]:
 
 def read_contents(path: Path) -> Contents:
     """Read a `.tflite` file. Raises EdgetfError for one that is missing, not TFLite, or not whole."""
-    schema = _schema()
     try:
         content = path.read_bytes()
     except OSError as error:
         raise EdgetfError(f"cannot read {path}: {error.strerror}", "give a .tflite file") from error
+    return parse_contents(str(path), content)
+
+
+def parse_contents(path: str, content: bytes) -> Contents:
+    """What the flatbuffer `content` holds; `path` is for messages. Raises EdgetfError as `read_contents` does."""
+    schema = _schema()
     if content[4:8] != b"TFL3":
         raise EdgetfError(f"{path} is not a TFLite file", "make one with: edgetf convert SAVED_MODEL -o OUT")
     try:
@@ -130,7 +135,7 @@ def _check_buffers(model: Any, length: int) -> None:
             raise ValueError("a buffer ends beyond the file")
 
 
-def _contents(path: Path, content: bytes, model: Any, schema: Any) -> Contents:
+def _contents(path: str, content: bytes, model: Any, schema: Any) -> Contents:
     main = model.subgraphs[0]
     inputs = {i: _text(main.tensors[i].name) for i in main.inputs}
     outputs = {i: _text(main.tensors[i].name) for i in main.outputs}
@@ -140,9 +145,9 @@ def _contents(path: Path, content: bytes, model: Any, schema: Any) -> Contents:
             outputs.update({m.tensorIndex: _text(m.name) for m in signature.outputs})
     types = _names_of(schema.TensorType)
     return Contents(
-        path=str(path),
+        path=path,
         bytes=len(content),
-        sha256=sha256_file(path),
+        sha256=hashlib.sha256(content).hexdigest(),
         description=_text(model.description),
         min_runtime=_metadata(model, "min_runtime_version"),
         signatures=tuple(_text(s.signatureKey) for s in model.signatureDefs or []),

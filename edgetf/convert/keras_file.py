@@ -49,8 +49,11 @@ def register_classes(modules: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
-def export_keras_file(path: Path, out: Path) -> None:
-    """Load `path` and export it to the SavedModel `out`. The process must have the file's `environment`."""
+def export_keras_file(path: Path, out: Path, trust: bool = False) -> None:
+    """Load `path` and export it to the SavedModel `out`. The process must have the file's `environment`.
+
+    A file that brings code (a marshalled Lambda) is refused unless `trust`: loading it would run that code.
+    """
     load_tensorflow()
     name = "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") == "1" else "keras"
     try:
@@ -58,8 +61,11 @@ def export_keras_file(path: Path, out: Path) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtraError(name.replace("_", "-"), "convert") from error
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=not trust)
     except (ValueError, TypeError, OSError, ImportError, AttributeError) as error:
+        if "unsafe" in str(error).lower() or "safe_mode" in str(error):
+            hint = "if you trust where it comes from, give --trust; it can do whatever you can"
+            raise EdgetfError(f"{path} brings code of its own (a Lambda), which loading it would run", hint) from error
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
         hint = "export it where its classes are defined (a model of the zoo: edgetf models export), and convert that"
         raise EdgetfError(f"{path} does not load in {name}: {reason}", hint) from error

@@ -17,7 +17,7 @@ OnProgress = Callable[[int, int], None]
 
 
 def convert_official(
-    saved_model: Path, source: Source, scheme: Scheme, samples: Samples | None, on_progress: OnProgress
+    saved_model: Path, source: Source, scheme: Scheme, samples: Samples | None, flex: bool, on_progress: OnProgress
 ) -> bytes:
     """Convert `saved_model` (with `source`'s signature) by `scheme`, calibrating on all of `samples`.
 
@@ -25,7 +25,7 @@ def convert_official(
     """
     tf = load_tensorflow()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[source.signature])
-    configure(converter, scheme)
+    configure(converter, scheme, flex)
     if scheme.needs_samples:
         assert samples is not None
         converter.representative_dataset = lambda: _representative(source, samples, on_progress)
@@ -34,12 +34,17 @@ def convert_official(
     return content
 
 
-def configure(converter: Any, scheme: Scheme) -> None:
-    """Set a converter's attributes for `scheme`, all but the representative dataset."""
+def configure(converter: Any, scheme: Scheme, flex: bool, per_channel_dense: bool = True) -> None:
+    """Set a converter's attributes for `scheme`, all but the representative dataset.
+
+    `flex` allows TensorFlow's own ops, which then need the Flex delegate. Without `per_channel_dense` the weights of
+    dense layers have one scale, as runtimes before LiteRT want it.
+    """
     tf = load_tensorflow()
     ops = tf.lite.OpsSet
     # an unknown batch inside of a recurrent network stands for the batch of 1 that the inputs have
     converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel_dense
     if scheme.weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if scheme.weights == "float16":
@@ -48,6 +53,8 @@ def configure(converter: Any, scheme: Scheme) -> None:
         converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8]
     elif scheme.activations == "int16":
         converter.target_spec.supported_ops = [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    if flex:
+        converter.target_spec.supported_ops = [*converter.target_spec.supported_ops, ops.SELECT_TF_OPS]
     if scheme.io != "float32":
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
 

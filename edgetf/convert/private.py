@@ -46,10 +46,16 @@ class Private:
         proto.ParseFromString((saved_model / "saved_model.pb").read_bytes())
         return bytes(self._convert(converter, proto.meta_graphs[0].graph_def))
 
-    def quantize_int8(self, flatbuffer: bytes, io: str) -> bytes:
+    def quantize_int8(self, flatbuffer: bytes, io: str, per_channel_dense: bool) -> bytes:
         """Quantize a float flatbuffer whose tensors have `min` and `max` to int8, with inputs and outputs of `io`."""
         dtype = load_tensorflow().dtypes.as_dtype(io)
-        quantized = self._quantize(flatbuffer, inference_type=_INT8, input_data_type=dtype, output_data_type=dtype)
+        quantized = self._quantize(
+            flatbuffer,
+            inference_type=_INT8,
+            input_data_type=dtype,
+            output_data_type=dtype,
+            disable_per_channel_for_dense_layers=not per_channel_dense,
+        )
         return bytes(self._deduplicate(quantized))
 
     def quantize_int16x8(self, flatbuffer: bytes) -> bytes:

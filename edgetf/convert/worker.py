@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import sys
 import traceback
 from dataclasses import dataclass, replace
@@ -21,9 +20,11 @@ import numpy as np
 
 from edgetf.convert import keras_file
 from edgetf.convert.backend import load_tensorflow
+from edgetf.convert.contract import Target, find_target
 from edgetf.convert.engine import Engine, Engines
 from edgetf.convert.ranges import RANGES_SCHEMA, RangeChoice, Ranges
 from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
+from edgetf.convert.translate import translate
 from edgetf.errors import EdgetfError
 from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.results import Calibration, Source
@@ -36,7 +37,7 @@ class Request:
     """What a worker is asked: convert `model` by `schemes` and leave `SCHEME.tflite` files in `out`.
 
     A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used;
-    `ranges` is a `ranges.json` that spares them. The schemes in `crashed` go the official way at once.
+    `ranges` is a `ranges.json` that spares them. `trust` lets a Keras file bring code. The schemes in `crashed` go the official way at once.
     """
 
     model: str
@@ -48,6 +49,9 @@ class Request:
     calibration: int
     choice: RangeChoice
     ranges: str | None
+    select_tf_ops: bool
+    trust: bool
+    runtime: str | None
     crashed: tuple[str, ...]
 
 
@@ -89,29 +93,32 @@ def _convert_all(request: Request, events: Events) -> None:
         calibration,
         request.choice,
         ranges,
+        request.select_tf_ops,
         lambda done, of: events.send("progress", done=done, of=of),
     )
+    target = find_target(request.runtime) if request.runtime else None
     for name in request.schemes:
-        _convert_one(name, engines, name in request.crashed, out, events)
+        _convert_one(name, engines, target, request, events)
     if engines.calibrated is not None:
         write_document(out / "ranges.json", engines.calibrated)
 
 
-def _convert_one(name: str, engines: Engines, crashed: bool, out: Path, events: Events) -> None:
+def _convert_one(name: str, engines: Engines, target: Target | None, request: Request, events: Events) -> None:
+    crashed, flex, out = name in request.crashed, request.select_tf_ops, Path(request.out)
     events.send("scheme", scheme=name, engine=Engine.OFFICIAL.value if crashed else Engine.FAST.value)
     begin = perf_counter()
     try:
         why_official = "the fast way crashed" if crashed else engines.why_official(find_scheme(name))
         if why_official:
             events.send("engine", scheme=name, engine=Engine.OFFICIAL.value)
-        made = engines.make(find_scheme(name), why_official)
+        made = engines.make(find_scheme(name), why_official, target)
     except EdgetfError as error:
         events.send("failed", scheme=name, seconds=perf_counter() - begin, message=error.message, hint=error.hint)
         return
     except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
         traceback.print_exc()
-        line = meaningful_line(str(error))
-        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=line, hint="")
+        meaning = translate(str(error), flex)
+        events.send("failed", scheme=name, seconds=perf_counter() - begin, message=meaning.message, hint=meaning.hint)
         return
     (out / f"{name}.tflite").write_bytes(made.content)
     told = {"engine": made.engine.value, "why_official": made.why_official, "notes": made.notes}
@@ -125,7 +132,7 @@ def _saved_model(request: Request, events: Events) -> Path:
     exported = Path(request.out) / "saved_model"
     if not exported.exists():  # an earlier worker may have done it before it crashed
         events.send("phase", phase=f"exporting {model.name}")
-        keras_file.export_keras_file(model, exported)
+        keras_file.export_keras_file(model, exported, request.trust)
     return exported
 
 
@@ -146,17 +153,6 @@ def _calibration_samples(
 
 def _versions(tf: Any) -> dict[str, str]:
     return {"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()}
-
-
-def meaningful_line(message: str) -> str:
-    """Of a converter's message, the line that says what is wrong, without MLIR's locations.
-
-    That is the first line marked `error:`, else the last line of all.
-    """
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line.split("error:", 1)[1].strip() for line in lines if "error:" in line]
-    line = errors[0] if errors else (lines or ["the converter gave no reason"])[-1]
-    return re.sub(r"^loc\(.*\): ", "", line)[:300]
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     fixed = save_with_shapes(source, folder / "fixed")
     calibration = Calibration(samples.used(), len(samples), 0)
     return Network(
-        fixed, source, samples, Engines(fixed, source, samples, calibration, RangeChoice(), None, _no_progress)
+        fixed, source, samples, Engines(fixed, source, samples, calibration, RangeChoice(), None, False, _no_progress)
     )
 
 
@@ -140,7 +140,7 @@ def test_scales_and_outputs_are_the_official_converters(network: Network, scheme
     """Where they differ, it is the official range that is wrong: an op overwrote its input before it was looked at."""
     ours = network.engines.make(SCHEMES[scheme], None)
     assert ours.engine == "fast"
-    theirs = convert_official(network.saved_model, network.source, SCHEMES[scheme], network.samples, _no_progress)
+    theirs = convert_official(network.saved_model, network.source, SCHEMES[scheme], network.samples, False, _no_progress)
     our_scales, their_scales = _parameters(ours.content), _parameters(theirs)
     assert set(our_scales) == set(their_scales)
     differing = []

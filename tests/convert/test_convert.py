@@ -164,8 +164,23 @@ def test_a_refusal_of_the_converter_is_one_line_and_a_log(tmp_path: Path) -> Non
     [variant] = convert(tmp_path / "strings", tmp_path / "out", ConvertOptions(("float32",)), ignore).variants
     assert variant.error is not None
     assert variant.error.code == "converter"
-    assert "\n" not in variant.error.message
+    assert variant.error.message == "TFLite has no StringLength, StringUpper (texts need Flex)"
+    assert "--select-tf-ops" in variant.error.hint
     assert "StringUpper" in (tmp_path / "out" / "conversion.log").read_text()
+
+
+def test_ops_of_tensorflow_are_allowed_where_asked_for_and_the_variant_says_so(tmp_path: Path) -> None:
+    class Atan(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def call(self, x: tf.Tensor) -> tf.Tensor:
+            return tf.math.atan(x)
+
+    module = Atan()
+    tf.saved_model.save(module, str(tmp_path / "atan"), signatures=module.call)
+    options = ConvertOptions(("float32",), select_tf_ops=True)
+    [variant] = convert(tmp_path / "atan", tmp_path / "flex", options, ignore).variants
+    assert variant.status is Status.OK
+    assert variant.notes == ("needs the Flex delegate, for Atan",)
 
 
 def test_a_bad_model_or_bad_samples_leave_no_folder(small: Small, tmp_path: Path) -> None:

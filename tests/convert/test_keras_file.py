@@ -75,3 +75,15 @@ def test_a_model_that_does_not_load_gives_one_line(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="does not load in keras") as caught:
         export_keras_file(tmp_path / "m.h5", tmp_path / "saved_model")
     assert "\n" not in caught.value.message
+
+
+def test_a_file_that_brings_code_is_refused_unless_it_is_trusted(tmp_path: Path) -> None:
+    import keras
+
+    layers = [keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(1)]
+    keras.Sequential(layers).save(tmp_path / "lambda.keras")
+    with pytest.raises(EdgetfError, match="brings code of its own") as caught:
+        export_keras_file(tmp_path / "lambda.keras", tmp_path / "saved_model")
+    assert "--trust" in caught.value.hint
+    export_keras_file(tmp_path / "lambda.keras", tmp_path / "saved_model", trust=True)
+    assert (tmp_path / "saved_model" / "saved_model.pb").exists()

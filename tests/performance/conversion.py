@@ -79,7 +79,7 @@ def ours(folder: Path) -> dict[str, Any]:
     samples = load_samples(folder / "samples.npz", source.inputs)
     saved_model = save_with_shapes(source, folder / "fixed")
     calibration = Calibration(samples.used(), len(samples), 0)
-    engines = Engines(saved_model, source, samples, calibration, RangeChoice(), None, lambda done, of: None)
+    engines = Engines(saved_model, source, samples, calibration, RangeChoice(), None, False, lambda done, of: None)
     seconds = {"reading model and samples": perf_counter() - begin}
     for name in SCHEMES:
         begin = perf_counter()
