@@ -109,7 +109,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `edgetf convert` made. `shapes` are those that inputs were fixed to; `ranges` is a file beside this one."""
+    """What `edgetf convert` made. `shapes` are those that inputs were fixed to; `ranges` is a file beside this one.
+
+    `warnings` are about the samples to calibrate on.
+    """
 
     schema: int
     edgetf: str
@@ -118,6 +121,7 @@ class Conversion:
     shapes: dict[str, tuple[int | None, ...]]
     calibration: Calibration | None
     ranges: str | None
+    warnings: tuple[str, ...]
     versions: dict[str, str]
     variants: tuple[Variant, ...]
 

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,11 @@ class Samples:
     inputs: dict[str, Array]
     labels: Array | None
     digest: str
+    rows: NDArray[np.int64] | None = None  # where these were taken from others, their rows there
+
+    def row(self, k: int) -> int:
+        """The row in the source of the k-th of these samples."""
+        return k if self.rows is None else int(self.rows[k])
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -52,7 +57,8 @@ class Samples:
             return self
         rows = np.sort(np.random.default_rng(CALIBRATION_SEED).choice(len(self), count, replace=False))
         inputs = {name: array[rows] for name, array in self.inputs.items()}
-        return make_samples(self.source, inputs, None if self.labels is None else self.labels[rows])
+        taken = make_samples(self.source, inputs, None if self.labels is None else self.labels[rows])
+        return replace(taken, rows=rows)
 
     def used(self) -> SamplesUsed:
         """What documents write down about these samples."""

@@ -1,7 +1,7 @@
 """Verdicts: PASS only when the interval lies inside the budget, FAIL only when it lies outside, else not enough data.
 
 What judges an output: with labels the paired accuracy drop, else for classes the agreement with the Reference, else
-the SQNR about the mean. A scheme that does not quantize must also reproduce the numbers themselves.
+the SQNR about the mean. A float32 variant must reproduce the numbers themselves, and is judged by nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from edgetf.results import Latency, OutputFigures, OutputParity, Parity, Verdict
 from edgetf.schemes import SCHEMES
 
+_UNKNOWN_SQNR_DB = 20.0  # as for int8
 MIN_SAMPLES = 10  # the bootstrap of fewer says little
 EXACT_TOLERANCE = 1e-5  # float32: of the largest reference value, or of 1 where that is smaller
 _SEVERITY = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -56,18 +57,19 @@ def judge_parity(scheme: str | None, n: int, figures: Sequence[OutputFigures], b
 
 
 def judge_output(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
-    """The verdict on one output: problems first, then exactness where it is due, then what the output is for."""
+    """The verdict on one output: problems first, then exactness for float32, or else what the output is for."""
     if figures.problems:
         return Judged(Verdict.FAIL, "; ".join(figures.problems))
     if figures.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts))
-    judged = [_judge_use(scheme, n, figures, budgets)]
-    if scheme == "float32":
-        judged.insert(0, _judge_exactness(figures))
-    return worst(judged)
+    if scheme in SCHEMES and SCHEMES[scheme].min_sqnr_db is None:
+        return _judge_exactness(n, figures)
+    return _judge_use(scheme, n, figures, budgets)
 
 
-def _judge_exactness(figures: OutputFigures) -> Judged:
+def _judge_exactness(n: int, figures: OutputFigures) -> Judged:
+    if n < MIN_SAMPLES:
+        return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few; {MIN_SAMPLES} are the least")
     allowed = EXACT_TOLERANCE * max(1.0, figures.max_abs_reference)
     verdict = Verdict.PASS if figures.max_abs <= allowed else Verdict.FAIL
     sign = "within" if verdict is Verdict.PASS else "beyond"
@@ -86,7 +88,9 @@ def _judge_use(scheme: str | None, n: int, figures: OutputFigures, budgets: Budg
 
 def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
     """An end of the interval that is not known is infinite; few samples say nothing, however good they look."""
-    needed = SCHEMES[scheme].min_sqnr_db if scheme in SCHEMES else SCHEMES["int8"].min_sqnr_db
+    needed = SCHEMES[scheme].min_sqnr_db if scheme in SCHEMES else None
+    if needed is None:  # a file of an unknown scheme
+        needed = _UNKNOWN_SQNR_DB
     if n < MIN_SAMPLES:
         return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few for an interval; {MIN_SAMPLES} are the least")
     if figures.centred_db is None:

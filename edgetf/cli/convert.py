@@ -149,6 +149,8 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
         if variant.error and variant.error.hint:
             print_lines(f"[cyan]{variant.scheme}:[/] {escape(variant.error.hint)}")
     print_lines(f"A reference of the same model: edgetf reference {shlex.quote(conversion.source.path)} --samples ...")
+    for warning in conversion.warnings:
+        print_lines(f"[yellow]samples:[/] {escape(warning)}")
     if conversion.calibration:
         used = conversion.calibration
         print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")

@@ -70,15 +70,18 @@ def calibrate(
     lows, highs = np.min([o.lows for o in observed], axis=0), np.max([o.highs for o in observed], axis=0)
     ranges = []
     for k, tensor in enumerate(tensors):
+        magnitudes = np.sort(np.concatenate([o.magnitudes[:, k] for o in observed]))
         widest = max((o.widest[k] for o in observed), key=lambda found: found[0])
+        others = float(magnitudes[-2]) if len(magnitudes) > 1 else widest[0]
         values = np.concatenate([piece for o in observed for piece in o.values[k]]) if share else np.zeros(0, np.float32)
         if not (np.isfinite(lows[k]) and np.isfinite(highs[k])):
             raise EdgetfError(
-                f"{tensor.name} is not finite on sample {int(widest[1])} of the samples to calibrate on",
+                f"{tensor.name} is not finite on sample {samples.row(widest[1])} of the samples to calibrate on",
                 "look for a division by zero or an overflow in the model, or remove the sample",
             )
         low, high = choose(choice, float(lows[k]), float(highs[k]), values)
-        ranges.append(Range(tensor.name, low, high, int(widest[1])))
+        stretch = widest[0] / others if others > 0 else 1.0
+        ranges.append(Range(tensor.name, low, high, samples.row(widest[1]), round(stretch, 3)))
     digest = hashlib.sha256(flatbuffer).hexdigest()
     return Ranges(RANGES_SCHEMA, __version__, digest, calibration, choice, tuple(ranges))
 
@@ -111,10 +114,12 @@ class _Activation:
 
 @dataclass
 class _Observed:
-    """What one worker saw: extremes of each tensor, (largest magnitude, sample) of each, and some of its values."""
+    """What one worker saw of each tensor: its extremes, its largest magnitude in every batch, (the largest of all,
+    the sample that had it), and some of its values."""
 
     lows: Floats
     highs: Floats
+    magnitudes: Floats
     widest: list[tuple[float, int]]
     values: list[list[Floats]]
 
@@ -164,7 +169,8 @@ def _observe(
     lows, highs = np.full(len(tensors), np.inf, np.float32), np.full(len(tensors), -np.inf, np.float32)
     widest: list[tuple[float, int]] = [(-1.0, 0)] * len(tensors)
     values: list[list[Floats]] = [[] for _ in tensors]
-    for number in batches:
+    magnitudes = np.zeros((len(batches), len(tensors)), np.float32)
+    for done, number in enumerate(batches):
         rows = slice(number * batch, (number + 1) * batch)
         for index, array in feeds:
             interpreter.set_tensor(index, np.ascontiguousarray(array[rows]))
@@ -173,12 +179,13 @@ def _observe(
             low, high, some = _look(view(), share * batch, random)
             lows[k], highs[k] = np.minimum(lows[k], low), np.maximum(highs[k], high)  # they keep NaN, min() does not
             magnitude = max(abs(low), abs(high)) if np.isfinite(low + high) else np.inf
+            magnitudes[done, k] = magnitude
             if magnitude > widest[k][0]:
                 widest[k] = (magnitude, rows.start)
             if share:
                 values[k].append(some)
         counter.add(batch)
-    return _Observed(lows, highs, widest, values)
+    return _Observed(lows, highs, magnitudes, widest, values)
 
 
 def _look(array: Floats, count: int, random: np.random.Generator) -> tuple[float, float, Floats]:

@@ -106,6 +106,7 @@ class _Run:
         self._done: dict[str, Variant] = {}
         self._engines: dict[str, str] = {}  # of the schemes that a worker has started, in order
         self._crashed: set[str] = set()
+        self._warnings: dict[str, None] = {}  # a set in order: a second worker says them again
         self._shapes: dict[str, tuple[int | None, ...]] = {}
         self._source: Source | None = None
         self._calibration: Calibration | None = None
@@ -134,6 +135,7 @@ class _Run:
             shapes=self._shapes,
             calibration=self._calibration,
             ranges="ranges.json" if (self._staging / "ranges.json").exists() else None,
+            warnings=tuple(self._warnings),
             versions=self._versions,
             variants=tuple(self._done[name] for name in asked),
         )
@@ -185,6 +187,8 @@ class _Run:
             self._source = files.from_plain(event["source"], Source)
         elif kind == "calibration":
             self._calibration = files.from_plain(event["calibration"], Calibration)
+        elif kind == "warnings":
+            self._warnings.update(dict.fromkeys(event["warnings"]))
         elif kind == "shapes":
             self._shapes = {name: tuple(shape) for name, shape in event["shapes"].items()}
         elif kind in ("scheme", "engine"):

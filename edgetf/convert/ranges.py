@@ -50,12 +50,16 @@ class RangeChoice:
 
 @dataclass(frozen=True)
 class Range:
-    """A tensor's range. `widest_sample` is the row of the sample that had its largest absolute value."""
+    """A tensor's range. `widest_sample` is the row of the sample that had its largest absolute value.
+
+    `stretch` is that value beside the largest one of all other samples.
+    """
 
     tensor: str
     low: float
     high: float
     widest_sample: int
+    stretch: float
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from edgetf.convert import keras_file
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.contract import Target, find_target
 from edgetf.convert.engine import Engine, Engines
+from edgetf.convert.lint import lint_ranges, lint_samples
 from edgetf.convert.ranges import RANGES_SCHEMA, RangeChoice, Ranges
 from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.convert.translate import translate
@@ -100,6 +101,7 @@ def _convert_all(request: Request, events: Events) -> None:
     for name in request.schemes:
         _convert_one(name, engines, target, request, events)
     if engines.calibrated is not None:
+        events.send("warnings", warnings=lint_ranges(engines.calibrated))
         write_document(out / "ranges.json", engines.calibrated)
 
 
@@ -148,6 +150,7 @@ def _calibration_samples(
     chosen = samples.take(request.calibration, batch)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.send("calibration", calibration=to_plain(calibration))
+    events.send("warnings", warnings=lint_samples(chosen, samples))
     return chosen, calibration
 
 

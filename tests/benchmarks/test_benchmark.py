@@ -44,7 +44,7 @@ def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
     float32 = read_benchmark(benchmarked).results[0]
     assert float32.parity is not None
     assert float32.parity.outputs[0].max_abs < 1e-5
-    assert float32.parity.outputs[0].verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # 200 samples are few for a drop
+    assert float32.parity.verdict is Verdict.PASS
 
 
 def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
