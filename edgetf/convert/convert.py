@@ -88,7 +88,8 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
         no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}  # converting computes nothing: it must not hold a GPU's memory
         env = keras_file.environment(generation) if generation else {}
         conversion = run.convert(asked, {**no_gpu, **env})
-        shutil.rmtree(staging / ".fixed", ignore_errors=True)
+        for left in (".fixed", ".frozen"):
+            shutil.rmtree(staging / left, ignore_errors=True)
         files.write_document(staging / "conversion.json", conversion)
     kept = {variant.path for variant in conversion.variants}
     for name in old:

@@ -14,14 +14,18 @@ from pathlib import Path
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
 from edgetf.convert.contract import Target, find_problems
 from edgetf.convert.flatbuffer import count_ops, parse_contents, weight_types
-from edgetf.convert.mend import mend
+from edgetf.convert.mend import has_empty_variables, mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
 from edgetf.convert.ranges import RangeChoice, Ranges
+from edgetf.convert.savedmodel import freeze_variables, save_with_shapes
 from edgetf.errors import EdgetfError
 from edgetf.results import Calibration, Source
 from edgetf.samples import Samples
 from edgetf.schemes import SCHEMES, Scheme
+
+
+_FROZEN = "variables that the converter left empty (it would give NaN, or worse) were frozen into the graph"
 
 
 class Engine(str, Enum):
@@ -59,6 +63,7 @@ class Engines:
         self._samples, self._calibration, self._choice = samples, calibration, choice
         self._given, self._flex, self._on_progress = ranges, flex, on_progress
         self._private = load_private()
+        self._frozen: Path | None = None
 
     def make(self, scheme: Scheme, why_official: str | None, target: Target | None = None) -> Made:
         """Convert by `scheme`, the official way where there is a reason to, and so that `target` can load it.
@@ -113,11 +118,19 @@ class Engines:
     @cached_property
     def _float_mended(self) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer that everything else is made from, and what was mended in it."""
+        return self._convert(SCHEMES["float32"], per_channel_dense=True)
+
+    def _convert(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
+        """Convert the SavedModel by a scheme without calibration, mended, with notes."""
         assert self._private is not None
-        content = self._private.convert(
-            self._saved_model, self._source.signature, lambda c: configure(c, SCHEMES["float32"], self._flex)
-        )
-        return mend(content)
+        setting = partial(configure, scheme=scheme, flex=self._flex, per_channel_dense=per_channel_dense)
+        content = self._private.convert(self._saved_model, self._source.signature, setting)
+        if has_empty_variables(content) and not self._frozen:
+            self._frozen = freeze_variables(self._source, self._saved_model.parent / ".frozen")
+            self._saved_model = save_with_shapes(replace(self._source, path=str(self._frozen)), self._saved_model)
+            content = self._private.convert(self._saved_model, self._source.signature, setting)
+        content, notes = mend(content)
+        return content, notes + ((_FROZEN,) if self._frozen else ())
 
     @property
     def _float(self) -> bytes:
@@ -133,9 +146,7 @@ class Engines:
         if scheme == SCHEMES["float32"]:
             return self._float_mended
         if not scheme.needs_samples:
-            signature = self._source.signature
-            setting = partial(configure, scheme=scheme, flex=self._flex, per_channel_dense=per_channel_dense)
-            return mend(self._private.convert(self._saved_model, signature, setting))
+            return self._convert(scheme, per_channel_dense)
         if scheme.activations == "int16":
             return self._private.quantize_int16x8(self._with_ranges), self._float_mended[1]
         loops = LOOPS & set(count_ops(self._float))

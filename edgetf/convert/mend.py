@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetf.convert.flatbuffer import pack, unpack
+from edgetf.convert.flatbuffer import count_ops, pack, unpack
 
 _LSTM_OPTIONS = ("LSTMOptions", "UnidirectionalSequenceLSTMOptions", "BidirectionalSequenceLSTMOptions")
 
@@ -26,3 +26,12 @@ def mend(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     for one in clipped:
         one.cellClip = 0.0
     return pack(model), (f"clipping of the cell state taken out of {len(clipped)} LSTM op(s), as Keras has none",)
+
+
+def has_empty_variables(content: bytes) -> bool:
+    """Whether the flatbuffer reads variables that nothing ever fills: they hold NaN, or whatever was there.
+
+    Seen with TensorFlow 2.21 for a Keras 3 model inside of a `tf.Module`: the converter does not freeze its variables.
+    """
+    ops = set(count_ops(content))
+    return "READ_VARIABLE" in ops and "ASSIGN_VARIABLE" not in ops

@@ -95,6 +95,27 @@ def save_with_shapes(source: Source, out: Path) -> Path:
     return out
 
 
+def freeze_variables(source: Source, out: Path) -> Path:
+    """Write a SavedModel at `out` that has `source`'s signature with all variables turned into constants."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tf = load_tensorflow()
+    model = tf.saved_model.load(source.path)  # kept until the end: it owns the variables
+    function = model.signatures[source.signature]
+    frozen = convert_variables_to_constants_v2(function)
+    order = [tensor.name.split(":")[0] for tensor in frozen.inputs]
+    names = sorted(function.structured_outputs)
+    specs = {name: tf.TensorSpec(s.shape, s.dtype, name=name) for name, s in function.structured_input_signature[1].items()}
+    module = tf.Module()
+    module.call = tf.function(
+        lambda **inputs: dict(zip(names, frozen(*(inputs[name] for name in order)), strict=True))
+    ).get_concrete_function(**specs)
+    if out.exists():
+        shutil.rmtree(out)
+    tf.saved_model.save(module, str(out), signatures={source.signature: module.call})
+    return out
+
+
 def _fix(spec: TensorSpec, asked: Sequence[int] | None) -> TensorSpec:
     if asked is None:
         return replace(spec, shape=tuple(1 if k == 0 and axis is None else axis for k, axis in enumerate(spec.shape)))

@@ -73,3 +73,41 @@ def test_the_int8_of_a_fused_lstm_is_made_by_the_official_converter(counting: Pa
 def test_what_is_unharmed_is_returned_as_it_is(converted: Path) -> None:
     content = (converted / "float32.tflite").read_bytes()
     assert mend(content) == (content, ())
+
+
+def test_a_keras_3_model_inside_of_a_module_gives_its_own_numbers(tmp_path: Path) -> None:
+    """The converter (2.21) leaves its variables empty, whichever of its entry points is used."""
+    import keras
+    import tensorflow as tf
+
+    class Wrapped(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            keras.utils.set_random_seed(0)
+            layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(3)]
+            self.model = keras.Sequential(layers)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            scores = self.model(x)
+            return {"scores": scores, "best": tf.argmax(scores, 1, output_type=tf.int32)}
+
+    wrapped = Wrapped()
+    tf.saved_model.save(wrapped, str(tmp_path / "wrapped"), signatures=wrapped.call)
+    images = np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "s.npz", x=images)
+    expected = wrapped.call(tf.constant(images))["scores"].numpy()
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "wrapped"))
+    runner = Interpreter(model_content=converter.convert()).get_signature_runner()
+    garbage = runner(x=images[:1])["scores"]  # what was in that memory: NaN, or any number
+    assert not np.allclose(garbage, expected[:1], atol=1e-3)  # else the mend is no longer needed
+
+    options = ConvertOptions(("dynamic", "float32", "int8"), samples=tmp_path / "s.npz")
+    variants = convert(tmp_path / "wrapped", tmp_path / "out", options, ignore).variants
+    for variant, tolerance in zip(variants, (0.05, 1e-5, 0.1), strict=True):
+        assert variant.status is Status.OK, variant.error
+        assert "variables that the converter left empty" in variant.notes[0]
+        runner = Interpreter(model_path=str(tmp_path / "out" / str(variant.path))).get_signature_runner()
+        found = np.concatenate([runner(x=one[None])["scores"] for one in images])
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".json", ".json", ".tflite", ".tflite", ".tflite"]
