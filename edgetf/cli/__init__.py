@@ -67,7 +67,7 @@ def main() -> NoReturn:
         _tell(error.message, error.hint)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _tell("interrupted: nothing was left half-written", "")
+        _tell("interrupted: nothing was left half-written", "run the same command again to start over")
         sys.exit(ExitCode.USER)
 
 

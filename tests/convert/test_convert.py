@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,18 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.convert.convert import ConvertOptions, convert
 from edgetf.convert.flatbuffer import read_contents
 from edgetf.convert.savedmodel import read_source
+from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file
-from edgetf.results import Status, read_conversion
+from edgetf.results import Status, Verdict, read_conversion
 from edgetf.samples import load_samples
 from edgetf.schemes import SCHEMES
-from tests.conftest import Small, ignore
+from tests.conftest import SHORT, Small, ignore
 
 
 def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: Path, small: Small) -> None:
@@ -93,6 +97,30 @@ def test_a_keras_file_is_exported_on_the_way(small: Small, tmp_path: Path) -> No
     conversion = convert(small.keras_file, tmp_path / "out", ConvertOptions(("float32",)), ignore)
     assert conversion.source.path == str(tmp_path / "out" / "saved_model")
     assert read_source(tmp_path / "out" / "saved_model", None).digest == conversion.source.digest
+
+
+def test_free_axes_stay_free_or_are_fixed_as_asked(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((None, None, 3), name="image"), keras.layers.Conv2D(4, 3, padding="same", activation="relu")]
+    keras.Sequential(layers).export(str(tmp_path / "model"), verbose=False)
+    images = np.random.default_rng(0).normal(size=(60, 12, 10, 3)).astype(np.float32)
+    np.savez(tmp_path / "s.npz", image=images)
+    free = ConvertOptions(("float32", "int8"), samples=tmp_path / "s.npz")
+    fixed = replace(free, shapes={"image": (1, 12, 10, 3)})
+    for options, shape in ((free, (1, None, None, 3)), (fixed, (1, 12, 10, 3))):
+        out = tmp_path / str(len(options.shapes))
+        for variant in convert(tmp_path / "model", out, options, ignore).variants:
+            assert variant.status is Status.OK, variant.error
+            assert read_contents(out / str(variant.path)).inputs[0].shape == shape
+        make_reference(tmp_path / "model", tmp_path / "s.npz", out / "ref", ReferenceOptions(on=Place.CPU), ignore)
+        measured = benchmark(
+            [out], LocalDevice(), out / "b", BenchmarkOptions(reference=out / "ref", timing=SHORT), ignore
+        )
+        for result in measured.results:
+            assert result.parity is not None, result.error
+            assert result.parity.verdict is Verdict.PASS, result.parity.reason
 
 
 def test_force_replaces_what_an_earlier_conversion_left_and_nothing_else(small: Small, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan
     try:
         warmup = warm_up(invoke, plan.max_warmup_s)
         runs = repeat(invoke, plan.min_runs, plan.min_s, plan.max_s)
-        whole = repeat(end_to_end, plan.min_runs, plan.min_s / 4, plan.max_s / 4)
+        whole = repeat(end_to_end, plan.min_runs, plan.min_s, plan.max_s)
     finally:
         if enabled:
             gc.enable()
