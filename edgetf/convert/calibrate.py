@@ -91,11 +91,11 @@ def write_ranges(flatbuffer: bytes, ranges: Ranges) -> bytes:
 
     Raises EdgetfError when the ranges are those of another model.
     """
+    if hashlib.sha256(flatbuffer).hexdigest() != ranges.digest:
+        raise EdgetfError("the ranges are of another model, or of other weights", "calibrate again, with --samples")
     model, schema = unpack(flatbuffer)
     found = {one.tensor: one for one in ranges.ranges}
     for tensor in _activations(flatbuffer):
-        if tensor.name not in found:
-            raise EdgetfError(f"the ranges have none for {tensor.name}", "they are of another model: calibrate again")
         spec = model.subgraphs[0].tensors[tensor.index]
         spec.quantization = spec.quantization or schema.QuantizationParametersT()
         spec.quantization.min, spec.quantization.max = [found[tensor.name].low], [found[tensor.name].high]

@@ -87,6 +87,8 @@ class Engines:
                 raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
             content = convert_official(self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress)
             content, notes = mend(content)
+            if scheme.needs_samples and self._choice.needs_values:
+                notes += ("its ranges are the smallest and largest values: the official converter knows no other choice",)
             engine = Engine.OFFICIAL
         else:
             content, notes = self._fast(scheme, per_channel_dense)

@@ -181,7 +181,7 @@ def test_ranges_are_kept_and_used_again(small: Small, tmp_path: Path) -> None:
 
 
 def test_ranges_of_another_model_are_refused(small: Small, network: Network, converted: Path) -> None:
-    with pytest.raises(EdgetfError, match="the ranges have none for"):
+    with pytest.raises(EdgetfError, match="the ranges are of another model"):
         write_ranges((converted / "float32.tflite").read_bytes(), network.engines.ranges)
 
 
