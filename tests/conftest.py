@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
@@ -21,6 +22,9 @@ from edgetf.process import Event
 from edgetf.samples import make_samples, save_samples
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+settings.register_profile("ci", derandomize=True)  # CI tries the same examples every time; other runs look for new ones
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +90,13 @@ def choose(choice: RangeChoice, low: float, high: float, values: Floats) -> tupl
     return _least_error(low, high, values)
 
 
-def _least_error(low: float, high: float, values: Floats) -> tuple[float, float]:
+def _least_error(low: float, high: float, values: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Shrink both ends by the factor that gives the least mean squared error of rounding and clipping to int8.
 
     As in Banner et al., Post training 4-bit quantization (NeurIPS 2019), by search instead of by a model of the
     distribution.
     """
+    values = values.astype(np.float64)  # a range may be so narrow that its step is no normal float32
     errors = []
     for clip in _CLIPS:
         bottom, top = min(low * clip, 0.0), max(high * clip, 0.0)

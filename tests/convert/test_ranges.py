@@ -15,6 +15,7 @@ values = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e
 def _error(low: float, high: float, values: np.ndarray) -> float:  # type: ignore[type-arg]
     """Mean squared error of rounding and clipping to 256 steps from `low` to `high`, which hold zero."""
     low, high = min(low, 0.0), max(high, 0.0)
+    values = values.astype(np.float64)
     step = (high - low) / 255 or 1.0
     rounded = np.rint((np.clip(values, low, high) - low) / step) * step + low
     return float(np.mean((rounded - values) ** 2))
