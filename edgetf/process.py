@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TextIO
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -45,6 +45,20 @@ class Ended:
 
 class HungError(Exception):
     """The child said nothing for too long and was ended."""
+
+
+class EventPipe:
+    """The child's end: writes events to what was standard output; all else that prints goes to standard error."""
+
+    def __init__(self) -> None:
+        self._pipe: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+
+    def send(self, event: str, **fields: Any) -> None:
+        self.pass_on({"event": event, **fields})
+
+    def pass_on(self, event: Event) -> None:
+        self._pipe.write(json.dumps(event) + "\n")
 
 
 def run_child(

@@ -82,7 +82,8 @@ class Variant:
     """One `.tflite` made by one Scheme, or why there is none. `path` is relative to the document.
 
     `engine` is "fast" (one float conversion and one calibration for all schemes) or "official" (TensorFlow's
-    converter), with `why_official` in words; `notes` say what else is to be known, such as faults that were mended.
+    converter), with `why_official` in words; `weight_sparsity` is the share of zeros in weights of two and more axes,
+    `compressed_bytes` the size after DEFLATE; `notes` say what else is to be known, such as faults that were mended.
     """
 
     scheme: str
@@ -92,6 +93,8 @@ class Variant:
     sha256: str | None
     seconds: float
     ops: dict[str, int]
+    weight_sparsity: float | None = None
+    compressed_bytes: int | None = None
     engine: str | None = None
     why_official: str | None = None
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from edgetf.errors import ExitCode
 from edgetf.schemes import SCHEMES
 
 if TYPE_CHECKING:
-    from edgetf.results import Conversion
+    from edgetf.results import Conversion, Variant
 
 _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 
@@ -37,6 +37,7 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the results.")
 @click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]")
 @click.option("--samples", type=PATH, help="Representative samples to calibrate on: an .npz keyed by input names.")
+@click.option("--like", type=PATH, help="Samples the model works on (.npz): warns when --samples lie elsewhere.")
 @click.option("--calibration", type=int, default=200, show_default=True, help="How many of the samples to use.")
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=1,224,224,3", help="Fix an input's shape. [default: batch 1]"
@@ -58,6 +59,7 @@ def convert(
     out: Path,
     schemes: tuple[str, ...],
     samples: Path | None,
+    like: Path | None,
     calibration: int,
     shapes: tuple[str, ...],
     percentile: float | None,
@@ -84,6 +86,7 @@ def convert(
     options = ConvertOptions(
         schemes=schemes,
         samples=samples,
+        like=like,
         calibration=calibration,
         signature=signature,
         shapes=dict(map(_parse_shape, shapes)),
@@ -104,6 +107,9 @@ def convert(
         show_conversion(conversion, out, everything=not schemes)
     failed = any(variant.status is Status.FAILED for variant in conversion.variants)
     return ExitCode.USER if failed and not keep_going else ExitCode.DONE
+
+
+_PRUNED = 0.2  # share of zeros that rounding alone does not make
 
 
 def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -142,18 +148,28 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
     columns = ["scheme", "bytes", "of float32", "ops", "seconds", "file"]
     print_table(escape(f"{conversion.source.path} → TFLite"), columns, rows, right=columns[1:5])
     for variant in conversion.variants:
-        for note in variant.notes:
-            print_lines(f"[cyan]{variant.scheme}:[/] {escape(note)}")
-        if variant.why_official:
-            print_lines(f"[cyan]{variant.scheme}:[/] made by the official converter: {escape(variant.why_official)}")
-        if variant.error and variant.error.hint:
-            print_lines(f"[cyan]{variant.scheme}:[/] {escape(variant.error.hint)}")
+        for line in _remarks(variant):
+            print_lines(f"[cyan]{variant.scheme}:[/] {escape(line)}")
     print_lines(f"A reference of the same model: edgetf reference {shlex.quote(conversion.source.path)} --samples ...")
     for warning in conversion.warnings:
         print_lines(f"[yellow]samples:[/] {escape(warning)}")
     if conversion.calibration:
         used = conversion.calibration
         print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")
-    elif everything:
+    elif everything and not any(SCHEMES[v.scheme].needs_samples for v in conversion.variants):
         left = [scheme.name for scheme in SCHEMES.values() if scheme.needs_samples]
         print_lines(f"Left out, because they need --samples: {', '.join(left)}.")
+
+
+def _remarks(variant: Variant) -> list[str]:
+    """What else there is to say on a variant, a line each."""
+    lines = []
+    if variant.weight_sparsity and variant.weight_sparsity >= _PRUNED:
+        share, zipped = f"{variant.weight_sparsity:.0%}", f"{variant.compressed_bytes:,}"
+        lines.append(f"{share} of its weights are zero; {zipped} bytes when compressed")
+    lines += variant.notes
+    if variant.why_official:
+        lines.append(f"made by the official converter: {variant.why_official}")
+    if variant.error and variant.error.hint:
+        lines.append(variant.error.hint)
+    return lines

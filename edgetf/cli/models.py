@@ -39,29 +39,55 @@ def list_models(as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
-@click.option("-o", "--out", type=PATH, required=True, help="Folder for model.keras, train.npz, test.npz.")
+@click.argument("model", metavar="NAME_OR_FILE")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for the model and its samples.")
+@click.option("--qat", is_flag=True, help="Train with the arithmetic of int8 (quantization-aware training).")
+@click.option("--prune", type=float, metavar="SHARE", help="Make this share of each layer's weights zero: 0.5 is half.")
+@click.option("--cluster", type=int, metavar="N", help="Leave each layer N distinct weights: 16 is usual.")
+@click.option("--epochs", type=int, default=5, show_default=True, help="Epochs of each of these three.")
+@click.option("--samples", type=PATH, help="Labelled samples to train on (.npz), for a file of your own.")
+@click.option("--test", type=PATH, help="Labelled samples to judge on (.npz), for a file of your own.")
 @force_option
 @json_option
-def train(name: str, out: Path, force: bool, as_json: bool) -> None:
-    """Train the model NAME of the zoo.
+def train(
+    model: str,
+    out: Path,
+    qat: bool,
+    prune: float | None,
+    cluster: int | None,
+    epochs: int,
+    samples: Path | None,
+    test: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Train a model of the zoo, or make a trained one fit for the edge with tfmot.
 
-    Writes the model, the samples to calibrate on (train.npz) and to judge on (test.npz), and training.json.
+    Writes the model, the samples to calibrate on (train.npz) and to judge on (test.npz), and training.json. With --qat,
+    --prune or --cluster (or several) the trained model goes on with tfmot, and saved_model/ is what to convert. Then
+    NAME_OR_FILE may also be a .keras or .h5 file of yours, or module:function, which returns a model.
 
     \b
     Example:
       edgetf models train cnn -o cnn
+      edgetf models train mobilenet --qat -o qat
+      edgetf models train model.keras --prune 0.5 --samples train.npz --test test.npz -o pruned
     """
     from edgetf.files import to_text
+    from edgetf.models.compression import Compression, train_compressed
     from edgetf.models.training import train as run
 
     with progress("Training") as on_event:
-        training = run(name, out, force, on_event)
+        if qat or prune is not None or cluster is not None:
+            compression = Compression(qat, prune, cluster, epochs)
+            training = train_compressed(model, out, compression, on_event, samples=samples, test=test, force=force)
+        else:
+            training = run(model, out, force, on_event)
     if as_json:
         click.echo(to_text(training), nl=False)
         return
     told = ", ".join(f"{metric} {value:.4g}" for metric, value in training.metrics.items())
-    print_lines(f"Trained {name} in {training.seconds:.0f} s: {told}. Written to {escape(str(out))}.")
+    print_lines(f"Trained {escape(model)} in {training.seconds:.0f} s: {told}. Written to {escape(str(out))}.")
 
 
 @models.command()

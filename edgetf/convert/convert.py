@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgetf import __version__, files
-from edgetf.convert import keras_file
+from edgetf.convert import keras_file, savedmodel
 from edgetf.convert.contract import find_target
-from edgetf.convert.engine import Engine
+from edgetf.convert.engine import Engine, is_learned
 from edgetf.convert.flatbuffer import read_contents
 from edgetf.convert.ranges import RangeChoice
 from edgetf.convert.worker import Request
@@ -44,13 +44,15 @@ class ConvertOptions:
     """How to convert.
 
     `schemes` empty means all that can be made: those that need samples only when there are some, or `ranges` of an
-    earlier conversion. `shapes` fixes inputs by name; other free batch axes become 1. `select_tf_ops` allows ops that
+    earlier conversion; of a model that was trained for int8, the int8 schemes, without samples. `shapes` fixes inputs by name; other free batch axes become 1. `select_tf_ops` allows ops that
     need the Flex delegate; `trust` lets a Keras file bring code of its own;
+    `like` are samples that the model is known to work on: those to calibrate on are compared with them;
     `runtime`, such as "tflite-runtime==2.14", is what must be able to load the variants.
     """
 
     schemes: tuple[str, ...] = ()
     samples: Path | None = None
+    like: Path | None = None
     calibration: int = DEFAULT_CALIBRATION
     signature: str | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -72,8 +74,7 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     Raises EdgetfError when nothing can be converted at all: not a model, bad samples, an unwritable folder. A scheme
     that fails is told in its Variant.
     """
-    asked = options.schemes or tuple(n for n, s in SCHEMES.items() if options.can_calibrate or not s.needs_samples)
-    for name in asked:
+    for name in options.schemes:
         find_scheme(name)
     if options.runtime is not None:
         find_target(options.runtime)
@@ -82,11 +83,15 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     if out.resolve().is_relative_to(model.resolve()):
         raise EdgetfError(f"{out} lies inside of {model}", "give a folder outside of the model with -o")
     generation = keras_file.keras_generation(model) if keras_file.is_keras_file(model) else None
+    trained = keras_file.is_trained_for_int8(model) if generation else savedmodel.is_trained_for_int8(model)
+    asked = options.schemes or _default_schemes(options, trained)
     old = _old_variants(out) if options.force else []
     with files.staged(out, ["conversion.json"], options.force) as staging:
         run = _Run(model, out, staging, options, on_event)
         no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}  # converting computes nothing: it must not hold a GPU's memory
         env = keras_file.environment(generation) if generation else {}
+        if not trained:
+            run.fail_without_samples(asked)
         conversion = run.convert(asked, {**no_gpu, **env})
         for left in (".fixed", ".frozen"):
             shutil.rmtree(staging / left, ignore_errors=True)
@@ -96,6 +101,13 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
         if name not in kept:
             (out / name).unlink(missing_ok=True)
     return conversion
+
+
+def _default_schemes(options: ConvertOptions, trained: bool) -> tuple[str, ...]:
+    """All that can be made."""
+    if trained:
+        return tuple(name for name, scheme in SCHEMES.items() if is_learned(scheme))
+    return tuple(n for n, s in SCHEMES.items() if options.can_calibrate or not s.needs_samples)
 
 
 class _Run:
@@ -114,11 +126,14 @@ class _Run:
         self._versions: dict[str, str] = {}
         self._log = ""
 
-    def convert(self, asked: tuple[str, ...], env: dict[str, str]) -> Conversion:
+    def fail_without_samples(self, asked: tuple[str, ...]) -> None:
+        """Tell the schemes that cannot be made without samples to calibrate on."""
         for name in asked:
             if find_scheme(name).needs_samples and not self._options.can_calibrate:
                 hint = "give representative ones with --samples FILE.npz"
                 self._fail(name, Failure("needs-samples", f"{name} needs samples to calibrate on", hint))
+
+    def convert(self, asked: tuple[str, ...], env: dict[str, str]) -> Conversion:
         while waiting := [name for name in asked if name not in self._done]:
             self._run_worker(waiting, env)
         if any(v.error and v.error.code != "needs-samples" for v in self._done.values()):
@@ -151,6 +166,7 @@ class _Run:
             signature=options.signature,
             shapes=options.shapes,
             samples=str(options.samples) if options.samples else None,
+            like=str(options.like) if options.like else None,
             calibration=options.calibration,
             choice=options.choice,
             ranges=str(options.ranges) if options.ranges else None,
@@ -212,6 +228,8 @@ class _Run:
             sha256=contents.sha256,
             seconds=round(event["seconds"], 3),
             ops=contents.counts(),
+            weight_sparsity=contents.weight_sparsity,
+            compressed_bytes=contents.compressed_bytes,
             engine=event["engine"],
             why_official=event["why_official"],
             notes=tuple(event["notes"]),

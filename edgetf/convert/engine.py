@@ -18,14 +18,15 @@ from edgetf.convert.mend import has_empty_variables, mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
 from edgetf.convert.ranges import RangeChoice, Ranges
-from edgetf.convert.savedmodel import freeze_variables, save_with_shapes
+from edgetf.convert.savedmodel import freeze_variables, is_trained_for_int8, save_with_shapes
 from edgetf.errors import EdgetfError
 from edgetf.results import Calibration, Source
-from edgetf.samples import Samples
+from edgetf.samples import CALIBRATION_SEED, Samples
 from edgetf.schemes import SCHEMES, Scheme
 
 
 _FROZEN = "variables that the converter left empty (it would give NaN, or worse) were frozen into the graph"
+_LEARNED = "its ranges were learned in training (quantization-aware): no samples were needed"
 
 
 class Engine(str, Enum):
@@ -63,6 +64,7 @@ class Engines:
         self._samples, self._calibration, self._choice = samples, calibration, choice
         self._given, self._flex, self._on_progress = ranges, flex, on_progress
         self._private = load_private()
+        self._trained = is_trained_for_int8(Path(source.path))
         self._frozen: Path | None = None
 
     def make(self, scheme: Scheme, why_official: str | None, target: Target | None = None) -> Made:
@@ -70,6 +72,9 @@ class Engines:
 
         Raises EdgetfError where the target cannot, whatever is tried.
         """
+        if self._trained and not is_learned(scheme):
+            reason = "the model was trained for int8: its graph fakes that arithmetic and no other"
+            raise EdgetfError(reason, "use int8 or int8-io, or convert the model as it was before that training")
         made = self._make(scheme, why_official, per_channel_dense=True)
         if target is None or not (problems := problems_of(made.content, target)):
             return made
@@ -82,6 +87,8 @@ class Engines:
         return made
 
     def _make(self, scheme: Scheme, why_official: str | None, per_channel_dense: bool) -> Made:
+        if self._trained and scheme.needs_samples:
+            scheme = replace(scheme, activations="float32")  # the converter takes the ranges that the graph has
         if why_official is not None:
             if scheme.needs_samples and self._samples is None:
                 raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
@@ -109,11 +116,16 @@ class Engines:
         """The Ranges, where some scheme has used them."""
         return self.__dict__.get("ranges")
 
+    def ranges_on(self, samples: Samples) -> Ranges:
+        """The ranges that the same activations take on other samples."""
+        calibration = Calibration(samples.used(), len(samples), CALIBRATION_SEED)
+        return calibrate(self._float, samples, calibration, self._choice, lambda done, of: None)
+
     def why_official(self, scheme: Scheme) -> str | None:
         """Why `scheme` cannot be made the fast way, or None where it can."""
         if self._private is None:
             return "this TensorFlow lacks the private entry points that the fast way uses"
-        if not scheme.needs_samples:
+        if not scheme.needs_samples or self._trained:
             return None
         return why_not(self._float, scheme)
 
@@ -148,13 +160,19 @@ class Engines:
         if scheme == SCHEMES["float32"]:
             return self._float_mended
         if not scheme.needs_samples:
-            return self._convert(scheme, per_channel_dense)
+            content, notes = self._convert(scheme, per_channel_dense)
+            return content, notes + ((_LEARNED,) if self._trained else ())
         if scheme.activations == "int16":
             return self._private.quantize_int16x8(self._with_ranges), self._float_mended[1]
         loops = LOOPS & set(count_ops(self._float))
         told = f"what is inside of {', '.join(sorted(loops))} stays float32: the quantizer leaves loops alone"
         notes = self._float_mended[1] + ((told,) if loops else ())
         return self._private.quantize_int8(self._with_ranges, scheme.io, per_channel_dense), notes
+
+
+def is_learned(scheme: Scheme) -> bool:
+    """Whether a model that was trained for int8 can be had by `scheme`."""
+    return scheme.activations == "int8"
 
 
 def problems_of(content: bytes, target: Target) -> tuple[str, ...]:

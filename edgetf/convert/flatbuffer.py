@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import struct
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgetf.errors import EdgetfError, MissingExtraError
 
@@ -45,7 +48,11 @@ class Op:
 
 @dataclass(frozen=True)
 class Contents:
-    """A variant's contents. `weights` gives the bytes of constant tensors by dtype."""
+    """A variant's contents.
+
+    `weights` gives the bytes of constant tensors by dtype, `weight_sparsity` the share of zeros in those of two and
+    more axes; `compressed_bytes` is the size of the file after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download.
+    """
 
     path: str
     bytes: int
@@ -57,6 +64,8 @@ class Contents:
     outputs: tuple[Tensor, ...]
     ops: tuple[Op, ...]
     weights: dict[str, int]
+    weight_sparsity: float
+    compressed_bytes: int
 
     def counts(self) -> dict[str, int]:
         """Number of ops by name, over all versions."""
@@ -155,6 +164,8 @@ def _contents(path: str, content: bytes, model: Any, schema: Any) -> Contents:
         outputs=tuple(_tensor(outputs[i], main.tensors[i], types) for i in main.outputs),
         ops=_ops(model, schema),
         weights=_weights(model, types),
+        weight_sparsity=_sparsity(model, types),
+        compressed_bytes=len(zlib.compress(content)),
     )
 
 
@@ -183,6 +194,17 @@ def _weights(model: Any, types: dict[int, str]) -> dict[str, int]:
             if size:
                 sizes[types[tensor.type].lower()] += size
     return dict(sizes.most_common())
+
+
+def _sparsity(model: Any, types: dict[int, str]) -> float:
+    zeros = total = 0
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            data, dtype = model.buffers[tensor.buffer].data, types[tensor.type].lower()
+            if data is not None and len(data) and len(tensor.shape) >= 2 and dtype in ("float32", "float16", "int8"):
+                values = np.frombuffer(bytes(data), dtype)
+                zeros, total = zeros + int((values == 0).sum()), total + values.size
+    return round(zeros / total, 4) if total else 0.0
 
 
 def _tensor(name: str, tensor: Any, types: dict[int, str]) -> Tensor:

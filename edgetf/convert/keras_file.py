@@ -6,11 +6,12 @@ imported. `keras_generation` tells which is needed, without loading either.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def keras_generation(path: Path) -> int:
     return 2 if version.startswith("2") else 3
 
 
+def is_trained_for_int8(path: Path) -> bool:
+    """Whether the file holds tfmot's wrappers for quantization-aware training (which load from `.h5` only)."""
+    return path.suffix != ".keras" and b"QuantizeWrapper" in _config_in_h5(path)
+
+
 def environment(generation: int) -> dict[str, str]:
     """Environment variables for the process that is to load a file of this generation."""
     return {"TF_USE_LEGACY_KERAS": "1" if generation == 2 else "0"}
@@ -56,20 +62,41 @@ def export_keras_file(path: Path, out: Path, trust: bool = False) -> None:
     """
     load_tensorflow()
     name = "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") == "1" else "keras"
+    export_model(load_keras_file(path, name, trust), out)
+
+
+def load_keras_file(path: Path, module: str, trust: bool = False) -> Any:
+    """The model in the file `path`, loaded by `module`: "keras" or "tf_keras"."""
     try:
-        keras = importlib.import_module(name)
+        keras = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(name.replace("_", "-"), "convert") from error
+        raise MissingExtraError(module.replace("_", "-"), "convert") from error
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=not trust)
+        with _tfmot_scope(path):
+            return keras.models.load_model(path, compile=False, safe_mode=not trust)
     except (ValueError, TypeError, OSError, ImportError, AttributeError) as error:
         if "unsafe" in str(error).lower() or "safe_mode" in str(error):
             hint = "if you trust where it comes from, give --trust; it can do whatever you can"
             raise EdgetfError(f"{path} brings code of its own (a Lambda), which loading it would run", hint) from error
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
         hint = "export it where its classes are defined (a model of the zoo: edgetf models export), and convert that"
-        raise EdgetfError(f"{path} does not load in {name}: {reason}", hint) from error
-    export_model(model, out)
+        raise EdgetfError(f"{path} does not load in {module}: {reason}", hint) from error
+
+
+@contextlib.contextmanager
+def _tfmot_scope(path: Path) -> Iterator[None]:
+    """Make tfmot's wrappers known while a file that was trained for int8 with them is loaded."""
+    if not is_trained_for_int8(path):
+        yield
+        return
+    try:
+        import tensorflow_model_optimization as tfmot
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tensorflow-model-optimization", "tfmot") from error
+    registered = importlib.import_module("tf_keras").utils.get_custom_objects()
+    # the wrappers (tfmot 0.8.1) keep the bare name of a class that was registered as package>name
+    with tfmot.quantization.keras.quantize_scope({name.rpartition(">")[2]: cls for name, cls in registered.items()}):
+        yield
 
 
 def export_model(model: Any, out: Path) -> None:
@@ -102,6 +129,14 @@ def _version_in_zip(path: Path) -> str:
             return str(json.loads(archive.read("metadata.json"))["keras_version"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise EdgetfError(f"{path} is not a .keras file", _RESAVE) from error
+
+
+def _config_in_h5(path: Path) -> bytes:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        config = file.attrs["model_config"]
+        return config if isinstance(config, bytes) else str(config).encode()
 
 
 def _version_in_h5(path: Path) -> str:

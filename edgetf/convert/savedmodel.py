@@ -35,6 +35,12 @@ def read_source(saved_model: Path, signature: str | None) -> Source:
     return Source(str(saved_model), sha256_tree(saved_model), key, inputs, outputs)
 
 
+def is_trained_for_int8(saved_model: Path) -> bool:
+    """Whether the graph fakes its quantization, as quantization-aware training does: its ranges are learned."""
+    proto = saved_model / _PROTO
+    return proto.is_file() and b"FakeQuantWithMinMaxVars" in proto.read_bytes()
+
+
 def compute_dtype(source: Source) -> str:
     """The floating-point types that the model's graph computes with, as "float32" or "float16 and float32"."""
     from tensorflow.core.framework import types_pb2

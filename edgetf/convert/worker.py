@@ -7,14 +7,13 @@ which scheme it was, reports it as that scheme's failure, and starts another wor
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +21,19 @@ from edgetf.convert import keras_file
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.contract import Target, find_target
 from edgetf.convert.engine import Engine, Engines
-from edgetf.convert.lint import lint_ranges, lint_samples
+from edgetf.convert.lint import lint_first_layer, lint_inputs, lint_ranges, lint_samples
 from edgetf.convert.ranges import RANGES_SCHEMA, RangeChoice, Ranges
 from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.convert.translate import translate
 from edgetf.errors import EdgetfError
 from edgetf.files import from_plain, read_document, to_plain, write_document
-from edgetf.results import Calibration, Source
+from edgetf.process import EventPipe
+from edgetf.results import Calibration, Source, TensorSpec
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
+
+
+_LIKE = 50  # samples that the first layer is compared on
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Request:
     """What a worker is asked: convert `model` by `schemes` and leave `SCHEME.tflite` files in `out`.
 
     A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used;
-    `ranges` is a `ranges.json` that spares them. `trust` lets a Keras file bring code. The schemes in `crashed` go the official way at once.
+    `ranges` is a `ranges.json` that spares them;
+    `like` is an `.npz` that the samples are compared with. `trust` lets a Keras file bring code. The schemes in `crashed` go the official way at once.
     """
 
     model: str
@@ -47,6 +51,7 @@ class Request:
     signature: str | None
     shapes: dict[str, tuple[int, ...]]
     samples: str | None
+    like: str | None
     calibration: int
     choice: RangeChoice
     ranges: str | None
@@ -56,19 +61,8 @@ class Request:
     crashed: tuple[str, ...]
 
 
-class Events:
-    """Writes events to what was standard output; anything else that prints goes to standard error."""
-
-    def __init__(self) -> None:
-        self._pipe: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
-        os.dup2(2, 1)
-
-    def send(self, event: str, **fields: Any) -> None:
-        self._pipe.write(json.dumps({"event": event, **fields}) + "\n")
-
-
 def main() -> None:
-    events = Events()
+    events = EventPipe()
     request = from_plain(json.loads(sys.stdin.read()), Request)
     try:
         _convert_all(request, events)
@@ -76,7 +70,7 @@ def main() -> None:
         events.send("error", message=error.message, hint=error.hint)
 
 
-def _convert_all(request: Request, events: Events) -> None:
+def _convert_all(request: Request, events: EventPipe) -> None:
     events.send("phase", phase="loading TensorFlow")
     tf = load_tensorflow()
     events.send("versions", versions=_versions(tf))
@@ -102,10 +96,15 @@ def _convert_all(request: Request, events: Events) -> None:
         _convert_one(name, engines, target, request, events)
     if engines.calibrated is not None:
         events.send("warnings", warnings=lint_ranges(engines.calibrated))
+        if request.like:
+            like = load_samples(Path(request.like), _any_batch(fixed)).take(_LIKE, fixed.inputs[0].shape[0] or 1)
+            theirs = engines.ranges_on(like)
+            told = lint_first_layer(engines.calibrated, theirs, len(fixed.inputs), request.like)
+            events.send("warnings", warnings=told)
         write_document(out / "ranges.json", engines.calibrated)
 
 
-def _convert_one(name: str, engines: Engines, target: Target | None, request: Request, events: Events) -> None:
+def _convert_one(name: str, engines: Engines, target: Target | None, request: Request, events: EventPipe) -> None:
     crashed, flex, out = name in request.crashed, request.select_tf_ops, Path(request.out)
     events.send("scheme", scheme=name, engine=Engine.OFFICIAL.value if crashed else Engine.FAST.value)
     begin = perf_counter()
@@ -127,7 +126,7 @@ def _convert_one(name: str, engines: Engines, target: Target | None, request: Re
     events.send("converted", scheme=name, seconds=perf_counter() - begin, **told)
 
 
-def _saved_model(request: Request, events: Events) -> Path:
+def _saved_model(request: Request, events: EventPipe) -> Path:
     model = Path(request.model)
     if not keras_file.is_keras_file(model):
         return model
@@ -139,19 +138,24 @@ def _saved_model(request: Request, events: Events) -> Path:
 
 
 def _calibration_samples(
-    request: Request, source: Source, events: Events
+    request: Request, source: Source, events: EventPipe
 ) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
         return None, None
-    # a batch that was free takes any number of samples
-    specs = [replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) else s for s in source.inputs]
-    samples = load_samples(Path(request.samples), specs)
+    samples = load_samples(Path(request.samples), _any_batch(source))
     batch = source.inputs[0].shape[0] or 1
     chosen = samples.take(request.calibration, batch)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.send("calibration", calibration=to_plain(calibration))
     events.send("warnings", warnings=lint_samples(chosen, samples))
+    if request.like:
+        events.send("warnings", warnings=lint_inputs(chosen, load_samples(Path(request.like), _any_batch(source))))
     return chosen, calibration
+
+
+def _any_batch(source: Source) -> list[TensorSpec]:
+    """The inputs, where a batch that was free takes any number of samples."""
+    return [replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) else s for s in source.inputs]
 
 
 def _versions(tf: Any) -> dict[str, str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from edgetf.models.digits import load_digits
+from edgetf.models.fitting import SEED, evaluate, fit
 from edgetf.models.progress import ReportProgress
 from edgetf.models.zoo import Data
 from edgetf.process import OnEvent
 
-EPOCHS, BATCH, SEED = 12, 64, 1
+keras = tf.keras
+EPOCHS, LEARNING_RATE = 12, 3e-3
 
 
 def load_data() -> Data:
@@ -40,20 +41,11 @@ def build() -> Any:
 def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
     keras.utils.set_random_seed(SEED)
     model = build()
-    steps = -(-len(data.train) // BATCH) * EPOCHS
-    model.compile(
-        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    images = tf.data.Dataset.from_tensor_slices((data.train.inputs["image"], data.train.labels))
-    images = images.shuffle(len(data.train), seed=SEED).map(shift, tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
-    model.fit(images, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[ReportProgress(EPOCHS, on_event)])
-    _, accuracy = model.evaluate(data.test.inputs["image"], data.test.labels, verbose=0)
-    return model, {"test_accuracy": float(accuracy)}
+    fit(model, data.train, EPOCHS, LEARNING_RATE, [ReportProgress(EPOCHS, on_event)], augment)
+    return model, evaluate(model, data.test)
 
 
-def shift(image: Any, label: Any) -> tuple[Any, Any]:
+def augment(image: Any, label: Any) -> tuple[Any, Any]:
     """Move an image by up to two pixels: four thousand images are few."""
     padded = tf.pad(image, [[2, 2], [2, 2], [0, 0]])
     return tf.image.random_crop(padded, [28, 28, 1]), label

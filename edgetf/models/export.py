@@ -21,8 +21,7 @@ def export_file(path: Path, out: Path, force: bool, on_event: OnEvent) -> None:
     on_event({"event": "phase", "phase": f"exporting {path.name}"})
     refuse_other_folders(out)
     with files.staged(out.parent, [out.name], force) as staging:
-        if generation == 3:
-            keras_file.register_classes([model.module for model in ZOO.values()])
+        keras_file.register_classes([model.module for model in ZOO.values()])
         keras_file.export_keras_file(path, staging / out.name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,11 +11,12 @@ from edgetf.models.zoo import Data
 from edgetf.process import OnEvent
 from edgetf.samples import make_samples
 
+keras = tf.keras
 STEPS, LEARNING_RATE = 100, 0.01
 
 
-@keras.saving.register_keras_serializable("edgetf")
-class Linear(keras.Model):  # type: ignore[misc]  # keras has no types
+@keras.utils.register_keras_serializable("edgetf")
+class Linear(tf.keras.Model):  # type: ignore[misc]  # keras has no types
     """One dense layer that starts at zero."""
 
     def __init__(self, **options: Any) -> None:

@@ -1,15 +1,15 @@
-"""Keras callbacks that every model of the zoo shares."""
+"""Keras callbacks that every model of the zoo shares, for the Keras generation that `tf.keras` is."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
+import tensorflow as tf
 
 from edgetf.process import OnEvent
 
 
-class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+class ReportProgress(tf.keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Reports each epoch of `epochs`, with its metrics."""
 
     def __init__(self, epochs: int, on_event: OnEvent) -> None:

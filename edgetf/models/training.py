@@ -14,7 +14,7 @@ from typing import Any
 from edgetf import __version__, files
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.keras_file import export_model
-from edgetf.models.zoo import find_model
+from edgetf.models.zoo import Data, find_model
 from edgetf.process import OnEvent
 from edgetf.samples import save_samples
 
@@ -66,16 +66,21 @@ def _train(name: str, out: Path, force: bool, on_event: OnEvent) -> tuple[Any, T
         model.save(staging / "model.keras")
         save_samples(staging / "train.npz", data.train)
         save_samples(staging / "test.npz", data.test)
-        training = Training(
-            schema=TRAINING_SCHEMA,
-            edgetf=__version__,
-            created=files.now(),
-            model=name,
-            seconds=round(seconds, 1),
-            metrics=metrics,
-            train_samples=len(data.train),
-            test_samples=len(data.test),
-            versions={"tensorflow": tf.__version__, "python": platform.python_version()},
-        )
+        training = describe(name, seconds, metrics, data, tf)
         files.write_document(staging / "training.json", training)
     return model, training
+
+
+def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, tf: Any) -> Training:
+    """The document on a training that took `seconds`."""
+    return Training(
+        schema=TRAINING_SCHEMA,
+        edgetf=__version__,
+        created=files.now(),
+        model=name,
+        seconds=round(seconds, 1),
+        metrics=metrics,
+        train_samples=len(data.train),
+        test_samples=len(data.test),
+        versions={"tensorflow": tf.__version__, "python": platform.python_version()},
+    )

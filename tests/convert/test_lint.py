@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.convert.lint import lint_samples
+from edgetf.convert.lint import lint_inputs, lint_samples
 from edgetf.samples import make_samples
 from tests.conftest import Small, ignore
 
@@ -46,3 +47,25 @@ def test_a_sample_that_stretches_ranges_is_named_by_its_row_in_the_file(small: S
     assert told, conversion.warnings
     clean = ConvertOptions(("int8",), samples=small.samples)
     assert convert(small.saved_model, tmp_path / "clean", clean, ignore).warnings == ()
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(255.0, 0.0), (1 / 128, 0.0), (1.0, 8.0)])
+def test_another_normalization_than_the_model_is_known_to_work_with_is_told(
+    small: Small, tmp_path: Path, factor: float, shift: float
+) -> None:
+    np.savez(tmp_path / "s.npz", image=IMAGES * np.float32(factor) + np.float32(shift))
+    options = ConvertOptions(("int8",), samples=tmp_path / "s.npz", like=small.samples)
+    warnings = convert(small.saved_model, tmp_path / "out", options, ignore).warnings
+    (about_input,) = [warning for warning in warnings if "'image' lies in" in warning]
+    assert "is the normalization the same?" in about_input
+    assert any(warning.startswith("the first layer (") for warning in warnings)
+    alike = ConvertOptions(("int8",), samples=small.samples, like=small.samples)
+    assert convert(small.saved_model, tmp_path / "alike", alike, ignore).warnings == ()
+
+
+def test_the_map_between_two_normalizations_is_worked_out() -> None:
+    pixels = make_samples("p", {"x": np.linspace(0, 255, 10_000, dtype=np.float32)[:, None]}, None)
+    units = make_samples("u", {"x": np.linspace(-1, 1, 10_000, dtype=np.float32)[:, None]}, None)
+    (told,) = lint_inputs(pixels, units)
+    assert "x * 0.00784 -1 would map one to the other" in told
+    assert lint_inputs(units, units) == ()

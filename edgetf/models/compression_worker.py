@@ -1,0 +1,111 @@
+"""The child process of `compression`: `python -m edgetf.models.compression_worker`, a request on standard input.
+
+It has TF_USE_LEGACY_KERAS=1, so that `tf.keras` is the Keras 2 that tfmot needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from edgetf import files
+from edgetf.convert.backend import load_tensorflow
+from edgetf.convert.keras_file import export_model, keras_generation, load_keras_file
+from edgetf.errors import EdgetfError
+from edgetf.models.compression import Request
+from edgetf.models.training import describe
+from edgetf.models.zoo import ZOO, Data
+from edgetf.process import EventPipe, OnEvent
+from edgetf.results import TensorSpec
+from edgetf.samples import load_samples, save_samples
+
+_RATE_SHARE = 0.2  # of the learning rate that trained the model: it is to be mended, not to forget
+_LEARNING_RATE = 1e-3
+_CALIBRATION = 20  # batches that the ranges of int8 start from
+
+
+def main() -> None:
+    pipe = EventPipe()
+    request = files.from_plain(json.loads(sys.stdin.read()), Request)
+    try:
+        _train(request, pipe.pass_on)
+    except EdgetfError as error:
+        pipe.send("error", message=error.message, hint=error.hint)
+
+
+def _train(request: Request, on_event: OnEvent) -> None:
+    on_event({"event": "phase", "phase": "loading TensorFlow"})
+    tf = load_tensorflow()
+    from edgetf.models import compress
+    from edgetf.models.fitting import BATCH, SEED, batches, evaluate, fit
+    from edgetf.models.progress import ReportProgress
+
+    begin = perf_counter()
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(SEED)
+    model, data, rate, augment = _base(request, on_event)
+    compress.check_supported(model, request.compression)
+    export_model(model, Path(request.out) / "float_saved_model")
+    metrics = {f"float_{name}": value for name, value in evaluate(model, data.test).items()}
+    epochs = request.compression.epochs
+
+    def train_stage(model: Any, callbacks: Sequence[Any]) -> None:
+        fit(model, data.train, epochs, rate, [ReportProgress(epochs, on_event), *callbacks], augment)
+
+    steps, few = -(-len(data.train) // BATCH) * epochs, batches(model, data.train, _CALIBRATION)
+    for stage in compress.stages(request.compression, steps, few):
+        on_event({"event": "phase", "phase": stage.name})
+        model = stage.run(model, train_stage)
+    metrics.update(evaluate(model, data.test))
+    metrics.update(compress.figures(model))
+    out = Path(request.out)
+    # Keras 2 cannot load a .keras file with tfmot's wrappers (0.8.1: "expected 5 variables, but received 3")
+    model.save(out / ("model.h5" if request.compression.qat else "model.keras"))
+    export_model(model, out / "saved_model")
+    save_samples(out / "train.npz", data.train)
+    save_samples(out / "test.npz", data.test)
+    training = describe(request.model, perf_counter() - begin, metrics, data, tf)
+    files.write_document(out / "training.json", training)
+
+
+def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
+    """The trained float model in Keras 2, its data, the rate to go on with, and what augments a sample."""
+    if request.model in ZOO:
+        module: Any = ZOO[request.model].load()
+        data = module.load_data()
+        on_event({"event": "phase", "phase": f"training {request.model}"})
+        model, _ = module.train(data, on_event)
+        return model, data, getattr(module, "LEARNING_RATE", _LEARNING_RATE) * _RATE_SHARE, getattr(module, "augment", None)
+    assert request.train is not None
+    assert request.test is not None
+    from edgetf.models.keras2 import is_keras3, to_keras2
+
+    model = _build(request.model) if ":" in request.model else _load(Path(request.model))
+    if is_keras3(model):
+        model = to_keras2(model)
+    specs = [TensorSpec(i.name, tuple(i.shape), i.dtype.name) for i in model.inputs]
+    data = Data(load_samples(Path(request.train), specs), load_samples(Path(request.test), specs))
+    return model, data, _LEARNING_RATE * _RATE_SHARE, None
+
+
+def _load(path: Path) -> Any:
+    """A Keras file, by the generation that wrote it; Keras 3 works beside Keras 2 where nothing asks for `tf.keras`."""
+    return load_keras_file(path, "tf_keras" if keras_generation(path) == 2 else "keras")
+
+
+def _build(name: str) -> Any:
+    """The model that `module:function` builds."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise EdgetfError(f"cannot call {name}: {error}", "give module:function, importable from this folder") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A small MobileNet for digits in the dark: depthwise separable convolutions, batch norm, hard-swish, residuals.
+
+The digits are exposed by factors from 1/64 to 1, as a camera without flash would: float32 reads the dark ones as well
+as the bright ones, while post-training int8, whose steps are made for the bright ones, loses them. Training with
+quantization in the loop (`edgetf models train mobilenet --qat`) wins them back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgetf.models import cnn
+from edgetf.models.digits import load_digits
+from edgetf.models.fitting import SEED, evaluate, fit
+from edgetf.models.progress import ReportProgress
+from edgetf.models.zoo import Data
+from edgetf.process import OnEvent
+from edgetf.samples import Samples, make_samples
+
+keras = tf.keras
+layers = keras.layers
+EPOCHS, LEARNING_RATE = 18, 5e-3
+DARKEST = 1 / 64
+WIDTH = 16
+
+
+@keras.utils.register_keras_serializable("edgetf")
+class HardSwish(tf.keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """x * min(max(x + 3, 0), 6) / 6: one op in TFLite."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * tf.nn.relu6(inputs + 3.0) / 6.0
+
+
+def load_data() -> Data:
+    """The digits, each at an exposure drawn once and for all, evenly in its logarithm."""
+    data = load_digits()
+    return Data(_expose(data.train, 0), _expose(data.test, 1))
+
+
+def build() -> Any:
+    image = keras.Input((28, 28, 1), name="image")
+    x = _activated(image, layers.Conv2D(WIDTH, 3, strides=2, padding="same", use_bias=False))
+    for filters, strides, expand in [(16, 1, 3), (24, 2, 4), (24, 1, 4), (32, 2, 4), (32, 1, 4)]:
+        x = _block(x, filters, strides, expand)
+    x = _activated(x, layers.Conv2D(96, 1, use_bias=False))
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="probability")(x), name="mobilenet")
+
+
+def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
+    keras.utils.set_random_seed(SEED)
+    model = build()
+    fit(model, data.train, EPOCHS, LEARNING_RATE, [ReportProgress(EPOCHS, on_event)], augment)
+    return model, evaluate(model, data.test)
+
+
+def augment(image: Any, label: Any) -> tuple[Any, Any]:
+    """Move an image by up to two pixels, and take it at another exposure."""
+    image, label = cnn.augment(image, label)
+    brightest = tf.reduce_max(image)
+    exposure = tf.exp(tf.random.uniform([], float(np.log(DARKEST)), 0.0))
+    return image / tf.maximum(brightest, 1e-6) * exposure, label
+
+
+def _activated(x: Any, layer: Any) -> Any:
+    return HardSwish()(layers.BatchNormalization()(layer(x)))
+
+
+def _block(x: Any, filters: int, strides: int, expand: int) -> Any:
+    """Widen, filter each channel by itself, narrow; the input is added where the shapes allow it."""
+    entered = x
+    x = _activated(x, layers.Conv2D(x.shape[-1] * expand, 1, use_bias=False))
+    x = _activated(x, layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False))
+    x = layers.BatchNormalization()(layers.Conv2D(filters, 1, use_bias=False)(x))
+    return layers.Add()([entered, x]) if entered.shape == x.shape else x
+
+
+def _expose(digits: Samples, seed: int) -> Samples:
+    images = digits.inputs["image"]
+    exposure = np.exp(np.random.default_rng(seed).uniform(np.log(DARKEST), 0, (len(images), 1, 1, 1)))
+    dark = (images * exposure).astype(np.float32)
+    return make_samples(f"{digits.source} in the dark", {"image": dark}, digits.labels)
