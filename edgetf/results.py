@@ -281,7 +281,8 @@ class Result:
     """One Variant on one Device. For a failed run the figures are null and `error` says why.
 
     `latency_ms` is `invoke` alone, `end_to_end_ms` includes copying and converting inputs and outputs.
-    `measurement` is the folder with everything raw, relative to the document.
+    `measurement` is the folder with everything raw, relative to the document. `emulated` says that the times are not
+    those of the hardware that is told.
     """
 
     variant: str
@@ -303,6 +304,7 @@ class Result:
     stable_reason: str = "it was not timed"
     parity: Parity | None = None
     measurement: str | None = None
+    emulated: bool = False
     error: Failure | None = None
 
 

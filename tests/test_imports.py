@@ -40,6 +40,10 @@ COMMANDS = [
     ["models"],
     ["models", "train"],
     ["models", "export"],
+    ["devices"],
+    ["devices", "list"],
+    ["devices", "probe"],
+    ["devices", "doctor"],
 ]
 
 

@@ -72,7 +72,12 @@ def benchmark(
     """
     targets = find_targets(places)
     ground = _prepare(targets, options)
-    with files.staged(out, [_FOLDER, "benchmark.json"], options.force) as staging, tempfile.TemporaryDirectory() as work:
+    claims = [_FOLDER, "benchmark.json"]
+    with (
+        files.staged(out, claims, options.force) as staging,
+        tempfile.TemporaryDirectory() as work,
+        device.reserve(),
+    ):
         inputs = {}
         for k, (name, values) in enumerate(ground.samples.inputs.items()):
             inputs[name] = str(Path(work, f"input-{k}.npy"))
@@ -218,6 +223,7 @@ def _result(target: Target, device: Device, measurement: Measurement, out: Path,
         stable=stable,
         stable_reason=why,
         measurement=folder,
+        emulated=device.emulated,
         error=error,
     )
 

@@ -79,7 +79,9 @@ def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool
             parts["accuracy drop"] = judge_drop(result.parity.outputs[0], budgets)
     elif compared or explicit_drop:
         parts["parity"] = Judged(Verdict.INCONCLUSIVE, "nothing was compared")
-    if budgets.max_latency_ms is not None and result.latency_ms is not None:
+    if budgets.max_latency_ms is not None and result.emulated:
+        parts["latency"] = Judged(Verdict.INCONCLUSIVE, "the device is emulated: its times are not the hardware's")
+    elif budgets.max_latency_ms is not None and result.latency_ms is not None:
         parts["latency"] = judge_latency(
             result.latency_ms, budgets.max_latency_ms, result.stable, result.stable_reason
         )

@@ -18,6 +18,7 @@ from edgetf.cli.benchmark import benchmark
 from edgetf.cli.check import check
 from edgetf.cli.convert import convert
 from edgetf.cli.demo import demo
+from edgetf.cli.devices import devices
 from edgetf.cli.inspect import inspect
 from edgetf.cli.models import models
 from edgetf.cli.reference import reference
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, convert, reference, benchmark, check, report, inspect, models):
+for _command in (demo, convert, reference, benchmark, check, report, inspect, models, devices):
     cli.add_command(_command)
 
 

@@ -24,6 +24,8 @@ def show_benchmark(document: Benchmark) -> None:
     machine = document.machine.get("model") or document.machine.get("cpu", "unknown machine")
     threads = {result.threads for result in document.results}
     title = f"Measured on {machine} with {', '.join(str(t) for t in sorted(threads))} thread(s), {document.inputs}"
+    if any(result.emulated for result in document.results):
+        print_lines("[yellow]The device is emulated: its times are not those of the hardware.[/]")
     print_table(escape(title), _COLUMNS, [_row(result) for result in document.results], right=_COLUMNS[1:-1])
     if document.reference is not None:
         latency, batch = document.reference.latency_ms.median, document.reference.batch_alone

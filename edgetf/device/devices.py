@@ -1,17 +1,23 @@
 """Devices: places that can run a Variant. What they are asked is a Job, what they bring back a Measurement.
 
-`local` is this machine. Every Device runs the same runner, in a process that holds no TensorFlow.
+`local` is this machine; `devices.toml` names the others. Every Device runs the same runner, in a process that holds no TensorFlow.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
+from edgetf.device.settings import DeviceSettings, Kind, load_settings
+from edgetf.device.ssh import SshDevice
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import DeviceError, EdgetfError, nearest
 from edgetf.files import read_document
@@ -23,6 +29,15 @@ class Device(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its times are not those of the hardware that it seems to be."""
+        ...
+
+    def reserve(self) -> AbstractContextManager[None]:
+        """Reach the device and hold its lock: two runs at once would measure each other. Raises DeviceError."""
+        ...
 
     def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
         """Do `job` (its paths absolute on this machine) and leave the measurement and its outputs in `out`.
@@ -39,6 +54,21 @@ class LocalDevice:
     name: str = "local"
     python: str = sys.executable
     idle_s: float = 600.0
+    emulated: bool = False
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold the lock of this machine, which all its users share."""
+        place = Path(tempfile.gettempdir(), "edgetf-local.lock")
+        with contextlib.suppress(OSError), place.open("x"):
+            place.chmod(0o666)
+        with place.open("r") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                hint = "wait until it is done: two runs at once would measure each other"
+                raise DeviceError(f"{self.name} is in use by another run", hint) from error
+            yield
 
     def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
         with tempfile.TemporaryDirectory(prefix="edgetf-job-") as folder:
@@ -57,8 +87,20 @@ class LocalDevice:
         return read_document(out / "measurement.json", Measurement, MEASUREMENT_SCHEMA)
 
 
-def find_device(name: str) -> Device:
-    """The Device called `name`. Raises EdgetfError naming the known ones."""
-    if name != "local":
-        raise EdgetfError(f"unknown device {name!r}", nearest(name, ["local"]))
-    return LocalDevice()
+def find_device(name: str, file: Path | None = None) -> Device:
+    """The Device called `name`, of `devices.toml` (see `settings`). Raises EdgetfError naming the known ones."""
+    settings = find_settings(name, file)
+    if settings.kind is Kind.SSH:
+        return SshDevice(name, settings)
+    return LocalDevice(name, settings.python, emulated=settings.emulated)
+
+
+def find_settings(name: str, file: Path | None) -> DeviceSettings:
+    """The settings of the device called `name`. Raises EdgetfError naming the known ones."""
+    known = load_settings(file)
+    if name not in known:
+        raise EdgetfError(f"unknown device {name!r}", f"{nearest(name, known)}; others are named in devices.toml")
+    settings = known[name]
+    if settings.kind is Kind.LOCAL and settings.python == DeviceSettings.python:
+        return replace(settings, python=sys.executable)  # the one that runs edgetf has what the runner needs
+    return settings

@@ -19,6 +19,14 @@ def test_this_machine_is_a_device_called_local() -> None:
     assert "local" in caught.value.hint
 
 
+def test_two_runs_on_this_machine_never_measure_each_other() -> None:
+    with LocalDevice().reserve():
+        with pytest.raises(DeviceError, match="in use by another run"), LocalDevice().reserve():
+            pass
+    with LocalDevice().reserve():
+        pass
+
+
 def test_the_local_device_brings_back_a_measurement(converted: Path, small: Small, tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", np.load(small.samples)["image"])
     job = Job(str(converted / "float32.tflite"), {"image": str(tmp_path / "image.npy")}, timing=SHORT)

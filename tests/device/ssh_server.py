@@ -1,0 +1,174 @@
+"""An SSH server on the loopback for tests: asyncssh's own, whose shell and files are those of this machine.
+
+`Link` is a TCP proxy in front of it that counts bytes, adds delay, and can be cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+
+class Server:
+    """Lets the key in `key` in; commands run in `home`, whose `work` is what devices.toml calls work_dir."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
+        self.key, self.known_hosts = folder / "id", folder / "known_hosts"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        client = asyncssh.generate_private_key("ssh-ed25519")
+        client.write_private_key(self.key)
+        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
+        (folder / "authorized").write_bytes(client.export_public_key())
+        self._authorized = str(folder / "authorized")
+        self.do(self._start())
+        self.link = Link(self)
+        self.trust(self.host_key)
+
+    def do(self, act: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(act, self._loop).result(30)
+
+    def trust(self, key: Any) -> None:
+        """Make `key` the one that known_hosts has for the link."""
+        public = key.export_public_key().decode().strip()
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.link.port} {public}\n")
+
+    def settings(self, python: str, **more: str) -> str:
+        """A devices.toml with this server as `pi`."""
+        lines = [
+            "[pi]",
+            'kind = "ssh"',
+            'host = "127.0.0.1"',
+            'user = "pi"',
+            f"port = {self.link.port}",
+            f'key = "{self.key}"',
+            f'known_hosts = "{self.known_hosts}"',
+            f'python = "{python}"',
+            f'work_dir = "{self.home}/work"',
+        ]
+        return "\n".join([*lines, *(f"{name} = {value}" for name, value in more.items())]) + "\n"
+
+    def close(self) -> None:
+        self.do(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        self.link.close()
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _start(self) -> None:
+        self._server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[self.host_key],
+            authorized_client_keys=self._authorized,
+            process_factory=self._serve,
+            sftp_factory=asyncssh.SFTPServer,
+            encoding=None,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, process: Any) -> None:
+        environment = {**os.environ, "HOME": str(self.home)}
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", process.command],
+            cwd=self.home,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+            while child.poll() is None:
+                await asyncio.sleep(0.01)
+                if process.is_closing():
+                    child.stdin.close() if child.stdin else None
+                    break
+            await process.stdout.drain()
+            process.exit(child.wait() if child.poll() is not None else 255)
+        except (BrokenPipeError, ConnectionError, OSError):
+            child.kill()
+
+
+class Link:
+    """A TCP proxy to the server: `sent` counts bytes towards it; `cut` ends all connections."""
+
+    def __init__(self, server: Server) -> None:
+        self.sent, self.received, self.delay_s = 0, 0, 0.0
+        self.cut_after: int | None = None  # bytes towards the server, counted from `cut_when_sent`
+        self.refuse = False
+        self._server, self._writers = server, set[asyncio.StreamWriter]()
+        server.do(self._start())
+
+    def cut_when_sent(self, more: int) -> None:
+        """Cut once, when `more` bytes have been sent from now on."""
+        self.cut_after = self.sent + more
+
+    def cut(self) -> None:
+        self._server.do(self._cut())
+
+    def close(self) -> None:
+        self._listening.close()
+
+    async def _start(self) -> None:
+        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def _cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._server.port)
+        self._writers |= {writer, back}
+        await asyncio.gather(self._pump(reader, back, up=True), self._pump(there, writer, up=False))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        now = asyncio.get_running_loop().time
+
+        async def deliver() -> None:
+            while True:
+                at, block = await late.get()
+                await asyncio.sleep(max(0.0, at - now()))
+                if not block:
+                    writer.close()
+                    return
+                writer.write(block)
+                await writer.drain()
+
+        delivering = asyncio.ensure_future(deliver())
+        try:
+            while block := await reader.read(1 << 16):
+                self.sent, self.received = self.sent + up * len(block), self.received + (not up) * len(block)
+                if self.cut_after is not None and self.sent >= self.cut_after:
+                    self.cut_after = None
+                    await self._cut()
+                    return
+                await late.put((now() + self.delay_s, block))
+        except ConnectionError:
+            pass
+        finally:
+            await late.put((now() + self.delay_s, b""))
+            await asyncio.gather(delivering, return_exceptions=True)

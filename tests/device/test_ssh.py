@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+import numpy as np
+import pytest
+
+from edgetf.device.devices import find_device
+from edgetf.device.runner.job import Job, Measurement
+from edgetf.device.ssh import SshDevice
+from edgetf.errors import DeviceError
+from edgetf.process import Event
+from tests.conftest import SHORT, Run, Small, ignore
+from tests.device.ssh_server import Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    yield server
+    server.close()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A job for the small network, and what it needs."""
+
+    job: Job
+    out: Path
+    images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+@pytest.fixture
+def bench(converted: Path, small: Small, tmp_path: Path) -> Bench:
+    images = np.load(small.samples)["image"]
+    np.save(tmp_path / "image.npy", images)
+    job = Job(str(converted / "float32.tflite"), {"image": str(tmp_path / "image.npy")}, timing=SHORT)
+    return Bench(job, tmp_path / "out", images)
+
+
+def _device(server: Server, tmp_path: Path, python: str = sys.executable, **more: str) -> SshDevice:
+    (tmp_path / "devices.toml").write_text(server.settings(python, **more))
+    device = find_device("pi", tmp_path / "devices.toml")
+    assert isinstance(device, SshDevice)
+    return device
+
+
+def _run(device: SshDevice, bench: Bench, on_event: object = ignore) -> Measurement:
+    with device.reserve():
+        return device.run(bench.job, bench.out, on_event)  # type: ignore[arg-type]
+
+
+def _whole(measurement: Measurement, bench: Bench) -> None:
+    """The measurement has everything, and its outputs are those of this machine's interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    assert measurement.error is None
+    assert measurement.samples is not None
+    assert measurement.samples.n == len(bench.images)
+    ours = np.load(bench.out / measurement.samples.outputs[0].file)
+    runner = Interpreter(model_path=bench.job.model).get_signature_runner()
+    expected = [next(iter(runner(image=image[None]).values()))[0] for image in bench.images]
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_a_job_runs_over_ssh_and_nothing_of_it_stays(server: Server, bench: Bench, tmp_path: Path) -> None:
+    events: list[Event] = []
+    _whole(_run(_device(server, tmp_path), bench, events.append), bench)
+    assert {event["event"] for event in events} >= {"phase", "progress"}
+    assert list((server.home / "work" / "jobs").iterdir()) == []
+    assert len(list((server.home / "work" / "store").iterdir())) == 3  # the runner, the model, the samples
+
+
+def test_a_second_run_sends_nothing_but_the_job(server: Server, bench: Bench, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.zeros((5000, 8, 8, 1), np.float32))
+    device = _device(server, tmp_path)
+    _run(device, bench)
+    first = server.link.sent
+    _run(_device(server, tmp_path), bench)
+    second = server.link.sent - first
+    assert first > 1_280_000
+    assert second < 60_000  # handshakes, requests, job.json, and asking for news
+
+
+@pytest.mark.parametrize("after", [200_000, 900_000])
+def test_a_connection_that_is_cut_while_files_are_sent_is_made_again(
+    server: Server, bench: Bench, tmp_path: Path, after: int
+) -> None:
+    images = np.repeat(bench.images, 40, axis=0)
+    np.save(tmp_path / "image.npy", images)
+    server.link.cut_when_sent(after)
+    _whole(_run(_device(server, tmp_path), Bench(bench.job, bench.out, images)), Bench(bench.job, bench.out, images))
+    assert server.link.cut_after is None  # it was cut
+
+
+def test_a_connection_that_is_cut_while_the_runner_works_loses_nothing(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    phases: list[str] = []
+
+    def cut_once(event: Event) -> None:
+        if event["event"] == "phase":
+            phases.append(event["phase"])
+            if event["phase"] == "timing" and phases.count("timing") == 1:
+                server.link.cut()
+
+    _whole(_run(_device(server, tmp_path), bench, cut_once), bench)
+    assert phases.count("timing") == 1  # the runner was not started again
+
+
+def test_a_connection_that_is_cut_while_results_come_back_is_made_again(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = _device(server, tmp_path)
+    fetch, cuts = device._fetch, list[str]()
+
+    async def cut_then_fetch(identity: str, out: Path) -> None:
+        if not cuts:
+            cuts.append(identity)
+            server.link.cut()
+        await fetch(identity, out)
+
+    monkeypatch.setattr(device, "_fetch", cut_then_fetch)
+    _whole(_run(device, bench), bench)
+    assert cuts
+
+
+def test_two_runs_never_measure_each_other(server: Server, bench: Bench, tmp_path: Path) -> None:
+    with _device(server, tmp_path).reserve(), pytest.raises(DeviceError, match="pi is in use by another run"):
+        _run(_device(server, tmp_path), bench)
+    _whole(_run(_device(server, tmp_path), bench), bench)  # the lock is free again
+
+
+def test_a_host_key_that_is_unknown_or_has_changed_is_refused(server: Server, bench: Bench, tmp_path: Path) -> None:
+    server.trust(asyncssh.generate_private_key("ssh-ed25519"))
+    with pytest.raises(DeviceError, match="the host key of pi") as caught:
+        _run(_device(server, tmp_path), bench)
+    assert "ssh -p" in caught.value.hint
+    server.known_hosts.write_text("")
+    with pytest.raises(DeviceError, match="the host key of pi"):
+        _run(_device(server, tmp_path), bench)
+    assert not (server.home / "work").exists()
+
+
+def test_a_key_that_is_not_let_in_says_how_to_copy_it(server: Server, bench: Bench, tmp_path: Path) -> None:
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(server.key)
+    with pytest.raises(DeviceError, match="refuses to let pi in") as caught:
+        _run(_device(server, tmp_path), bench)
+    assert "ssh-copy-id" in caught.value.hint
+
+
+def test_a_device_that_is_off_is_told_at_once(server: Server, bench: Bench, tmp_path: Path) -> None:
+    server.link.refuse = True
+    begin = time.monotonic()
+    with pytest.raises(DeviceError, match="cannot be reached") as caught:
+        _run(_device(server, tmp_path), bench)
+    assert time.monotonic() - begin < 5
+    assert caught.value.exit_code == 5
+
+
+def test_names_of_files_never_reach_a_shell_unquoted(
+    server: Server, bench: Bench, converted: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "a b'; touch pwned; $(touch pwned) `touch pwned` \"\n*.tflite"
+    hostile.write_bytes((converted / "float32.tflite").read_bytes())
+    job = Job(str(hostile), bench.job.inputs, timing=SHORT)
+    device = _device(server, tmp_path, env='{ "A" = "$(touch pwned); \'touch pwned" }')
+    _whole(_run(device, Bench(job, bench.out, bench.images)), Bench(job, bench.out, bench.images))
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_runner_that_is_killed_is_told_with_the_signal(server: Server, bench: Bench, tmp_path: Path) -> None:
+    device = _device(server, tmp_path, python=_script(tmp_path, "kill -KILL $$"))
+    with pytest.raises(DeviceError, match="the runner on pi died of SIGKILL"):
+        _run(device, bench)
+    assert list((server.home / "work" / "jobs").iterdir()) == []
+
+
+def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.5)
+    device = _device(server, tmp_path, python=_script(tmp_path, "sleep 60"))
+
+    def reboot() -> None:
+        for _ in range(100):
+            for pid in (server.home / "work" / "jobs").glob("*/pid"):
+                if pid.read_text().strip():
+                    os.killpg(int(pid.read_text()), signal.SIGKILL)
+                    return
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=reboot)
+    thread.start()
+    with pytest.raises(DeviceError, match="the runner on pi is gone"):
+        _run(device, bench)
+    thread.join()
+
+
+def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
+    device = _device(server, tmp_path, python=_script(tmp_path, "sleep 60"))
+    device._idle_s = 1.0
+    with pytest.raises(DeviceError, match="hung"):
+        _run(device, bench)
+
+
+def test_what_arrives_broken_is_found_and_not_kept(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sha256sum on the device finds another digest than the one that was sent."""
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "sha256sum").write_text("#!/bin/sh\necho FAILED >&2\nexit 1\n")
+    (bin_dir / "sha256sum").chmod(0o755)
+    with monkeypatch.context() as patched, pytest.raises(DeviceError, match="is not what was sent"):
+        patched.setenv("PATH", str(bin_dir), prepend=os.pathsep)
+        _run(_device(server, tmp_path), bench)
+    assert all(path.name.startswith(".") for path in (server.home / "work" / "store").iterdir())
+    _whole(_run(_device(server, tmp_path), bench), bench)
+
+
+def test_a_disk_that_is_full_says_how_much_room_there_is(server: Server, bench: Bench, tmp_path: Path) -> None:
+    device = _device(server, tmp_path)
+
+    async def no_room(*arguments: object, **options: object) -> None:
+        raise asyncssh.SFTPFailure("No space left on device")
+
+    with pytest.raises(DeviceError, match="No space left on device") as caught, device.reserve():
+        device._sftp.put = no_room
+        device.run(bench.job, bench.out, ignore)
+    assert "MiB are free there" in caught.value.hint
+
+
+def test_a_device_that_answers_garbage_is_the_devices_failure(server: Server, bench: Bench, tmp_path: Path) -> None:
+    garbage = _script(tmp_path, "echo '{\"event\"'; echo nonsense; mkdir -p out; echo '[1' > out/measurement.json")
+    with pytest.raises(Exception, match="is not a document of edgetf|measurement"):
+        _run(_device(server, tmp_path, python=garbage), bench)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(server: Server, bench: Bench, tmp_path: Path) -> None:
+    left = server.home / "work" / "jobs" / "left"
+    left.mkdir(parents=True)
+    (left / "job.json").write_text("{}")
+    _run(_device(server, tmp_path), bench)
+    assert not left.exists()
+
+
+def test_the_benchmark_command_measures_on_the_device(
+    server: Server, converted: Path, reference: Path, edgetf: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "devices.toml").write_text(server.settings(sys.executable, emulated="true"))
+    ended = edgetf("benchmark", converted, "--device", "pi", "--reference", reference, "-o", "bench", "--json")
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads(ended.stdout)["results"]
+    assert {result["device"] for result in results} == {"pi"}
+    assert all(result["emulated"] for result in results)
+    checked = edgetf("check", "bench", "--variant", "int8", "--max-latency-ms", "100000")
+    assert checked.returncode == 4
+    assert "emulated" in checked.stdout
+
+
+def _script(tmp_path: Path, body: str) -> str:
+    """A Python that takes the lock as the real one, and for the runner does `body`."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{body}\n')
+    script.chmod(0o755)
+    return str(script)
