@@ -1,0 +1,100 @@
+"""The whole road to a Raspberry Pi: arm64 Debian under qemu behind a real sshd, both runtimes. Times are emulated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgetf.results import read_benchmark
+from tests.conftest import Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+SCRIPT = Path(__file__).parent / "emulated_pi.sh"
+PI = Path(os.environ.get("PI_DIR", Path.home() / ".cache" / "edgetf" / "emulated-pi"))
+PORT = os.environ.get("PI_PORT", "2222")
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A devices.toml with the emulated Pi, which is started where it can be."""
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("apt-get"):
+        pytest.skip("the emulated Pi needs Debian's packages, and root to mount and to chroot")
+    started = subprocess.run(["bash", str(SCRIPT), "up"], capture_output=True, text=True, timeout=300, check=False)
+    if started.returncode != 0:
+        pytest.skip(f"the emulated Pi did not start: {started.stdout[-300:]} {started.stderr[-300:]}")
+    file = tmp_path_factory.mktemp("pi") / "devices.toml"
+    common = f"""
+kind = "ssh"
+host = "127.0.0.1"
+port = {PORT}
+user = "pi"
+key = "{PI}/id_ed25519"
+known_hosts = "{PI}/known_hosts"
+emulated = true
+"""
+    file.write_text(f'[pi]\npython = "/home/pi/venv/bin/python"\n{common}\n[bare]\npython = "python3"\n{common}')
+    yield file
+    subprocess.run(["bash", str(SCRIPT), "down"], capture_output=True, timeout=60, check=False)
+
+
+def test_probe_tells_what_it_is(devices: Path, edgetf: Run) -> None:
+    ended = edgetf("devices", "probe", "pi", "--devices", devices, "--json")
+    assert ended.returncode == 0, ended.stderr
+    facts = json.loads(ended.stdout)
+    assert facts["architecture"] == "aarch64"
+    assert facts["model"].startswith("Raspberry Pi 4")
+    assert facts["litert"]
+    assert facts["tflite_runtime"]
+    assert facts["governor"] == "ondemand"
+    assert int(facts["free_mib"]) > 0
+
+
+def test_doctor_tells_what_is_missing_and_the_command_that_mends_it(devices: Path, edgetf: Run) -> None:
+    ended = edgetf("devices", "doctor", "bare", "--devices", devices)
+    assert ended.returncode == 1
+    assert "there is no TFLite interpreter" in ended.stdout
+    assert "python3 -m pip install ai-edge-litert" in ended.stdout
+    assert edgetf("devices", "doctor", "pi", "--devices", devices).returncode == 0
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
+    runtime: str, devices: Path, converted: Path, reference: Path, benchmarked: Path, edgetf: Run
+) -> None:
+    here = {result.variant: result for result in read_benchmark(benchmarked).results}
+    variants = [converted / f"{scheme}.tflite" for scheme in ("float32", "int8", "int16x8")]
+    options = ("--reference", reference, "--devices", devices, "--device", "pi", "--runtime", runtime)
+    ended = edgetf("benchmark", *variants, *options, "-o", "bench", "--json", timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert document["machine"]["architecture"] == "aarch64"
+    for result in document["results"]:
+        assert result["emulated"]
+        assert result["runtime"].startswith(runtime)
+        local = here[result["variant"]].parity
+        assert local is not None
+        assert result["parity"]["verdict"] == local.verdict
+        step = 1e-5 if result["variant"] == "float32" else 1 / 256  # a probability's, in int8
+        assert abs(result["parity"]["outputs"][0]["max_abs"] - local.outputs[0].max_abs) <= step
+    checked = edgetf("check", "bench", "--max-latency-ms", 10_000)
+    assert checked.returncode == 4  # no verdict on the latency of an emulated device
+    assert "emulated" in checked.stdout
+
+
+def test_a_second_run_reuses_what_is_there_and_leaves_no_job(
+    devices: Path, converted: Path, reference: Path, edgetf: Run
+) -> None:
+    options = ("--reference", reference, "--devices", devices, "--device", "pi")
+    for name in ("first", "second"):
+        ended = edgetf("benchmark", converted / "int8.tflite", *options, "-o", name, timeout=500)
+        assert ended.returncode == 0, ended.stderr
+    work = PI / "root" / "home" / "pi" / ".cache" / "edgetf"
+    assert list((work / "jobs").iterdir()) == []
+    assert all(len(path.name) == 64 for path in (work / "store").iterdir())
