@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
+from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, to_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import DeviceError, EdgetfError, MissingExtraError
@@ -37,6 +37,8 @@ _CONNECT_S = 15.0
 _COMMAND_S = 60.0
 _ATTEMPTS = 5  # of coming back after the connection was lost, with pauses of 1, 2, 4, ... seconds
 _POLL_S = 0.3
+_BLOCK = 1 << 18
+_SLOWEST = 50_000  # bytes a second, below which a link counts as dead
 _SILENCE_S = 5.0  # without a word from the runner, ask whether it lives
 _KEPT_DAYS = 30  # files in the store that nothing has used for so long are removed
 
@@ -79,8 +81,9 @@ class SshDevice:
         """Bring the files of `job` to the device, run it there, and fetch what it left into `out`."""
         identity = uuid4().hex
         try:
-            self._do(lambda: self._push(job, identity, on_event))
-            pid = self._do(lambda: self._start(identity))
+            on_event({"event": "phase", "phase": f"sending to {self.name}"})
+            there = self.push(job)
+            pid = self._do(lambda: self._start(identity, there))
             seen = _Seen()
             code = self._do(lambda: self._follow(identity, pid, seen, on_event))
             self._do(lambda: self._fetch(identity, out))
@@ -91,6 +94,17 @@ class SshDevice:
             how = f"died of {_signal(code)}" if code > 128 else f"ended with exit code {code}"
             raise DeviceError(f"the runner on {self.name} {how}", _last_line(out / "errors") or "it said nothing")
         return read_document(out / "measurement.json", Measurement, MEASUREMENT_SCHEMA)
+
+    def push(self, job: Job) -> Job:
+        """Bring the runner and the files of `job` to the device; the job with their paths there."""
+        with tempfile.TemporaryDirectory(prefix="edgetf-") as folder:
+            runner = Path(folder, "runner.pyz")
+            runner.write_bytes(build_runner())
+            files = {path: sha256_file(path) for path in (runner, Path(job.model), *map(Path, job.inputs.values()))}
+            self._do(lambda: self._push(files))
+        self._runner = self._store(files[runner])
+        inputs = {name: self._store(files[Path(path)]) for name, path in job.inputs.items()}
+        return replace(job, model=self._store(files[Path(job.model)]), inputs=inputs)
 
     def sh(self, script: str, *arguments: str) -> str:
         """What a shell script printed on the device. Raises DeviceError for an exit code other than 0."""
@@ -112,7 +126,7 @@ class SshDevice:
             except (asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost, asyncssh.ConnectionLost) as error:
                 lost = error
             except asyncssh.SFTPError as error:
-                raise self._sftp_failed(error) from error
+                raise DeviceError(f"{self.name} cannot give its files: {error}", "try again") from error
             except (asyncssh.Error, OSError, asyncio.TimeoutError, EOFError) as error:
                 lost = error
             first = self._work == ""
@@ -149,14 +163,11 @@ class SshDevice:
         self._connection = await asyncio.wait_for(
             asyncssh.connect(s.host, connect_timeout=_CONNECT_S, login_timeout=_CONNECT_S, **options), 2 * _CONNECT_S
         )
-        self._sftp = await self._connection.start_sftp_client()
-        home = str(await self._sftp.realpath("."))
-        work = posixpath.join(home, s.work_dir)
-        for folder in ("store", "jobs"):
-            await self._sftp.makedirs(posixpath.join(work, folder), exist_ok=True)
-        self._work = work
-        if self._locked:
-            await self._take_lock()
+        lock = self._take_lock() if self._locked else asyncio.sleep(0)
+        self._sftp, work, _ = await asyncio.gather(  # at once: each is a way there and back
+            self._connection.start_sftp_client(), self._sh(_PREPARE, s.work_dir), lock
+        )
+        self._work = work.strip()
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
@@ -167,7 +178,7 @@ class SshDevice:
 
     async def _take_lock(self) -> None:
         """Hold WORK/lock in a process that ends with the connection."""
-        command = shlex.join([self._settings.python, "-c", _HOLD, posixpath.join(self._work, "lock")])
+        command = shlex.join([self._settings.python, "-c", _HOLD, self._settings.work_dir])
         self._holder = await self._connection.create_process(command)
         answer = await asyncio.wait_for(self._holder.stdout.readline(), _COMMAND_S)
         if answer.startswith("held"):
@@ -180,9 +191,11 @@ class SshDevice:
         reason = (errors.strip().splitlines() or ["it said nothing"])[-1]
         raise DeviceError(f"{self.name} cannot run {self._settings.python}: {reason}", hint)
 
-    async def _sh(self, script: str, *arguments: str) -> str:
+    async def _sh(self, script: str, *arguments: str, given: str = "") -> str:
         command = shlex.join(["sh", "-c", script, "edgetf", *arguments])
-        ended = await asyncio.wait_for(self._connection.run(command), _COMMAND_S)
+        ended = await asyncio.wait_for(self._connection.run(command, input=given), _COMMAND_S)
+        if ended.exit_status is None:
+            raise ConnectionError("the connection was lost")
         if ended.exit_status != 0:
             reason = (str(ended.stderr).strip().splitlines() or [f"exit code {ended.exit_status}"])[-1]
             raise DeviceError(f"{self.name} cannot do what it was asked: {reason}", f"edgetf devices doctor {self.name}")
@@ -201,13 +214,6 @@ class SshDevice:
             return DeviceError(reason, f"compare its fingerprint and accept it once: {login}")
         return DeviceError(f"{self.name} refuses to let {s.user or 'you'} in", f"copy your key: ssh-copy-id -p {s.port} {self._address()}")
 
-    def _sftp_failed(self, error: Exception) -> DeviceError:
-        free = ""
-        with contextlib.suppress(Exception):
-            free = self._loop_run(self._sh('df -Pk "$1" | tail -n 1 | tr -s " " | cut -d " " -f 4', self._work)).strip()
-        hint = f"{int(free) / 1024:.0f} MiB are free there: make room, or set work_dir" if free.isdigit() else ""
-        return DeviceError(f"{self.name} cannot store files in {self._work}: {error}", hint)
-
     # one job ----------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
@@ -218,53 +224,42 @@ class SshDevice:
         )
         await self._sh(script, self._work, str(_KEPT_DAYS))
 
-    async def _push(self, job: Job, identity: str, on_event: OnEvent) -> None:
-        """Send the runner, the model and the samples, where they are not there yet, and the job."""
-        on_event({"event": "phase", "phase": f"sending to {self.name}"})
-        with tempfile.TemporaryDirectory(prefix="edgetf-") as folder:
-            runner = Path(folder, "runner.pyz")
-            runner.write_bytes(build_runner())
-            files = {path: sha256_file(path) for path in (runner, Path(job.model), *map(Path, job.inputs.values()))}
-            missing = [(path, digest) for path, digest in files.items() if not await self._has(digest, path)]
-            for path, digest in missing:
-                await self._sftp.put(str(path), self._stored(f".{digest}"))
-            if missing:
-                await self._verify([digest for _, digest in missing])
-            here = Path(folder, "job.json")
-            inputs = {name: self._stored(files[Path(path)]) for name, path in job.inputs.items()}
-            write_json(here, replace(job, model=self._stored(files[Path(job.model)]), inputs=inputs))
-            await self._sftp.makedirs(self._job(identity), exist_ok=True)
-            await self._sftp.put(str(here), self._job(identity, "job.json"))
-            self._runner = self._stored(files[runner])
+    async def _push(self, files: dict[Path, str]) -> None:
+        """Send the files, given with their digests, that the store does not have."""
+        asked = [text for path, digest in files.items() for text in (digest, str(path.stat().st_size))]
+        missing = set((await self._sh(_MISSING, self._store(), *asked)).split())
+        sent = [self._send(path, digest) for path, digest in files.items() if digest in missing]
+        failed = [error for error in await asyncio.gather(*sent, return_exceptions=True) if error is not None]
+        if failed:
+            raise failed[0]
 
-    async def _has(self, digest: str, path: Path) -> bool:
-        """Whether the store has the file, and all of it; its time of use is set to now."""
-        place = self._stored(digest)
-        if not await self._sftp.exists(place) or (await self._sftp.stat(place)).size != path.stat().st_size:
-            return False
-        await self._sftp.utime(place)
-        return True
+    async def _send(self, path: Path, digest: str) -> None:
+        """Stream a file into the store; its digest is taken there while it arrives."""
+        command = shlex.join(["sh", "-c", _RECEIVE, "edgetf", self._store(), digest])
+        async with self._connection.create_process(command, encoding=None) as process:
+            with path.open("rb") as file, contextlib.suppress(BrokenPipeError):  # it ended early: it says why
+                while block := file.read(_BLOCK):
+                    process.stdin.write(block)
+                    await asyncio.wait_for(process.stdin.drain(), _COMMAND_S)
+                process.stdin.write_eof()
+            ended = await asyncio.wait_for(process.wait(), _COMMAND_S + path.stat().st_size / _SLOWEST)
+        if ended.exit_status is None:
+            raise ConnectionError("the connection was lost while files were sent")
+        if ended.exit_status != 0:
+            reason = (bytes(ended.stderr).decode(errors="replace").strip().splitlines() or ["it said nothing"])[0]
+            raise await self._not_stored(f"{self.name} did not store {path.name}: {reason}")
 
-    async def _verify(self, digests: list[str]) -> None:
-        """Rename what was sent to its digest, if that is what it has. Raises DeviceError where it is not."""
-        script = 'cd "$1" && shift && for d; do printf "%s  .%s\\n" "$d" "$d"; done | sha256sum -c --quiet && for d; do mv ".$d" "$d"; done'
-        try:
-            await self._sh(script, posixpath.join(self._work, "store"), *digests)
-        except DeviceError as error:
-            reason = f"what arrived on {self.name} is not what was sent: {error.message}"
-            raise DeviceError(reason, "try again; if it stays so, check its memory card and memory") from error
+    async def _not_stored(self, message: str) -> DeviceError:
+        free = (await self._sh('df -Pk "$1" | tail -n 1 | tr -s " " | cut -d " " -f 4', self._work)).strip()
+        room = f"{int(free) / 1024:.0f} MiB are free there: " if free.isdigit() else ""
+        return DeviceError(message, f"{room}make room, or set work_dir; if there is room, check its memory card")
 
-    async def _start(self, identity: str) -> int:
+    async def _start(self, identity: str, job: Job) -> int:
         """Start the runner, detached from this connection, and return its process group. Starts it only once."""
         variables = [f"{name}={value}" for name, value in self._settings.env.items()]
         command = shlex.join(["env", *variables, self._settings.python, self._runner, "job.json", "out"])
         inside = f"echo $$ > pid; {command} > events 2> errors < /dev/null; echo $? > code.part; mv code.part code"
-        script = (
-            'cd "$1" || exit 1; if [ ! -f pid ]; then mkdir -p out; '
-            'setsid nohup sh -c "$2" > /dev/null 2>&1 < /dev/null & '
-            'for i in 1 2 3 4 5 6 7 8 9 10; do [ -s pid ] && break; sleep 0.1; done; fi; cat pid'
-        )
-        return int(await self._sh(script, self._job(identity), inside))
+        return int(await self._sh(_START, self._job(identity), inside, given=to_json(job)))
 
     async def _follow(self, identity: str, pid: int, seen: _Seen, on_event: OnEvent) -> int:
         """Pass the runner's events on until it ends; its exit code. Raises DeviceError when it is gone or hangs."""
@@ -319,8 +314,8 @@ class SshDevice:
         async with self._sftp.open(place, "r") as file:
             return str(await file.read())
 
-    def _stored(self, digest: str) -> str:
-        return posixpath.join(self._work, "store", digest)
+    def _store(self, *digest: str) -> str:
+        return posixpath.join(self._work, "store", *digest)
 
     def _job(self, identity: str, *parts: str) -> str:
         return posixpath.join(self._work, "jobs", identity, *parts)
@@ -332,10 +327,40 @@ class _Seen:
     offset = 0
 
 
+_PREPARE = 'mkdir -p "$1/store" "$1/jobs" && cd "$1" && pwd -P'
+
+# the digests, of those given with their sizes, that the store does not have; the others are marked as used today
+_MISSING = """
+cd "$1" || exit 1; shift
+while [ $# -gt 1 ]; do
+  if [ -f "$1" ] && [ "$(wc -c < "$1")" -eq "$2" ]; then touch "$1"; else echo "$1"; fi
+  shift 2
+done
+"""
+
+# takes a file from standard input, and keeps it when it has the digest that it should have
+_RECEIVE = """
+cd "$1" || exit 1
+found=$( (tee ".$2" || echo full) | sha256sum | cut -d " " -f 1)
+if [ "$found" = "$2" ]; then mv ".$2" "$2"; else echo "its digest is $found, not $2" >&2; exit 1; fi
+"""
+
+# starts the runner once, detached, with the job from standard input; prints its process group
+_START = """
+mkdir -p "$1/out" && cd "$1" || exit 1
+if [ ! -f pid ]; then
+  cat > job.json || exit 1
+  setsid nohup sh -c "$2" > /dev/null 2>&1 < /dev/null &
+  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -s pid ] && break; sleep 0.1; done
+fi
+cat pid
+"""
+
 # holds a lock while its standard input is open, that is, while the connection is
 _HOLD = """
-import fcntl, sys
-lock = open(sys.argv[1], "a")
+import fcntl, os, sys
+os.makedirs(sys.argv[1], exist_ok=True)
+lock = open(os.path.join(sys.argv[1], "lock"), "a")
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:

@@ -116,7 +116,8 @@ def train_int8(model: Any, compression: Compression, calibration: Sequence[Any],
     def annotate(layer: Any) -> Any:
         if isinstance(layer, layers.InputLayer):
             return layer
-        return keras.quantize_annotate_layer(layer, None if _trains_int8(layer) else DefaultNBitOutputQuantizeConfig())
+        known = Default8BitQuantizeRegistry().supports(layer) or _is_folded(layer)
+        return keras.quantize_annotate_layer(layer, None if known else DefaultNBitOutputQuantizeConfig())
 
     annotated = tf.keras.models.clone_model(model, clone_function=annotate)
     with keras.quantize_scope():
@@ -165,6 +166,15 @@ def _is_graph(model: Any) -> bool:
 def _trains_int8(layer: Any) -> bool:
     known = Default8BitQuantizeRegistry().supports(layer)
     return known or isinstance(layer, (layers.BatchNormalization, layers.InputLayer))
+
+
+def _is_folded(layer: Any) -> bool:
+    """Whether this is a batch norm right behind a linear convolution or dense layer, which it becomes a part of."""
+    if not isinstance(layer, layers.BatchNormalization):
+        return False
+    before = layer.inbound_nodes[0].inbound_layers
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+    return isinstance(before, kinds) and before.activation is tf.keras.activations.linear
 
 
 def _kernels(layer: Any) -> list[Any]:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import subprocess
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -32,7 +32,7 @@ class Server:
         (folder / "authorized").write_bytes(client.export_public_key())
         self._authorized = str(folder / "authorized")
         self.do(self._start())
-        self.link = Link(self)
+        self.link = Link(self.port)
         self.trust(self.host_key)
 
     def do(self, act: Coroutine[Any, Any, Any]) -> Any:
@@ -59,18 +59,10 @@ class Server:
         return "\n".join([*lines, *(f"{name} = {value}" for name, value in more.items())]) + "\n"
 
     def close(self) -> None:
-        self.do(self._stop())
+        self.link.close()
+        self.do(_stop(self._server))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        self.link.close()
-        self._server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _start(self) -> None:
         self._server = await asyncssh.listen(
@@ -85,47 +77,55 @@ class Server:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, process: Any) -> None:
-        environment = {**os.environ, "HOME": str(self.home)}
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", process.command],
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            process.command,
             cwd=self.home,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            env={**os.environ, "HOME": str(self.home)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
             await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-            while child.poll() is None:
-                await asyncio.sleep(0.01)
-                if process.is_closing():
-                    child.stdin.close() if child.stdin else None
-                    break
+            code = await child.wait()
             await process.stdout.drain()
-            process.exit(child.wait() if child.poll() is not None else 255)
-        except (BrokenPipeError, ConnectionError, OSError):
-            child.kill()
+            process.exit(code)
+        except ConnectionError:
+            pass
+        finally:
+            if child.returncode is None:
+                child.kill()
 
 
 class Link:
-    """A TCP proxy to the server: `sent` counts bytes towards it; `cut` ends all connections."""
+    """A TCP proxy to `port`: `sent` counts bytes towards it; `cut` ends all connections."""
 
-    def __init__(self, server: Server) -> None:
-        self.sent, self.received, self.delay_s = 0, 0, 0.0
-        self.cut_after: int | None = None  # bytes towards the server, counted from `cut_when_sent`
+    def __init__(self, port: int) -> None:
+        self.sent, self.delay_s = 0, 0.0
+        self.cut_at: int | None = None  # bytes sent
         self.refuse = False
-        self._server, self._writers = server, set[asyncio.StreamWriter]()
-        server.do(self._start())
+        self._to, self._writers = port, set[asyncio.StreamWriter]()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._do(self._start())
 
     def cut_when_sent(self, more: int) -> None:
         """Cut once, when `more` bytes have been sent from now on."""
-        self.cut_after = self.sent + more
+        self.cut_at = self.sent + more
 
     def cut(self) -> None:
-        self._server.do(self._cut())
+        self._do(self._cut())
 
     def close(self) -> None:
-        self._listening.close()
+        self._do(_stop(self._listening))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def _do(self, act: Coroutine[Any, Any, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(act, self._loop).result(30)
 
     async def _start(self) -> None:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -140,11 +140,12 @@ class Link:
         if self.refuse:
             writer.close()
             return
-        there, back = await asyncio.open_connection("127.0.0.1", self._server.port)
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers |= {writer, back}
         await asyncio.gather(self._pump(reader, back, up=True), self._pump(there, writer, up=False))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+        """Pass on what comes, each block `delay_s` late: delay, and no limit to what is on the way."""
         late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         now = asyncio.get_running_loop().time
 
@@ -159,16 +160,22 @@ class Link:
                 await writer.drain()
 
         delivering = asyncio.ensure_future(deliver())
-        try:
+        with contextlib.suppress(ConnectionError):
             while block := await reader.read(1 << 16):
-                self.sent, self.received = self.sent + up * len(block), self.received + (not up) * len(block)
-                if self.cut_after is not None and self.sent >= self.cut_after:
-                    self.cut_after = None
+                self.sent += up * len(block)
+                if self.cut_at is not None and self.sent >= self.cut_at:
+                    self.cut_at = None
                     await self._cut()
-                    return
-                await late.put((now() + self.delay_s, block))
-        except ConnectionError:
-            pass
-        finally:
-            await late.put((now() + self.delay_s, b""))
-            await asyncio.gather(delivering, return_exceptions=True)
+                    break
+                late.put_nowait((now() + self.delay_s, block))
+        late.put_nowait((now() + self.delay_s, b""))
+        await asyncio.gather(delivering, return_exceptions=True)
+
+
+async def _stop(server: Any) -> None:
+    """Close a server and end all else in its loop."""
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

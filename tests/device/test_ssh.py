@@ -18,9 +18,14 @@ from edgetf.device.devices import find_device
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.device.ssh import SshDevice
 from edgetf.errors import DeviceError
+from edgetf.files import sha256_file
 from edgetf.process import Event
 from tests.conftest import SHORT, Run, Small, ignore
 from tests.device.ssh_server import Server
+
+
+# asyncssh's server leaves a coroutine behind when a program's input ends (2.24.1); edgetf uses its client only
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Queue.join' was never awaited")
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def test_a_connection_that_is_cut_while_files_are_sent_is_made_again(
     np.save(tmp_path / "image.npy", images)
     server.link.cut_when_sent(after)
     _whole(_run(_device(server, tmp_path), Bench(bench.job, bench.out, images)), Bench(bench.job, bench.out, images))
-    assert server.link.cut_after is None  # it was cut
+    assert server.link.cut_at is None  # it was cut
 
 
 def test_a_connection_that_is_cut_while_the_runner_works_loses_nothing(
@@ -213,30 +218,32 @@ def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_p
         _run(device, bench)
 
 
+def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
+    """Put a program called `name` before all others of the device."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
 def test_what_arrives_broken_is_found_and_not_kept(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """sha256sum on the device finds another digest than the one that was sent."""
-    bin_dir = tmp_path / "bin"
-    bin_dir.mkdir()
-    (bin_dir / "sha256sum").write_text("#!/bin/sh\necho FAILED >&2\nexit 1\n")
-    (bin_dir / "sha256sum").chmod(0o755)
-    with monkeypatch.context() as patched, pytest.raises(DeviceError, match="is not what was sent"):
-        patched.setenv("PATH", str(bin_dir), prepend=os.pathsep)
+    with monkeypatch.context() as patched, pytest.raises(DeviceError, match="its digest is .*, not "):
+        _first_in_path(patched, tmp_path / "bin", "tee", 'sed s/TFL3/TFL4/ | /usr/bin/tee "$1"')
         _run(_device(server, tmp_path), bench)
-    assert all(path.name.startswith(".") for path in (server.home / "work" / "store").iterdir())
+    kept = [path.name for path in (server.home / "work" / "store").iterdir() if not path.name.startswith(".")]
+    assert sha256_file(Path(bench.job.model)) not in kept
     _whole(_run(_device(server, tmp_path), bench), bench)
+    assert not list((server.home / "work" / "store").glob(".*"))
 
 
-def test_a_disk_that_is_full_says_how_much_room_there_is(server: Server, bench: Bench, tmp_path: Path) -> None:
-    device = _device(server, tmp_path)
-
-    async def no_room(*arguments: object, **options: object) -> None:
-        raise asyncssh.SFTPFailure("No space left on device")
-
-    with pytest.raises(DeviceError, match="No space left on device") as caught, device.reserve():
-        device._sftp.put = no_room
-        device.run(bench.job, bench.out, ignore)
+def test_a_disk_that_is_full_says_how_much_room_there_is(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DeviceError, match="No space left on device") as caught:
+        _first_in_path(monkeypatch, tmp_path / "bin", "tee", "exec /usr/bin/tee /dev/full")
+        _run(_device(server, tmp_path), bench)
     assert "MiB are free there" in caught.value.hint
 
 

@@ -113,5 +113,10 @@ def read_job(path: Path) -> Job:
 def write_json(path: Path, record: Job | Measurement) -> None:
     """Write a Job or Measurement beside its place, then rename it there."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n")
+    beside.write_text(to_json(record))
     os.replace(beside, path)
+
+
+def to_json(record: Job | Measurement) -> str:
+    """The text of `job.json` or `measurement.json`."""
+    return json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n"
