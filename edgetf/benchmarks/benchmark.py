@@ -246,7 +246,10 @@ def _failed(target: Target, device: Device, options: BenchmarkOptions, error: Fa
 def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Ground) -> Parity | None:
     if ground.reference is None or measurement.samples is None:
         return None
-    ours = {o.name: np.load(folder / o.file, mmap_mode="r") for o in measurement.samples.outputs}
+    try:
+        ours = {o.name: np.load(folder / o.file, mmap_mode="r") for o in measurement.samples.outputs}
+    except (OSError, ValueError) as error:
+        raise EdgetfError(f"an output of {target.path} is missing or damaged: {error}", "benchmark again") from error
     if set(ours) != set(ground.outputs):
         raise EdgetfError(
             f"{target.path} has outputs {sorted(ours)}, the reference has {sorted(ground.outputs)}",

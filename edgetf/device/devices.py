@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
+from edgetf.device.measurements import read_measurement
+from edgetf.device.runner.job import Job, Measurement, write_json
 from edgetf.device.settings import DeviceSettings, Kind, load_settings
 from edgetf.device.ssh import SshDevice
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import DeviceError, EdgetfError, nearest
-from edgetf.files import read_document
 from edgetf.process import HungError, OnEvent, run_child
 
 
@@ -84,7 +84,7 @@ class LocalDevice:
         if ended.code:
             hint = ended.last_line or "it said nothing"
             raise DeviceError(f"the runner on {self.name} {ended.how}", hint)
-        return read_document(out / "measurement.json", Measurement, MEASUREMENT_SCHEMA)
+        return read_measurement(self.name, out)
 
 
 def find_device(name: str, file: Path | None = None) -> Device:

@@ -25,11 +25,13 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, to_json
+from edgetf.device.runner.job import Job, Measurement, to_json
+from edgetf.device import scripts
+from edgetf.device.measurements import read_measurement
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
-from edgetf.errors import DeviceError, EdgetfError, MissingExtraError
-from edgetf.files import read_document, sha256_file
+from edgetf.errors import DeviceError, MissingExtraError
+from edgetf.files import sha256_file
 from edgetf.process import OnEvent
 
 T = TypeVar("T")
@@ -37,6 +39,9 @@ _CONNECT_S = 15.0
 _COMMAND_S = 60.0
 _ATTEMPTS = 5  # of coming back after the connection was lost, with pauses of 1, 2, 4, ... seconds
 _POLL_S = 0.3
+_LASTED_S = 60.0  # a connection that lasted so long counts as good: attempts are counted anew
+_BEAT_S = 5.0
+_HOLD_S = 60.0  # of silence, after which the device gives the lock free
 _BLOCK = 1 << 18
 _SLOWEST = 50_000  # bytes a second, below which a link counts as dead
 _SILENCE_S = 5.0  # without a word from the runner, ask whether it lives
@@ -53,6 +58,8 @@ class SshDevice:
         self._connection: Any = None
         self._sftp: Any = None
         self._holder: Any = None  # the process that holds the lock
+        self._held = False  # whether it was held before the connection was lost
+        self._beating: asyncio.Future[None] | None = None
         self._locked = False  # whether the lock is wanted
         self._work = ""  # absolute, once connected
         self._runner = ""  # where the store has it
@@ -62,7 +69,7 @@ class SshDevice:
         """Connect, take the lock, and sweep what a killed run left. Raises DeviceError where that fails."""
         self._locked = True
         with self.connected():
-            self._do(lambda: self._sweep())
+            self._do(self._sweep)
             yield
 
     @contextlib.contextmanager
@@ -82,10 +89,11 @@ class SshDevice:
         identity = uuid4().hex
         try:
             on_event({"event": "phase", "phase": f"sending to {self.name}"})
+            self._do(self._sweep)  # a job that a lost connection left would be measured beside this one
             there = self.push(job)
-            pid = self._do(lambda: self._start(identity, there))
+            self._do(lambda: self._start(identity, there))
             seen = _Seen()
-            code = self._do(lambda: self._follow(identity, pid, seen, on_event))
+            code = self._do(lambda: self._follow(identity, seen, on_event))
             self._do(lambda: self._fetch(identity, out))
         finally:
             with contextlib.suppress(Exception):  # what is left is swept by the next run
@@ -93,7 +101,7 @@ class SshDevice:
         if code:
             how = f"died of {_signal(code)}" if code > 128 else f"ended with exit code {code}"
             raise DeviceError(f"the runner on {self.name} {how}", _last_line(out / "errors") or "it said nothing")
-        return read_document(out / "measurement.json", Measurement, MEASUREMENT_SCHEMA)
+        return read_measurement(self.name, out)
 
     def push(self, job: Job) -> Job:
         """Bring the runner and the files of `job` to the device; the job with their paths there."""
@@ -113,31 +121,25 @@ class SshDevice:
     # the connection ---------------------------------------------------------------------------------------------
 
     def _do(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Run `act`; when the connection is lost meanwhile, connect again and start it over."""
-        import asyncssh
+        """Run `act`; when the connection is lost meanwhile, connect again and start it over.
 
-        lost: Exception | None = None
-        for attempt in range(_ATTEMPTS):
+        Gives up after _ATTEMPTS without a connection that lasted.
+        """
+        asyncssh, attempt = _library(), 0
+        while True:
+            begin = monotonic()
             try:
                 self._loop_run(self._connect())
                 return self._loop_run(act())
-            except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied) as error:
-                raise self._refused(error) from error
-            except (asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost, asyncssh.ConnectionLost) as error:
-                lost = error
-            except asyncssh.SFTPError as error:
-                raise DeviceError(f"{self.name} cannot give its files: {error}", "try again") from error
-            except (asyncssh.Error, OSError, asyncio.TimeoutError, EOFError) as error:
-                lost = error
-            first = self._work == ""
-            self._loop_run(self._disconnect())
-            if first:  # it was never reached: waiting would not help
-                break
-            self._loop_run(asyncio.sleep(2**attempt))
-        where = f"{self._settings.host}:{self._settings.port}"
-        reason = str(lost) or type(lost).__name__
-        hint = f"is it on, and does this work? ssh -p {self._settings.port} {self._address()}"
-        raise DeviceError(f"{self.name} ({where}) cannot be reached: {reason}", hint) from lost
+            except (asyncssh.Error, asyncssh.SFTPError, ConnectionError, asyncio.TimeoutError, EOFError) as error:
+                if isinstance(error, asyncssh.SFTPError) and not isinstance(error, _lost_in_sftp()):
+                    raise DeviceError(f"{self.name} cannot give its files: {error}", "try again") from error
+                attempt = 1 if monotonic() - begin > _LASTED_S else attempt + 1
+                never = self._work == ""  # it was never reached: waiting would not help
+                self._loop_run(self._disconnect())
+                if never or attempt >= _ATTEMPTS:
+                    raise self._unreachable(error) from error
+                self._loop_run(asyncio.sleep(2 ** (attempt - 1)))
 
     def _loop_run(self, awaitable: Awaitable[T]) -> T:
         if self._loop is None:
@@ -146,50 +148,72 @@ class SshDevice:
 
     async def _connect(self) -> None:
         if self._connection is not None:
-            return
-        try:
-            import asyncssh
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("asyncssh", "ssh") from error
-        s = self._settings
+            if self._holder is None or self._holder.exit_status is None:
+                return
+            await self._disconnect()  # the lock was given up: edgetf was busy for too long
+        asyncssh, s = _library(), self._settings
         options: dict[str, Any] = {"port": s.port, "keepalive_interval": 5, "keepalive_count_max": 3}
         if s.user:
             options["username"] = s.user
         if s.key:
             options["client_keys"] = [str(Path(s.key).expanduser())]
         known = Path(s.known_hosts).expanduser()
-        options["known_hosts"] = str(known) if known.is_file() else ()
+        options["known_hosts"] = str(known) if known.is_file() else b""  # no file: no key is trusted
         assert s.host is not None
-        self._connection = await asyncio.wait_for(
-            asyncssh.connect(s.host, connect_timeout=_CONNECT_S, login_timeout=_CONNECT_S, **options), 2 * _CONNECT_S
-        )
+        try:
+            self._connection = await asyncio.wait_for(
+                asyncssh.connect(s.host, connect_timeout=_CONNECT_S, login_timeout=_CONNECT_S, **options), 2 * _CONNECT_S
+            )
+        except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied) as error:
+            raise self._refused(error) from error
+        except ValueError as error:  # asyncssh's KeyImportError and ConfigParseError are such
+            raise DeviceError(f"the key or configuration for {self.name} cannot be used: {error}", _AGENT) from error
+        except OSError as error:
+            raise ConnectionError(str(error)) from error
         lock = self._take_lock() if self._locked else asyncio.sleep(0)
-        self._sftp, work, _ = await asyncio.gather(  # at once: each is a way there and back
-            self._connection.start_sftp_client(), self._sh(_PREPARE, s.work_dir), lock
-        )
+        try:
+            self._sftp, work, _ = await asyncio.gather(  # at once: each is a way there and back
+                self._connection.start_sftp_client(), self._sh(scripts.PREPARE, s.work_dir), lock
+            )
+        except BaseException:  # half a connection is none: nothing may run without the lock
+            await self._disconnect()
+            raise
         self._work = work.strip()
 
     async def _disconnect(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
         if self._connection is not None:
             self._connection.abort()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._connection.wait_closed(), 5)
-        self._connection = self._sftp = self._holder = None
+        self._connection = self._sftp = self._holder = self._beating = None
 
     async def _take_lock(self) -> None:
-        """Hold WORK/lock in a process that ends with the connection."""
-        command = shlex.join([self._settings.python, "-c", _HOLD, self._settings.work_dir])
-        self._holder = await self._connection.create_process(command)
-        answer = await asyncio.wait_for(self._holder.stdout.readline(), _COMMAND_S)
-        if answer.startswith("held"):
-            return
-        errors = await asyncio.wait_for(self._holder.stderr.read(), _COMMAND_S)
-        if answer.startswith("taken"):
-            hint = "wait until it is done: two runs at once would measure each other"
-            raise DeviceError(f"{self.name} is in use by another run", hint)
-        hint = f"edgetf devices doctor {self.name}"
-        reason = (errors.strip().splitlines() or ["it said nothing"])[-1]
-        raise DeviceError(f"{self.name} cannot run {self._settings.python}: {reason}", hint)
+        """Hold WORK/lock in a process that ends with the connection, or when it hears nothing for _HOLD_S seconds.
+
+        After a lost connection, the device may not know yet that it was lost: then the lock comes free a little later.
+        """
+        command = shlex.join([self._settings.python, "-c", scripts.HOLD, self._settings.work_dir, str(_HOLD_S)])
+        patience = monotonic() + (2 * _HOLD_S if self._held else 0)
+        while True:
+            holder = await self._connection.create_process(command)
+            answer = await asyncio.wait_for(holder.stdout.readline(), _COMMAND_S)
+            if answer.startswith("held"):
+                self._holder, self._held = holder, True
+                self._beating = asyncio.ensure_future(_beat(holder))
+                return
+            ended = await asyncio.wait_for(holder.wait(), _COMMAND_S)
+            if ended.exit_status is None:
+                raise ConnectionError("the connection was lost")
+            if not answer.startswith("taken"):
+                reason = (str(ended.stderr).strip().splitlines() or ["it said nothing"])[-1]
+                hint = f"edgetf devices doctor {self.name}"
+                raise DeviceError(f"{self.name} cannot run {self._settings.python}: {reason}", hint)
+            if monotonic() > patience:
+                hint = "wait until it is done: two runs at once would measure each other"
+                raise DeviceError(f"{self.name} is in use by another run", hint)
+            await asyncio.sleep(1)
 
     async def _sh(self, script: str, *arguments: str, given: str = "") -> str:
         command = shlex.join(["sh", "-c", script, "edgetf", *arguments])
@@ -204,38 +228,40 @@ class SshDevice:
     def _address(self) -> str:
         return f"{self._settings.user}@{self._settings.host}" if self._settings.user else str(self._settings.host)
 
-    def _refused(self, error: Exception) -> EdgetfError:
-        import asyncssh
-
+    def _refused(self, error: Exception) -> DeviceError:
         s = self._settings
         login = f"ssh -p {s.port} -o UserKnownHostsFile={s.known_hosts} {self._address()}"
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        if isinstance(error, _library().HostKeyNotVerifiable):
             reason = f"the host key of {self.name} ({s.host}) is not the one in {s.known_hosts}, or is not there"
             return DeviceError(reason, f"compare its fingerprint and accept it once: {login}")
-        return DeviceError(f"{self.name} refuses to let {s.user or 'you'} in", f"copy your key: ssh-copy-id -p {s.port} {self._address()}")
+        hint = f"copy your key: ssh-copy-id -p {s.port} {self._address()}"
+        return DeviceError(f"{self.name} refuses to let {s.user or 'you'} in", hint)
+
+    def _unreachable(self, error: BaseException) -> DeviceError:
+        where = f"{self._settings.host}:{self._settings.port}"
+        hint = f"is it on, and does this work? ssh -p {self._settings.port} {self._address()}"
+        reason = str(error) or type(error).__name__
+        return DeviceError(f"{self.name} ({where}) cannot be reached: {reason}", hint)
 
     # one job ----------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        """Remove the folders of jobs that nothing runs any more (the lock is held), and what was long unused."""
-        script = (
-            'for job in "$1"/jobs/*/; do [ -f "$job/pid" ] && kill -9 -- "-$(cat "$job/pid")" 2>/dev/null; rm -rf "$job"; done; '
-            'find "$1/store" -type f \\( -name ".*" -o -mtime +"$2" \\) -exec rm -f {} +; true'
-        )
-        await self._sh(script, self._work, str(_KEPT_DAYS))
+        """End and remove jobs that were left (the lock is held, so none is another's), and files long unused."""
+        await self._sh(scripts.SWEEP, self._work, str(_KEPT_DAYS))
 
     async def _push(self, files: dict[Path, str]) -> None:
-        """Send the files, given with their digests, that the store does not have."""
-        asked = [text for path, digest in files.items() for text in (digest, str(path.stat().st_size))]
-        missing = set((await self._sh(_MISSING, self._store(), *asked)).split())
-        sent = [self._send(path, digest) for path, digest in files.items() if digest in missing]
+        """Send the files, given with their digests, that the store does not have; equal ones once."""
+        places = {digest: path for path, digest in files.items()}
+        asked = [text for digest, path in places.items() for text in (digest, str(path.stat().st_size))]
+        missing = set((await self._sh(scripts.MISSING, self._store(), *asked)).split())
+        sent = [self._send(path, digest) for digest, path in places.items() if digest in missing]
         failed = [error for error in await asyncio.gather(*sent, return_exceptions=True) if error is not None]
         if failed:
             raise failed[0]
 
     async def _send(self, path: Path, digest: str) -> None:
         """Stream a file into the store; its digest is taken there while it arrives."""
-        command = shlex.join(["sh", "-c", _RECEIVE, "edgetf", self._store(), digest])
+        command = shlex.join(["sh", "-c", scripts.RECEIVE, "edgetf", self._store(), digest])
         async with self._connection.create_process(command, encoding=None) as process:
             with path.open("rb") as file, contextlib.suppress(BrokenPipeError):  # it ended early: it says why
                 while block := file.read(_BLOCK):
@@ -254,14 +280,21 @@ class SshDevice:
         room = f"{int(free) / 1024:.0f} MiB are free there: " if free.isdigit() else ""
         return DeviceError(message, f"{room}make room, or set work_dir; if there is room, check its memory card")
 
-    async def _start(self, identity: str, job: Job) -> int:
-        """Start the runner, detached from this connection, and return its process group. Starts it only once."""
+    async def _start(self, identity: str, job: Job) -> None:
+        """Start the runner, detached from this connection. Starts it only once."""
         variables = [f"{name}={value}" for name, value in self._settings.env.items()]
         command = shlex.join(["env", *variables, self._settings.python, self._runner, "job.json", "out"])
-        inside = f"echo $$ > pid; {command} > events 2> errors < /dev/null; echo $? > code.part; mv code.part code"
-        return int(await self._sh(_START, self._job(identity), inside, given=to_json(job)))
+        inside = f"echo $$ $(cat /proc/sys/kernel/random/boot_id) > pid; {command} > events 2> errors < /dev/null; echo $? > code.part; mv code.part code"
+        text = to_json(job)
+        await self._sh(scripts.START, self._job(identity), inside, str(len(text.encode())), given=text)
 
-    async def _follow(self, identity: str, pid: int, seen: _Seen, on_event: OnEvent) -> int:
+    def _number(self, text: str) -> int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise DeviceError(f"{self.name} gave {text!r} for the runner's exit code", "was it switched off?") from error
+
+    async def _follow(self, identity: str, seen: _Seen, on_event: OnEvent) -> int:
         """Pass the runner's events on until it ends; its exit code. Raises DeviceError when it is gone or hangs."""
         heard = monotonic()
         asked = heard
@@ -274,13 +307,13 @@ class SshDevice:
                     if isinstance(event, dict) and "event" in event:
                         on_event(event)
             if done:
-                return int(await self._read(self._job(identity, "code")))
+                return self._number(await self._read(self._job(identity, "code")))
             now = monotonic()
             if lines:
                 heard = asked = now
             if now - asked > _SILENCE_S:
                 asked = now
-                alive = await self._sh('kill -0 -- "-$1" 2>/dev/null && echo yes || echo no', str(pid))
+                alive = await self._sh(scripts.KILL + 'runs "$1" && echo yes || echo no', self._job(identity))
                 if alive.strip() == "no" and not await self._sftp.exists(self._job(identity, "code")):
                     raise DeviceError(f"the runner on {self.name} is gone", "was the device started again, or out of memory?")
             if now - heard > self._idle_s:
@@ -307,8 +340,7 @@ class SshDevice:
     async def _end(self, identity: str) -> None:
         """End what still runs of the job, and remove its folder."""
         if self._connection is not None:
-            script = '[ -f "$1/pid" ] && kill -9 -- "-$(cat "$1/pid")" 2>/dev/null; rm -rf "$1"'
-            await self._sh(script, self._job(identity))
+            await self._sh(scripts.KILL + 'end "$1"', self._job(identity))
 
     async def _read(self, place: str) -> str:
         async with self._sftp.open(place, "r") as file:
@@ -327,47 +359,27 @@ class _Seen:
     offset = 0
 
 
-_PREPARE = 'mkdir -p "$1/store" "$1/jobs" && cd "$1" && pwd -P'
+def _library() -> Any:
+    try:
+        import asyncssh
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("asyncssh", "ssh") from error
+    return asyncssh
 
-# the digests, of those given with their sizes, that the store does not have; the others are marked as used today
-_MISSING = """
-cd "$1" || exit 1; shift
-while [ $# -gt 1 ]; do
-  if [ -f "$1" ] && [ "$(wc -c < "$1")" -eq "$2" ]; then touch "$1"; else echo "$1"; fi
-  shift 2
-done
-"""
 
-# takes a file from standard input, and keeps it when it has the digest that it should have
-_RECEIVE = """
-cd "$1" || exit 1
-found=$( (tee ".$2" || echo full) | sha256sum | cut -d " " -f 1)
-if [ "$found" = "$2" ]; then mv ".$2" "$2"; else echo "its digest is $found, not $2" >&2; exit 1; fi
-"""
+def _lost_in_sftp() -> tuple[type[Exception], ...]:
+    asyncssh = _library()
+    return (asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost)
 
-# starts the runner once, detached, with the job from standard input; prints its process group
-_START = """
-mkdir -p "$1/out" && cd "$1" || exit 1
-if [ ! -f pid ]; then
-  cat > job.json || exit 1
-  setsid nohup sh -c "$2" > /dev/null 2>&1 < /dev/null &
-  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -s pid ] && break; sleep 0.1; done
-fi
-cat pid
-"""
 
-# holds a lock while its standard input is open, that is, while the connection is
-_HOLD = """
-import fcntl, os, sys
-os.makedirs(sys.argv[1], exist_ok=True)
-lock = open(os.path.join(sys.argv[1], "lock"), "a")
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except OSError:
-    sys.exit(print("taken"))
-print("held", flush=True)
-sys.stdin.read()
-"""
+_AGENT = "a key with a passphrase goes into the agent: ssh-add; then leave key out of devices.toml"
+
+
+async def _beat(holder: Any) -> None:
+    """Tell the process that holds the lock, now and then, that the connection lives."""
+    while True:
+        await asyncio.sleep(_BEAT_S)
+        holder.stdin.write("\n")
 
 
 async def _cancel_all() -> None:

@@ -62,14 +62,20 @@ def stages(compression: Compression, steps: int, calibration: Sequence[Any]) -> 
 
 def check_supported(model: Any, compression: Compression) -> None:
     """Raise EdgetfError for a model that tfmot cannot take, with the reason."""
-    if not getattr(model, "inputs", None) or not hasattr(model, "get_layer") or not _is_graph(model):
-        reason = f"{model.name} is a subclassed model, and tfmot takes sequential and functional ones only"
-        raise EdgetfError(reason, "build it with tf.keras.Sequential or tf.keras.Model(inputs, outputs)")
+    check_graph(model)
     if compression.qat:
         for layer in model.layers:
             if layer.weights and not _trains_int8(layer):
                 reason = f"tfmot cannot train {type(layer).__name__} ({layer.name}) for int8"
                 raise EdgetfError(reason, "quantize after training instead: edgetf convert --scheme int8")
+
+
+def check_graph(model: Any) -> None:
+    """Raise EdgetfError for a model that is not sequential or functional, or has no inputs yet."""
+    if not getattr(model, "inputs", None) or not _is_graph(model):
+        name = getattr(model, "name", type(model).__name__)
+        reason = f"{name} is a subclassed model or has no inputs yet; tfmot takes sequential and functional ones only"
+        raise EdgetfError(reason, "build it with tf.keras.Sequential (and an Input) or tf.keras.Model(inputs, outputs)")
 
 
 def prune(model: Any, sparsity: float, steps: int, fit: Fit) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from edgetf.convert import keras_file
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.models.training import TRAINING_SCHEMA, Training
 from edgetf.models.zoo import find_model
-from edgetf.process import Event, OnEvent, run_child
+from edgetf.process import Event, HungError, OnEvent, run_child
 
 DEFAULT_EPOCHS = 5  # of fine-tuning, for each stage
 _IDLE_S = 1800.0
@@ -97,8 +98,12 @@ def train_compressed(
                 raise EdgetfError(event["message"], event["hint"])
             on_event(event)
 
-        env = {**keras_file.environment(2), "PYTHONPATH": str(Path.cwd())} if ":" in model else keras_file.environment(2)
-        ended = run_child(_WORKER, receive, request=text, env=env, idle_s=_IDLE_S)
+        folders = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]  # module:function is looked for here
+        env = {**keras_file.environment(2), "PYTHONPATH": os.pathsep.join(folders)}
+        try:
+            ended = run_child(_WORKER, receive, request=text, env=env, idle_s=_IDLE_S)
+        except HungError as error:
+            raise EdgetfError(f"the training of {model} hung: {error}", "try fewer samples") from error
         if ended.code != 0:
             raise EdgetfError(f"the training of {model} {ended.how}", ended.last_line or "it said nothing")
         training = files.read_document(staging / "training.json", Training, TRAINING_SCHEMA)

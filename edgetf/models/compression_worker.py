@@ -83,11 +83,13 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
         return model, data, getattr(module, "LEARNING_RATE", _LEARNING_RATE) * _RATE_SHARE, getattr(module, "augment", None)
     assert request.train is not None
     assert request.test is not None
+    from edgetf.models.compress import check_graph
     from edgetf.models.keras2 import is_keras3, to_keras2
 
     model = _build(request.model) if ":" in request.model else _load(Path(request.model))
     if is_keras3(model):
         model = to_keras2(model)
+    check_graph(model)
     specs = [TensorSpec(i.name, tuple(i.shape), i.dtype.name) for i in model.inputs]
     data = Data(load_samples(Path(request.train), specs), load_samples(Path(request.test), specs))
     return model, data, _LEARNING_RATE * _RATE_SHARE, None

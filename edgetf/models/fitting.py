@@ -45,7 +45,7 @@ def evaluate(model: Any, test: Samples) -> dict[str, float]:
     if kind == "values":
         return {"test_mean_squared_error": float(np.mean((outputs.reshape(labels.shape) - labels) ** 2))}
     if kind == "binary":
-        threshold = 0.5 if _are_probabilities(outputs) else 0.0
+        threshold = 0.5 if _are_probabilities(model, outputs) else 0.0
         return {"test_accuracy": float(np.mean((outputs.reshape(-1) > threshold) == labels.reshape(-1)))}
     classes = labels.argmax(axis=-1) if kind == "one-hot" else labels.reshape(-1)
     return {"test_accuracy": float(np.mean(outputs.argmax(axis=-1) == classes))}
@@ -57,7 +57,7 @@ def compile_for(model: Any, train: Samples, learning_rate: float, epochs: int) -
     if len(model.outputs) != 1:
         raise EdgetfError(f"the model has {len(model.outputs)} outputs; labels are for one", "train it with its own loss")
     outputs = np.asarray(model(batches(model, train, 1)[0], training=False))
-    logits = not _are_probabilities(outputs)
+    logits = not _are_probabilities(model, outputs)
     loss: Any = {
         "values": keras.losses.MeanSquaredError(),
         "binary": keras.losses.BinaryCrossentropy(from_logits=logits),
@@ -90,13 +90,21 @@ def _labels(samples: Samples) -> Array:
 def _kind(outputs: Array, labels: Array) -> str:
     """What the labels are for these outputs of shape (n, ...): "classes", "one-hot", "binary" or "values"."""
     if labels.dtype.kind in "iub" and outputs.ndim == 2 and labels.size == len(labels):
-        return "binary" if outputs.shape[1] == 1 else "classes"
+        if outputs.shape[1] > 1:
+            return "classes"
+        return "binary" if set(np.unique(labels)) <= {0, 1} else "values"
     one_hot = labels.shape[1:] == outputs.shape[1:] and outputs.ndim == 2 and outputs.shape[1] > 1
     if one_hot and set(np.unique(labels)) <= {0, 1} and (labels.sum(axis=1) == 1).all():
         return "one-hot"
     return "values"
 
 
-def _are_probabilities(outputs: Any) -> bool:
-    inside = bool((outputs >= 0).all() and (outputs <= 1).all())
+def _are_probabilities(model: Any, outputs: Array) -> bool:
+    """By the last activation where there is one; else by the values."""
+    last = getattr(model.layers[-1], "layer", model.layers[-1])  # inside of tfmot's wrapper, where there is one
+    activation = getattr(last, "activation", None)
+    name = getattr(getattr(activation, "activation", activation), "__name__", "")
+    if name in ("sigmoid", "softmax", "linear"):
+        return name != "linear"
+    inside = bool((outputs >= 0).all() and (outputs <= 1).all())  # type: ignore[operator]  # numbers
     return inside and (outputs.shape[-1] == 1 or bool(np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)))

@@ -106,7 +106,8 @@ class Link:
         self.sent, self.delay_s = 0, 0.0
         self.cut_at: int | None = None  # bytes sent
         self.refuse = False
-        self._to, self._writers = port, set[asyncio.StreamWriter]()
+        self._to, self._writers, self._clients = port, set[asyncio.StreamWriter](), set[asyncio.StreamWriter]()
+        self._kept = set[asyncio.StreamWriter]()  # to the server, open although the client has gone
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -117,7 +118,12 @@ class Link:
         self.cut_at = self.sent + more
 
     def cut(self) -> None:
-        self._do(self._cut())
+        self._do(self._cut(self._writers))
+
+    def forget(self) -> None:
+        """Cut all connections on the client's side only: the server keeps its ends open."""
+        self._kept |= self._writers - self._clients
+        self._do(self._cut(self._clients))
 
     def close(self) -> None:
         self._do(_stop(self._listening))
@@ -131,10 +137,10 @@ class Link:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._listening.sockets[0].getsockname()[1]
 
-    async def _cut(self) -> None:
-        for writer in self._writers:
+    async def _cut(self, writers: set[asyncio.StreamWriter]) -> None:
+        for writer in writers:
             writer.transport.abort()
-        self._writers.clear()
+        writers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
@@ -142,6 +148,7 @@ class Link:
             return
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers |= {writer, back}
+        self._clients.add(writer)
         await asyncio.gather(self._pump(reader, back, up=True), self._pump(there, writer, up=False))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
@@ -154,7 +161,8 @@ class Link:
                 at, block = await late.get()
                 await asyncio.sleep(max(0.0, at - now()))
                 if not block:
-                    writer.close()
+                    if writer not in self._kept:
+                        writer.close()
                     return
                 writer.write(block)
                 await writer.drain()
@@ -165,7 +173,7 @@ class Link:
                 self.sent += up * len(block)
                 if self.cut_at is not None and self.sent >= self.cut_at:
                     self.cut_at = None
-                    await self._cut()
+                    await self._cut(self._writers)
                     break
                 late.put_nowait((now() + self.delay_s, block))
         late.put_nowait((now() + self.delay_s, b""))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -216,6 +217,12 @@ def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_p
     device._idle_s = 1.0
     with pytest.raises(DeviceError, match="hung"):
         _run(device, bench)
+    assert list((server.home / "work" / "jobs").iterdir()) == []
+    for _ in range(100):  # the lock's process ends when it hears that the connection did
+        if subprocess.run(["pgrep", "-f", str(tmp_path / "python")], check=False, capture_output=True).returncode == 1:
+            return
+        time.sleep(0.1)
+    pytest.fail("something runs on")
 
 
 def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
@@ -249,8 +256,43 @@ def test_a_disk_that_is_full_says_how_much_room_there_is(
 
 def test_a_device_that_answers_garbage_is_the_devices_failure(server: Server, bench: Bench, tmp_path: Path) -> None:
     garbage = _script(tmp_path, "echo '{\"event\"'; echo nonsense; mkdir -p out; echo '[1' > out/measurement.json")
-    with pytest.raises(Exception, match="is not a document of edgetf|measurement"):
+    with pytest.raises(DeviceError, match="the answer of pi cannot be read"):
         _run(_device(server, tmp_path, python=garbage), bench)
+
+
+def test_a_variant_whose_lock_was_lost_is_not_measured(server: Server, bench: Bench, tmp_path: Path) -> None:
+    """After "in use", the next variant asks again, and does not run on half a connection."""
+    with _device(server, tmp_path).reserve():
+        second = _device(server, tmp_path)
+        second._locked = True
+        with second.connected():
+            for _ in range(2):
+                with pytest.raises(DeviceError, match="in use by another run"):
+                    second.run(bench.job, bench.out, ignore)
+
+
+def test_the_lock_is_taken_again_when_the_device_has_not_noticed_the_loss(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetf.device.ssh._HOLD_S", 3.0)
+    device = _device(server, tmp_path)
+    with device.reserve():
+        server.link.forget()  # the way to the device is cut; the device keeps its end open
+        _whole(device.run(bench.job, bench.out, ignore), bench)
+
+
+def test_two_inputs_with_the_same_bytes_are_sent_once(server: Server, bench: Bench, tmp_path: Path) -> None:
+    same = {"image": bench.job.inputs["image"], "other": str(tmp_path / "other.npy")}
+    Path(same["other"]).write_bytes(Path(same["image"]).read_bytes())
+    with (device := _device(server, tmp_path)).reserve():
+        there = device.push(Job(bench.job.model, same))
+    assert there.inputs["image"] == there.inputs["other"]
+
+
+def test_a_key_that_cannot_be_read_is_told(server: Server, bench: Bench, tmp_path: Path) -> None:
+    server.key.write_text("no key")
+    with pytest.raises(DeviceError, match="the key or configuration for pi cannot be used"):
+        _run(_device(server, tmp_path), bench)
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(server: Server, bench: Bench, tmp_path: Path) -> None:
