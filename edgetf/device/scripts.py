@@ -31,13 +31,14 @@ if [ ! -f pid ]; then
 fi
 """
 
+# (dash's own kill knows `-s 0 -- -PID`, and neither `-0 -- -PID` nor `-9 -- -PID`)
 # `runs JOB`: its runner lives, and was started since the system was; `end JOB`: kill it if so, and remove the folder
 KILL = """
 runs() {
   [ -s "$1/pid" ] && [ ! -f "$1/code" ] && read -r pid boot < "$1/pid" || return 1
-  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && kill -0 -- "-$pid" 2>/dev/null
+  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && kill -s 0 -- "-$pid" 2>/dev/null
 }
-end() { runs "$1" && kill -9 -- "-$pid" 2>/dev/null; rm -rf "$1"; }
+end() { runs "$1" && kill -s KILL -- "-$pid" 2>/dev/null; rm -rf "$1"; }
 """
 
 SWEEP = (

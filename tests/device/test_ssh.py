@@ -201,7 +201,7 @@ def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
         for _ in range(100):
             for pid in (server.home / "work" / "jobs").glob("*/pid"):
                 if pid.read_text().strip():
-                    os.killpg(int(pid.read_text()), signal.SIGKILL)
+                    os.killpg(int(pid.read_text().split()[0]), signal.SIGKILL)
                     return
             time.sleep(0.1)
 
@@ -210,6 +210,14 @@ def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
     with pytest.raises(DeviceError, match="the runner on pi is gone"):
         _run(device, bench)
     thread.join()
+
+
+def test_a_runner_that_is_slow_to_speak_is_not_taken_for_dead(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.2)
+    slow = _script(tmp_path, f'sleep 2; exec {sys.executable} "$@"')
+    _whole(_run(_device(server, tmp_path, python=slow), bench), bench)
 
 
 def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
@@ -222,7 +230,7 @@ def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_p
         if subprocess.run(["pgrep", "-f", str(tmp_path / "python")], check=False, capture_output=True).returncode == 1:
             return
         time.sleep(0.1)
-    pytest.fail("something runs on")
+    pytest.fail(subprocess.run(["pgrep", "-af", str(tmp_path / "python")], capture_output=True, text=True, check=False).stdout)
 
 
 def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
