@@ -92,7 +92,8 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
     check_graph(model)
     specs = [TensorSpec(i.name, tuple(i.shape), i.dtype.name) for i in model.inputs]
     data = Data(load_samples(Path(request.train), specs), load_samples(Path(request.test), specs))
-    return model, data, _LEARNING_RATE * _RATE_SHARE, None
+    # a function may return a model that nothing has trained yet
+    return model, data, _LEARNING_RATE * (1.0 if ":" in request.model else _RATE_SHARE), None
 
 
 def _load(path: Path) -> Any:

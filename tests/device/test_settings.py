@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgetf.device.settings import DeviceSettings, Kind, load_settings
+from edgetf.errors import EdgetfError
+
+PI = '[pi]\nkind = "ssh"\nhost = "pi.local"\n'
+
+
+def _load(tmp_path: Path, text: str) -> dict[str, DeviceSettings]:
+    (tmp_path / "d.toml").write_text(text)
+    return load_settings(tmp_path / "d.toml")
+
+
+def test_a_device_is_read_with_its_defaults(tmp_path: Path) -> None:
+    found = _load(tmp_path, PI + 'port = 2222\nenv = { A = "b" }\n')
+    assert found["pi"] == DeviceSettings(Kind.SSH, "pi.local", port=2222, env={"A": "b"})
+    assert found["local"].kind is Kind.LOCAL
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (PI + 'usr = "pi"\n', "unknown key 'usr'", "did you mean 'user'"),
+        ('[pi]\nkind = "sssh"\n', "kind is 'sssh'", "ssh"),
+        ('[pi]\nkind = "ssh"\n', "it has no host", "host ="),
+        (PI + 'port = "22"\n', "port = '22' is not a whole number", ""),
+        (PI + "threads = true\n", "threads = True is not a whole number", ""),
+        ('kind = "ssh"\n', "stands outside of a device", "[name-of-a-device]"),
+        ("[pi\n", "cannot read", ""),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    with pytest.raises(EdgetfError) as caught:
+        _load(tmp_path, text)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_projects_file_goes_before_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert list(load_settings(None)) == ["local"]
+    (tmp_path / "config" / "edgetf").mkdir(parents=True)
+    (tmp_path / "config" / "edgetf" / "devices.toml").write_text(PI.replace("[pi]", "[users]"))
+    assert "users" in load_settings(None)
+    (tmp_path / "devices.toml").write_text(PI)
+    assert list(load_settings(None)) == ["local", "pi"]
