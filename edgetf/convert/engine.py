@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
 from edgetf.convert.contract import Target, find_problems
-from edgetf.convert.flatbuffer import count_ops, parse_contents, weight_types
+from edgetf.convert.flatbuffer import count_ops, parse_contents, unpack, weight_types
 from edgetf.convert.mend import has_empty_variables, mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
@@ -100,7 +100,8 @@ class Engines:
         else:
             content, notes = self._fast(scheme, per_channel_dense)
             engine = Engine.FAST
-        return Made(content, engine, why_official, notes + _needs_flex(content) + _nothing_quantized(scheme, content))
+        notes += _needs_flex(content) + _nothing_quantized(scheme, content) + _keeps_state(content)
+        return Made(content, engine, why_official, notes)
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -185,6 +186,14 @@ def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
     if scheme.weights != "int8" or "int8" in weight_types(content):
         return ()
     return ("no weights were quantized: all tensors are smaller than the converter's least, 1,024 elements",)
+
+
+def _keeps_state(content: bytes) -> tuple[str, ...]:
+    """A note where ops have a state that outlives a run, which Keras does not have."""
+    model, _ = unpack(content)
+    if not any(tensor.isVariable for graph in model.subgraphs for tensor in graph.tensors):
+        return ()
+    return ("it keeps its state from run to run: call reset_all_variables() before each sequence, as the runner does",)
 
 
 def _needs_flex(content: bytes) -> tuple[str, ...]:

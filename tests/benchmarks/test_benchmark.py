@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,26 @@ def test_places_without_variants_are_errors(tmp_path: Path) -> None:
     for place, message in ((tmp_path / "empty", "there are no variants in"), (tmp_path / "none", "does not exist")):
         with pytest.raises(EdgetfError, match=message):
             benchmark([place], LocalDevice(), tmp_path / "b", BenchmarkOptions(), ignore)
+
+
+@pytest.mark.slow
+def test_samples_do_not_depend_on_each_other_where_an_op_keeps_its_state(tmp_path: Path) -> None:
+    """The fused LSTM of a Keras 2 model: TFLite starts a run with the state that the last one ended with."""
+    code = (
+        "import tf_keras as k\n"
+        "k.utils.set_random_seed(0)\n"
+        "k.Sequential([k.layers.Input((8, 4), name='x'), k.layers.LSTM(6), k.layers.Dense(3)]).save('lstm.h5')\n"
+    )
+    env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, env=env)
+    series = np.random.default_rng(0).normal(size=(60, 8, 4)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=series)
+    (variant,) = convert(tmp_path / "lstm.h5", tmp_path / "out", ConvertOptions(("float32",)), ignore).variants
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in variant.ops
+    assert any("keeps its state" in note for note in variant.notes)
+    saved_model = tmp_path / "out" / "saved_model"
+    make_reference(saved_model, tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT)
+    (result,) = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "bench", options, ignore).results
+    assert result.parity is not None
+    assert result.parity.outputs[0].max_abs < 1e-5

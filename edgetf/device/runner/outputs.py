@@ -86,6 +86,7 @@ def _run_batches(job: Job, out: Path, first: int, last: int, send: Send) -> dict
         started = perf_counter_ns()
         while begin + len(results) < most and perf_counter_ns() - started < _PAUSE_NS:
             piece = slice(len(results) * session.batch, (len(results) + 1) * session.batch)
+            session.reset()  # samples are independent of each other
             session.feed([values[piece] for values in stored])
             session.invoke()
             results.append(session.fetch())
