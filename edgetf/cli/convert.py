@@ -48,7 +48,9 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @click.option(
     "--signature", metavar="NAME", help="The signature to convert. [default: serving_default, or the only one]"
 )
-@click.option("--runtime", metavar="NAME==VERSION", help="What must load the variants, e.g. tflite-runtime==2.14.")
+@click.option(
+    "--runtime", metavar="NAME==VERSION", help="What must load them: tflite-runtime==2.14, or a device's name."
+)
 @click.option("--select-tf-ops", is_flag=True, help="Allow TensorFlow's own ops; the variant then needs Flex.")
 @click.option("--trust", is_flag=True, help="Load a Keras file although it brings code (a Lambda).")
 @click.option("--keep-going", is_flag=True, help="Exit with 0 although some schemes failed.")
@@ -74,6 +76,7 @@ def convert(
     as_json: bool,
 ) -> int:
     from edgetf.benchmarks.golden import prove
+    from edgetf.convert.contract import RUNTIMES
     from edgetf.convert.convert import ConvertOptions
     from edgetf.convert.convert import convert as run
     from edgetf.convert.ranges import Choice, RangeChoice
@@ -82,6 +85,11 @@ def convert(
 
     if mse and percentile is not None:
         raise click.UsageError("--percentile and --mse exclude each other")
+    if runtime is not None and runtime.partition("==")[0] not in RUNTIMES:
+        from edgetf.device.devices import find_settings
+        from edgetf.device.probe import runtime_of
+
+        runtime = runtime_of(runtime, find_settings(runtime, None))
     how = Choice.MSE if mse else Choice.MINMAX if percentile is None else Choice.PERCENTILE
     options = ConvertOptions(
         schemes=schemes,

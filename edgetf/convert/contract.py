@@ -15,7 +15,8 @@ from pathlib import Path
 from edgetf.convert.flatbuffer import Contents, Op
 from edgetf.errors import EdgetfError, nearest
 
-_PACKAGES = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert", "ai-edge-litert": "ai-edge-litert"}
+# names that users give a runtime, and its package
+RUNTIMES = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert", "ai-edge-litert": "ai-edge-litert"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def find_target(text: str) -> Target:
     A version means the newest that begins with it. Raises EdgetfError naming those that are known.
     """
     name, _, version = text.partition("==")
-    package = _PACKAGES.get(name.strip())
+    package = RUNTIMES.get(name.strip())
     known = [key.split("==") for key in _registered()]
     versions = [v for p, v in known if p == package and f"{v}.".startswith(f"{version.strip()}." if version else "")]
     if package is None or not versions:

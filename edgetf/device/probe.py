@@ -53,6 +53,17 @@ def probe(name: str, settings: DeviceSettings) -> Facts:
     return parse(told)
 
 
+def runtime_of(name: str, settings: DeviceSettings) -> str:
+    """The runtime that jobs on the device use, as "litert==2.3.0". Raises DeviceError where there is none."""
+    facts = probe(name, settings)
+    versions = {"litert": facts.litert, "tflite-runtime": facts.tflite_runtime}
+    wanted = [settings.runtime] if settings.runtime in versions else list(versions)  # "auto" takes the newer one
+    for runtime in wanted:
+        if versions[runtime]:
+            return f"{runtime}=={versions[runtime]}"
+    raise DeviceError(f"{name} has no {' or '.join(wanted)}", f"edgetf devices doctor {name}")
+
+
 def parse(told: str) -> Facts:
     """The facts among the lines `name=value`. Raises DeviceError for an answer that has none."""
     known = Facts.__dataclass_fields__

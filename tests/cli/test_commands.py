@@ -266,3 +266,14 @@ def test_the_demo_takes_digits_all_the_way_to_a_report(edgetf: Run, tmp_path: Pa
     again = edgetf("demo", "-o", "demo")
     assert "already holds" in _error(again)
     shutil.rmtree(tmp_path / "demo")
+
+
+@pytest.mark.slow
+def test_a_devices_own_runtime_is_what_must_load_the_variants(small: Small, edgetf: Run, tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text('[old]\nkind = "local"\nruntime = "tflite-runtime"\n')
+    ended = edgetf("convert", small.saved_model, "-o", "out", "--scheme", "dynamic", "--runtime", "old")
+    assert ended.returncode == 0, ended.stderr
+    assert "dense layers are quantized per tensor, because tflite-runtime 2.14.0 has FULLY_CONNECTED" in ended.stdout
+    ended = edgetf("convert", small.saved_model, "-o", "out2", "--runtime", "odl")
+    assert ended.returncode == 1
+    assert "unknown device 'odl'" in ended.stderr
