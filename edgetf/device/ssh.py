@@ -93,7 +93,12 @@ class SshDevice:
             there = self.push(job)
             self._do(lambda: self._start(identity, there))
             seen = _Seen()
-            code = self._do(lambda: self._follow(identity, seen, on_event))
+            try:
+                code = self._do(lambda: self._follow(identity, seen, on_event))
+            except DeviceError:
+                with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
+                    self._loop_run(self._fetch(identity, out))
+                raise
             self._do(lambda: self._fetch(identity, out))
         finally:
             with contextlib.suppress(Exception):  # what is left is swept by the next run
@@ -379,7 +384,8 @@ async def _beat(holder: Any) -> None:
     """Tell the process that holds the lock, now and then, that the connection lives."""
     while True:
         await asyncio.sleep(_BEAT_S)
-        holder.stdin.write("\n")
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the next command finds that out
+            holder.stdin.write("\n")
 
 
 async def _cancel_all() -> None:

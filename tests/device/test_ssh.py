@@ -195,13 +195,14 @@ def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.5)
-    device = _device(server, tmp_path, python=_script(tmp_path, "sleep 60"))
+    device = _device(server, tmp_path, python=_script(tmp_path, "echo kept > out/timings.npz; sleep 60"))
 
     def reboot() -> None:
         for _ in range(100):
-            for pid in (server.home / "work" / "jobs").glob("*/pid"):
-                if pid.read_text().strip():
-                    os.killpg(int(pid.read_text().split()[0]), signal.SIGKILL)
+            for kept in (server.home / "work" / "jobs").glob("*/out/timings.npz"):
+                if kept.read_text():
+                    pid = (kept.parent.parent / "pid").read_text().split()[0]
+                    os.killpg(int(pid), signal.SIGKILL)
                     return
             time.sleep(0.1)
 
@@ -210,6 +211,7 @@ def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
     with pytest.raises(DeviceError, match="the runner on pi is gone"):
         _run(device, bench)
     thread.join()
+    assert (bench.out / "timings.npz").read_text() == "kept\n"
 
 
 def test_a_runner_that_is_slow_to_speak_is_not_taken_for_dead(
