@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetf.convert.flatbuffer import pack
+from edgetf.flatbuffer import pack
 
 OUT = Path(__file__).parent.parent / "edgetf" / "convert" / "registered_ops.json"
 VERSIONS = range(1, 21)

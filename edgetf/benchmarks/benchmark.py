@@ -19,7 +19,7 @@ from edgetf.benchmarks import parity, verdict
 from edgetf.benchmarks.reference import load_outputs
 from edgetf.benchmarks.statistics import judge_stability, summarize
 from edgetf.benchmarks.targets import Target, find_targets
-from edgetf.convert.flatbuffer import read_contents
+from edgetf.flatbuffer import read_contents
 from edgetf.device.devices import Device
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.errors import DeviceError, EdgetfError

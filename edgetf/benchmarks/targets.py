@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgetf.convert.flatbuffer import read_contents
+from edgetf.flatbuffer import read_contents
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file
 from edgetf.results import Conversion, Failure, read_conversion

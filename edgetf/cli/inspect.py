@@ -32,8 +32,8 @@ def inspect(variant: Path, as_json: bool) -> None:
         return
     from edgetf.cli.results import human_bytes
     from edgetf.convert.contract import smallest_runtimes
-    from edgetf.convert.flatbuffer import read_contents
     from edgetf.files import to_text
+    from edgetf.flatbuffer import read_contents
 
     contents = read_contents(variant)
     if as_json:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__
-from edgetf.convert.flatbuffer import count_ops, pack, tensor_name, unpack
+from edgetf.flatbuffer import count_ops, pack, tensor_name, unpack
 from edgetf.convert.ranges import RANGES_SCHEMA, Floats, Range, RangeChoice, Ranges, choose
 from edgetf.errors import EdgetfError
 from edgetf.results import Calibration

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgetf.convert.flatbuffer import Contents, Op
+from edgetf.flatbuffer import Contents, Op
 from edgetf.errors import EdgetfError, nearest
 
 # names that users give a runtime, and its package

@@ -16,7 +16,7 @@ from edgetf import __version__, files
 from edgetf.convert import keras_file, savedmodel
 from edgetf.convert.contract import find_target
 from edgetf.convert.engine import Engine, is_learned
-from edgetf.convert.flatbuffer import read_contents
+from edgetf.flatbuffer import read_contents
 from edgetf.convert.ranges import RangeChoice
 from edgetf.convert.worker import Request
 from edgetf.errors import EdgetfError

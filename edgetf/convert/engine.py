@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
 from edgetf.convert.contract import Target, find_problems
-from edgetf.convert.flatbuffer import count_ops, parse_contents, unpack, weight_types
+from edgetf.flatbuffer import count_ops, parse_contents, unpack, weight_types
 from edgetf.convert.mend import has_empty_variables, mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private

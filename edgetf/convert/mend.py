@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetf.convert.flatbuffer import count_ops, pack, unpack
+from edgetf.flatbuffer import count_ops, pack, unpack
 
 _LSTM_OPTIONS = ("LSTMOptions", "UnidirectionalSequenceLSTMOptions", "BidirectionalSequenceLSTMOptions")
 

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.convert.flatbuffer import read_contents
+from edgetf.flatbuffer import read_contents
 from edgetf.convert.savedmodel import read_source
 from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.convert.flatbuffer import pack, unpack
+from edgetf.flatbuffer import pack, unpack
 from edgetf.convert.mend import mend
 from edgetf.convert.ranges import Choice, RangeChoice
 from edgetf.results import Status

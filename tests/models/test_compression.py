@@ -11,7 +11,7 @@ from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.convert.flatbuffer import unpack
+from edgetf.flatbuffer import unpack
 from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.models.compression import Compression, train_compressed

@@ -105,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         variants, images = make_variants(folder)
-        from edgetf.convert.flatbuffer import read_contents
+        from edgetf.flatbuffer import read_contents
 
         name = read_contents(variants[0]).inputs[0].name
         for variant in variants:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.convert.flatbuffer import read_contents
+from edgetf.flatbuffer import read_contents
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner

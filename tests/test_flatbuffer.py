@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgetf.convert.flatbuffer import read_contents
 from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import read_contents
 
 
 def test_contents_name_inputs_outputs_ops_and_weights(converted: Path) -> None:
