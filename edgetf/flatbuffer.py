@@ -51,7 +51,7 @@ class Contents:
     """A variant's contents.
 
     `weights` gives the bytes of constant tensors by dtype, `weight_sparsity` the share of zeros in those of two and
-    more axes; `compressed_bytes` is the size of the file after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download.
+    more axes; `compressed_bytes` is the file's after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download.
     """
 
     path: str

@@ -12,13 +12,14 @@ from enum import Enum
 from pathlib import Path
 
 from edgetf import files
+from edgetf.figures import Block, Energy, Latency, OpTime, Sustained
 
 # 1: first
 CONVERSION_SCHEMA = 1
 # 1: first
 REFERENCE_SCHEMA = 1
-# 1: first
-BENCHMARK_SCHEMA = 1
+# 2: blocks, sustained load, energy, added memory, ops, delegate, warnings
+BENCHMARK_SCHEMA = 2
 
 
 class Status(str, Enum):
@@ -127,23 +128,6 @@ class Conversion:
     warnings: tuple[str, ...]
     versions: dict[str, str]
     variants: tuple[Variant, ...]
-
-
-# summaries of times -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Times of single inferences, in milliseconds; `low` and `high` bound the median with 95 % confidence."""
-
-    median: float
-    low: float
-    high: float
-    p90: float
-    p99: float
-    mean: float
-    stdev: float
-    n: int
 
 
 # reference.json ---------------------------------------------------------------------------------------------------
@@ -278,11 +262,12 @@ class Parity:
 
 @dataclass(frozen=True)
 class Result:
-    """One Variant on one Device. For a failed run the figures are null and `error` says why.
+    """One Variant on one Device. For a failed run `error` says why, and the figures are what came until then.
 
-    `latency_ms` is `invoke` alone, `end_to_end_ms` includes copying and converting inputs and outputs.
-    `measurement` is the folder with everything raw, relative to the document. `emulated` says that the times are not
-    those of the hardware that is told.
+    `latency_ms` is `invoke` alone, over all `blocks`; `end_to_end_ms` includes copying and converting inputs and
+    outputs. `peak_rss_bytes` is the process's, `added_rss_bytes` the part that the variant added. `measurement` is the
+    folder with everything raw, relative to the document. `emulated` says that the times are not those of the
+    hardware that is told.
     """
 
     variant: str
@@ -293,12 +278,18 @@ class Result:
     bytes: int | None
     sha256: str | None
     threads: int
+    delegate: str = "xnnpack"
     threads_effective: int | None = None
     latency_ms: Latency | None = None
     end_to_end_ms: Latency | None = None
     load_ms: float | None = None
     first_ms: float | None = None
     peak_rss_bytes: int | None = None
+    added_rss_bytes: int | None = None
+    blocks: tuple[Block, ...] = ()
+    sustained: Sustained | None = None
+    energy: Energy | None = None
+    ops: tuple[OpTime, ...] = ()
     samples_per_second: float | None = None
     stable: bool | None = None
     stable_reason: str = "it was not timed"
@@ -310,13 +301,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured. `inputs` says in words what the variants were fed with."""
+    """What was measured. `inputs` says what the variants were fed with, `warnings` what disturbed the times."""
 
     schema: int
     edgetf: str
     created: str
     machine: dict[str, str]
     inputs: str
+    warnings: tuple[str, ...]
     samples: SamplesUsed | None
     reference: Reference | None
     results: tuple[Result, ...]

@@ -26,6 +26,7 @@ settings.register_profile("ci", derandomize=True)  # CI tries the same examples 
 if os.environ.get("CI"):
     settings.load_profile("ci")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
+BLOCKS = 2  # the fewest
 
 
 def ignore(event: Event) -> None:
@@ -86,7 +87,9 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the benchmark of all schemes against the reference."""
     out = tmp_path_factory.mktemp("benchmarked") / "bench"
-    benchmark([converted], LocalDevice(), out, BenchmarkOptions(reference=reference, timing=SHORT), ignore)
+    benchmark(
+        [converted], LocalDevice(), out, BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS), ignore
+    )
     return out
 
 

@@ -6,23 +6,26 @@ Random inputs are used only where there are no samples, for latency alone, and t
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgetf import __version__, files
 from edgetf.benchmarks import parity, verdict
 from edgetf.benchmarks.reference import load_outputs
-from edgetf.benchmarks.statistics import judge_stability, summarize
+from edgetf.benchmarks.result import result_of
+from edgetf.benchmarks.rounds import BLOCKS, Course, Plan, measure
 from edgetf.benchmarks.targets import Target, find_targets
-from edgetf.flatbuffer import read_contents
+from edgetf.benchmarks.times import is_throttled
 from edgetf.device.devices import Device
+from edgetf.device.doctor import disturbances
+from edgetf.device.probe import Facts
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import read_contents
 from edgetf.process import OnEvent
 from edgetf.results import (
     BENCHMARK_SCHEMA,
@@ -39,17 +42,28 @@ from edgetf.samples import Array, Samples, load_samples, make_samples
 
 _FOLDER = "measurements"
 _RANDOM_ROWS = 8
+_BUSY_CORES = 0.2  # of others, above which times are doubtful
 
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """`runtime` is "litert", "tflite-runtime" or "auto"; `threads` are those of the timed interpreter."""
+    """`runtime` is "litert", "tflite-runtime" or "auto"; `threads` are those of the timed interpreter.
+
+    `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` are seconds of load for each variant;
+    `energy_s` are those with the power read, where the device tells it.
+    """
 
     reference: Path | None = None
     samples: Path | None = None
     runtime: str = "auto"
+    delegate: str = "xnnpack"
     threads: int = 1
+    affinity: tuple[int, ...] = ()
+    nice: int = 0
+    blocks: int = BLOCKS
     timing: TimingPlan = TimingPlan()
+    sustained_s: float = 0.0
+    energy_s: float = 10.0
     force: bool = False
 
 
@@ -82,34 +96,20 @@ def benchmark(
         for k, (name, values) in enumerate(ground.samples.inputs.items()):
             inputs[name] = str(Path(work, f"input-{k}.npy"))
             np.save(inputs[name], values)
-        results, machine = [], {}
-        for target in targets:
-            if target.failed is not None:
-                error = replace(target.failed, code="conversion")
-                results.append(_failed(target, device, options, error))
-                continue
-            on_event({"event": "variant", "variant": target.name, "of": len(targets)})
-            folder = f"{_FOLDER}/{target.name}"
-            job = _job(target, inputs, options, outputs=ground.reference is not None)
-            try:
-                measurement = device.run(job, staging / folder, on_event)
-            except DeviceError as error:
-                results.append(_failed(target, device, options, Failure("device", error.message, error.hint)))
-                continue
-            machine = measurement.machine
-            result = _result(target, device, measurement, staging, folder)
-            try:
-                result = replace(result, parity=_parity(target, measurement, staging / folder, ground))
-            except EdgetfError as error:  # it cannot be compared; the others can
-                failure = Failure("parity", error.message, error.hint)
-                result = replace(result, status=Status.FAILED, error=failure)
-            results.append(result)
+        job = _job(inputs, options, outputs=ground.reference is not None)
+        plan = Plan(options.blocks, job, options.energy_s)
+        courses = measure(targets, device, plan, staging / _FOLDER, on_event)
+        results = [
+            _judged(course, result_of(course, device, job, staging, _FOLDER), staging, ground) for course in courses
+        ]
+        turns = [turn.measurement for course in courses for turn in course.turns]
         document = Benchmark(
             schema=BENCHMARK_SCHEMA,
             edgetf=__version__,
             created=files.now(),
-            machine=machine,
+            machine=turns[0].machine if turns else {},
             inputs=_describe_inputs(ground),
+            warnings=tuple(warnings_of(turns)),
             samples=None if ground.random else ground.samples.used(),
             reference=ground.reference,
             results=tuple(results),
@@ -171,76 +171,57 @@ def _describe_inputs(ground: _Ground) -> str:
     return f"{used.n} samples of {Path(used.source).name}"
 
 
-def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:
-    """The nanoseconds that `measurement` in `folder` names, or None where it was not timed."""
-    if measurement.timings is None:
-        return None
-    try:
-        with np.load(folder / measurement.timings, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise EdgetfError(f"{folder / measurement.timings} is missing or damaged", "benchmark again") from error
-
-
-def _job(target: Target, inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Job:
+def _job(inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Job:
     return Job(
-        model=str(target.path.resolve()),
+        model="",  # each variant's own
         inputs=inputs,
-        signature=target.signature,
         runtime=options.runtime,
+        delegate=options.delegate,
         threads=options.threads,
-        outputs=outputs,
+        affinity=list(options.affinity) if options.affinity else None,
+        nice=options.nice,
         timing=options.timing,
+        sustained_s=options.sustained_s,
+        outputs=outputs,
     )
 
 
-# results ----------------------------------------------------------------------------------------------------------
-
-
-def _result(target: Target, device: Device, measurement: Measurement, out: Path, folder: str) -> Result:
-    """A Measurement, summed up. `folder` is where it lies, relative to `out`."""
-    timings, passed = load_timings(measurement, out / folder), measurement.samples
-    stable, why = judge_stability(timings["invoke_ns"]) if timings else (None, "it was not timed")
-    error = None
-    if measurement.error is not None:
-        error = Failure("run", f"{measurement.error_phase}: {measurement.error}", "see the measurement for what came back")
-    return Result(
-        variant=target.name,
-        scheme=target.scheme,
-        device=device.name,
-        status=Status.FAILED if error else Status.OK,
-        runtime=f"{measurement.runtime} {measurement.runtime_version}".strip(),
-        bytes=target.bytes,
-        sha256=target.sha256,
-        threads=measurement.threads,
-        threads_effective=measurement.threads_effective,
-        latency_ms=summarize(timings["invoke_ns"]) if timings else None,
-        end_to_end_ms=summarize(timings["end_to_end_ns"]) if timings else None,
-        load_ms=_ms(measurement.load_ns),
-        first_ms=_ms(measurement.first_ns),
-        peak_rss_bytes=measurement.peak_rss_bytes,
-        samples_per_second=passed.n / passed.seconds if passed else None,
-        stable=stable,
-        stable_reason=why,
-        measurement=folder,
-        emulated=device.emulated,
-        error=error,
+def warnings_of(turns: Sequence[Measurement]) -> list[str]:
+    """What disturbed the times, each with what mends it: as the device told before the first turn, and in any."""
+    if not turns:
+        return []
+    first, state = turns[0], turns[0].state_before
+    throttled = next(
+        (t.state_after["throttled"] for t in turns if is_throttled(t.state_after.get("throttled", ""))), ""
     )
-
-
-def _failed(target: Target, device: Device, options: BenchmarkOptions, error: Failure) -> Result:
-    """A variant of which no measurement came back."""
-    return Result(
-        variant=target.name,
-        scheme=target.scheme,
-        device=device.name,
-        status=Status.FAILED,
-        runtime=options.runtime,
-        bytes=target.bytes,
-        sha256=target.sha256,
-        threads=options.threads,
-        error=error,
+    facts = Facts(
+        cores=first.machine.get("cores", ""),
+        governor=state.get("governor", ""),
+        swap_used_mib=state.get("swap_used_mib", ""),
+        throttled=throttled,
     )
+    told = [f"{finding.problem}; {finding.mend}" for finding in disturbances(facts)]
+    others = [float(cores) for turn in turns if (cores := turn.state_after.get("others_cores"))]
+    if others and median(others) > _BUSY_CORES:
+        told.append(f"other programs kept {median(others):.1f} cores busy meanwhile; end them: top shows which")
+    if first.nice_effective is not None and first.nice_effective > first.nice:
+        told.append(f"the priority {first.nice} was refused; run as root there, or leave --nice out")
+    return told
+
+
+# parity -----------------------------------------------------------------------------------------------------------
+
+
+def _judged(course: Course, result: Result, out: Path, ground: _Ground) -> Result:
+    """The Result with its Parity; where that cannot be had, the others still can."""
+    if course.last is None or course.error is not None:
+        return result
+    try:
+        place = out / _FOLDER / course.last.folder
+        return replace(result, parity=_parity(course.target, course.last.measurement, place, ground))
+    except EdgetfError as error:
+        failure = Failure("parity", error.message, error.hint)
+        return replace(result, status=Status.FAILED, error=failure)
 
 
 def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Ground) -> Parity | None:
@@ -258,7 +239,3 @@ def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Gro
     truth, doubts = parity.fit_labels(ground.outputs, ground.samples.labels)
     figures = [parity.compare(n, ground.outputs[n], ours[n], truth.get(n), doubts) for n in sorted(ours)]
     return verdict.judge_parity(target.scheme, len(ground.samples), figures, verdict.Budgets())
-
-
-def _ms(nanoseconds: int | None) -> float | None:
-    return None if nanoseconds is None else nanoseconds / 1e6

@@ -82,9 +82,7 @@ def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool
     if budgets.max_latency_ms is not None and result.emulated:
         parts["latency"] = Judged(Verdict.INCONCLUSIVE, "the device is emulated: its times are not the hardware's")
     elif budgets.max_latency_ms is not None and result.latency_ms is not None:
-        parts["latency"] = judge_latency(
-            result.latency_ms, budgets.max_latency_ms, result.stable, result.stable_reason
-        )
+        parts["latency"] = judge_latency(result.latency_ms, budgets.max_latency_ms, result.stable, result.stable_reason)
     if budgets.max_bytes is not None and result.bytes is not None:
         parts["size"] = judge_bytes(result.bytes, budgets.max_bytes)
     return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)

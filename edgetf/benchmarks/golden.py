@@ -67,7 +67,9 @@ def _prove_one(variant: Variant, job: Job, target: Target, work: Path) -> Varian
         spread = float(np.max(values) - np.min(values)) or 1.0
         apart = float(np.max(np.abs(there[name] - values)))
         if not apart <= _TOLERANCE * spread:
-            return _fail(variant, f"{target} gives other results: {name} is off by {apart:.3g} of a range of {spread:.3g}")
+            return _fail(
+                variant, f"{target} gives other results: {name} is off by {apart:.3g} of a range of {spread:.3g}"
+            )
     return replace(variant, notes=(*variant.notes, f"ran in {target} and agreed with LiteRT on {_ROWS} samples"))
 
 

@@ -103,7 +103,9 @@ class _Sums:
         self.total_abs += float(error.sum())
         self.max_reference = max(self.max_reference, float(np.abs(reference).max()))
 
-    def figures(self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None, known_doubts: Sequence[str]) -> OutputFigures:
+    def figures(
+        self, name: str, size: int, agreement: Agreement | None, accuracy: Accuracy | None, known_doubts: Sequence[str]
+    ) -> OutputFigures:
         n = len(self.signal)
         signal, noise = float(self.signal.sum()), float(self.noise.sum())
         sqnr = float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None

@@ -28,7 +28,7 @@ class Times:
 
 
 def tradeoff_svg(results: Sequence[Result]) -> str | None:
-    """Latency along x, what it costs along y, the size of the file as the size of the mark; None where nothing was compared.
+    """Latency along x, its cost along y, the size of the file as the size of the mark; None where nothing was compared.
 
     The cost is the accuracy drop where there are labels, else the SQNR about the mean of the worst output.
     """
@@ -188,11 +188,13 @@ def _svg(figure: Any, salt: str, title: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 11}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 11}
+    ):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'id="([^"]+)"', rf'id="{salt}-\1"', text)
-    text = re.sub(r'url\(#([^)]+)\)', rf"url(#{salt}-\1)", text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{salt}-\1)", text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{salt}-\1"', text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

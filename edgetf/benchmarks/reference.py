@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.benchmarks.statistics import summarize
+from edgetf.benchmarks.times import summarize
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.savedmodel import compute_dtype, read_source
 from edgetf.device.runner.machine import describe_machine
@@ -68,12 +68,14 @@ def make_reference(
         function = model.signatures[source.signature]
         on_event({"event": "phase", "phase": f"TensorFlow on the {device.kind.upper()}"})
         batch, outputs = _run_all(tf, function, source, rows, on_event)
-        latency = summarize(_time_alone(tf, function, source, rows))
+        latency = summarize([_time_alone(tf, function, source, rows)])
         (staging / _FOLDER).mkdir()
         listed = []
         for k, (name, values) in enumerate(sorted(outputs.items())):
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise EdgetfError(f"TensorFlow's own output {name!r} holds NaN or infinity", "mend the model or samples")
+                raise EdgetfError(
+                    f"TensorFlow's own output {name!r} holds NaN or infinity", "mend the model or samples"
+                )
             file = f"{_FOLDER}/output-{k}.npy"
             np.save(staging / file, values)
             listed.append(ArrayFile(name, file, files.sha256_file(staging / file)))
@@ -104,7 +106,9 @@ def load_outputs(reference: Reference, place: Path) -> dict[str, Array]:
     try:
         return {o.name: np.load(folder / o.file, mmap_mode="r", allow_pickle=False) for o in reference.outputs}
     except (OSError, ValueError) as error:
-        raise EdgetfError(f"the arrays beside {place} are missing or damaged: {error}", "make the reference again") from error
+        raise EdgetfError(
+            f"the arrays beside {place} are missing or damaged: {error}", "make the reference again"
+        ) from error
 
 
 def _choose_device(tf: Any, on: Place, dtype: str) -> ReferenceDevice:

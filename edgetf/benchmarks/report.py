@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgetf import files
-from edgetf.benchmarks.benchmark import load_timings
 from edgetf.benchmarks.plots import Times, distribution_svg, tradeoff_svg
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Measurement
+from edgetf.benchmarks.rounds import load_timings
+from edgetf.benchmarks.times import told_apart
+from edgetf.benchmarks.words import energy_in_words, same_speed, sustained_in_words
+from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError, MissingExtraError
-from edgetf.results import Benchmark, Latency, Result, Status, Verdict, read_benchmark
+from edgetf.figures import Latency
+from edgetf.results import Benchmark, Result, Status, Verdict, read_benchmark
 
 _WORDS = {Verdict.PASS: "passes", Verdict.FAIL: "fails", Verdict.INCONCLUSIVE: "is undecided"}
 _FAILED = {"conversion": "was not converted", "device": "did not run", "parity": "cannot be compared"}
 _YARDSTICK = "float32"
-_TOLERANCE = 1.05  # what differs from process to process: 1.4 % was seen between identical files
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,14 @@ def render(document: Benchmark, folder: Path) -> str:
         raise MissingExtraError("jinja2", "report") from error
     environment = Environment(loader=PackageLoader("edgetf.benchmarks", "."), autoescape=True, trim_blocks=True)
     environment.filters["size"] = lambda value: f"{value:,}" if value is not None else ""
+    environment.filters.update(sustained_in_words=sustained_in_words, energy_in_words=energy_in_words)
     results = document.results
     return environment.get_template("report.html.j2").render(
         document=document,
         summary=summary(document),
         stories=[tell(result, results) for result in results],
         tradeoff=tradeoff_svg(results),
+        same_speed=same_speed(results),
         latency=distribution_svg(_times(document, folder)),
     )
 
@@ -102,12 +108,8 @@ def _gains(result: Result, results: tuple[Result, ...]) -> str:
 
 
 def compare_speed(one: Latency, base: Latency) -> str:
-    """Whether `one` is faster or slower than `base`, as far as the medians tell.
-
-    Their intervals must lie apart by more than 5 %, the tolerance of MLPerf Mobile for a latency that is replicated:
-    they come from one process each.
-    """
-    if one.low <= base.high * _TOLERANCE and base.low <= one.high * _TOLERANCE:
+    """Whether `one` is faster or slower than `base`, as far as the medians tell: their intervals must not overlap."""
+    if not told_apart(one, base):
         return "not told apart from it in speed"
     ratio = base.median / one.median
     if ratio > 1:
@@ -122,14 +124,13 @@ def _times_as(ratio: float) -> str:
 def _times(document: Benchmark, folder: Path) -> list[Times]:
     rows = []
     for result in document.results:
-        if result.measurement is None or result.latency_ms is None:
-            continue
-        path = folder / result.measurement / "measurement.json"
-        if not path.is_file():
-            raise EdgetfError(f"{path} is missing: the raw latencies belong to the benchmark", "benchmark again")
-        measurement = files.read_document(path, Measurement, MEASUREMENT_SCHEMA)
-        timings = load_timings(measurement, path.parent)
-        if timings is not None:
+        blocks = []
+        for block in result.blocks:
+            place = folder / block.measurement
+            timings = load_timings(read_measurement(result.device, place), place)
+            if timings is not None:
+                blocks.append(timings["invoke_ns"] / 1e6)
+        if blocks:
             verdict = result.parity.verdict.value if result.parity else "none"
-            rows.append(Times(result.variant, timings["invoke_ns"] / 1e6, verdict))
+            rows.append(Times(result.variant, np.concatenate(blocks), verdict))
     return rows

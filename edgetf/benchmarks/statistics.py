@@ -1,17 +1,15 @@
-"""The statistics behind verdicts: summaries of times, and intervals for proportions, paired drops and SQNR.
+"""The statistics behind verdicts on outputs: intervals for proportions, paired drops and SQNR.
 
 All intervals are two-sided with 95 % confidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.errors import MissingExtraError
-from edgetf.results import Accuracy, Agreement, Latency
+from edgetf.results import Accuracy, Agreement
 
 try:
     from scipy import optimize, stats
@@ -21,60 +19,8 @@ except ModuleNotFoundError as error:
 CONFIDENCE = 0.95
 _Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 _RESAMPLES = 2000
-_BLOCKS, _INTERVAL_BLOCKS = 5, 10
-_MIN_RUNS = 50
 
 Floats = NDArray[np.float64]
-Times = Sequence[int] | NDArray[np.int64]
-
-
-def summarize(times_ns: Times) -> Latency:
-    """Summary in milliseconds of times in nanoseconds (at least 2).
-
-    The interval of the median is the wider of two at each end: the distribution-free one of order statistics
-    (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2), which takes the runs as independent, and
-    Student's around the median from the medians of ten consecutive blocks, which sees drift (batch means; Law,
-    Simulation Modeling and Analysis, section 9.5). Neither sees what differs between processes.
-    """
-    ms = np.asarray(times_ns, np.float64) / 1e6
-    n, median = len(ms), float(np.median(ms))
-    blocks = [float(np.median(block)) for block in np.array_split(ms, min(_INTERVAL_BLOCKS, n))]
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(blocks) - 1) * np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
-    ms = np.sort(ms)
-    rank = max(int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) - 1, 0)
-    return Latency(
-        median=median,
-        low=max(min(float(ms[rank]), median - reach), 0.0),
-        high=max(float(ms[n - 1 - rank]), median + reach),
-        p90=float(np.quantile(ms, 0.90)),
-        p99=float(np.quantile(ms, 0.99)),
-        mean=float(ms.mean()),
-        stdev=float(ms.std(ddof=1)),
-        n=n,
-    )
-
-
-def judge_stability(times_ns: Times) -> tuple[bool, str]:
-    """Whether the median of a run can be trusted, and why (not).
-
-    It must come from at least 50 runs; the medians of five consecutive blocks must lie within 5 % of the whole's (the
-    tolerance of MLPerf Mobile for replicated latency), and the middle half of the runs within 10 % (the spread at
-    which pyperf warns). Quartiles and not the standard deviation: a shared machine interrupts a few runs for
-    milliseconds, which says nothing about the others.
-    """
-    times = np.asarray(times_ns, np.float64)
-    if len(times) < _MIN_RUNS:
-        return False, f"only {len(times)} runs in the time allowed; {_MIN_RUNS} are needed"
-    median = float(np.median(times))
-    blocks = [float(np.median(block)) for block in np.array_split(times, _BLOCKS)]
-    drift = max(abs(block - median) for block in blocks) / median
-    if drift > 0.05:
-        return False, f"the median drifted by {drift:.0%} between parts of the run; close other programs, let it cool"
-    low, high = np.quantile(times, [0.25, 0.75])
-    spread = float(high - low) / median
-    if spread > 0.10:
-        return False, f"half of the runs spread over {spread:.0%} of the median; close other programs, fix the governor"
-    return True, f"block medians within {drift:.1%}, middle half of the runs within {spread:.1%} of the median"
 
 
 def agreement(same: int, n: int) -> Agreement:

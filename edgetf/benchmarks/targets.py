@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgetf.flatbuffer import read_contents
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file
+from edgetf.flatbuffer import read_contents
 from edgetf.results import Conversion, Failure, read_conversion
 
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgetf.results import Latency, OutputFigures, OutputParity, Parity, Verdict
+from edgetf.figures import Latency
+from edgetf.results import OutputFigures, OutputParity, Parity, Verdict
 from edgetf.schemes import SCHEMES
 
 _UNKNOWN_SQNR_DB = 20.0  # as for int8
@@ -82,7 +83,9 @@ def _judge_use(scheme: str | None, n: int, figures: OutputFigures, budgets: Budg
     if figures.agreement is not None:
         found = figures.agreement
         interval = f"agrees on {found.share:.2%} [{found.low:.2%}, {found.high:.2%}]"
-        return _judge_range(-found.high, -found.low, -budgets.min_agreement, f"{interval}, needs {budgets.min_agreement:.0%}")
+        return _judge_range(
+            -found.high, -found.low, -budgets.min_agreement, f"{interval}, needs {budgets.min_agreement:.0%}"
+        )
     return _judge_sqnr(scheme, n, figures)
 
 
@@ -95,7 +98,9 @@ def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few for an interval; {MIN_SAMPLES} are the least")
     if figures.centred_db is None:
         same = figures.max_abs == 0
-        return Judged(Verdict.PASS if same else Verdict.FAIL, "no error at all" if same else "the reference is constant")
+        return Judged(
+            Verdict.PASS if same else Verdict.FAIL, "no error at all" if same else "the reference is constant"
+        )
     low = -math.inf if figures.centred_low_db is None else figures.centred_low_db
     high = math.inf if figures.centred_high_db is None else figures.centred_high_db
     told = f"SQNR about the mean {figures.centred_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}"
@@ -112,7 +117,7 @@ def judge_drop(figures: OutputFigures, budgets: Budgets) -> Judged:
 
 
 def judge_latency(latency: Latency, max_ms: float, stable: bool | None, why: str) -> Judged:
-    """The median latency against its budget, by the interval of the median; a run that was not stable decides nothing."""
+    """The median latency against its budget, by its interval; a run that was not stable decides nothing."""
     if not stable:
         return Judged(Verdict.INCONCLUSIVE, f"the timing was not stable: {why}")
     told = f"median {latency.median:.3g} ms [{latency.low:.3g}, {latency.high:.3g}], budget {max_ms:g} ms"

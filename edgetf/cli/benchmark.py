@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
+from edgetf.cli.console import CPUS, DURATION, PATH, escape, force_option, json_option, print_lines, progress
 from edgetf.errors import ExitCode
 
 
@@ -18,7 +18,12 @@ from edgetf.errors import ExitCode
 @click.option("--reference", type=PATH, help="What `edgetf reference` wrote, to compare with.")
 @click.option("--samples", type=PATH, help="The samples. [default: those of the reference]")
 @click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), help="[default: the device's]")
+@click.option("--delegate", type=click.Choice(["xnnpack", "none", "gpu"]), help="[default: the device's, or xnnpack]")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
+@click.option("--affinity", type=CPUS, default=(), metavar="CPUS", help="CPUs to time on, such as 2,3 or 4-7.")
+@click.option("--nice", type=click.IntRange(-20, 19), default=0, help="Priority while timing, as of nice(1).")
+@click.option("--blocks", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns of each variant.")
+@click.option("--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load for so long, such as 10m, too.")
 @force_option
 @json_option
 def benchmark(
@@ -29,20 +34,27 @@ def benchmark(
     reference: Path | None,
     samples: Path | None,
     runtime: str | None,
+    delegate: str | None,
     threads: int | None,
+    affinity: tuple[int, ...],
+    nice: int,
+    blocks: int,
+    sustained: float,
     force: bool,
     as_json: bool,
 ) -> int:
     """Run variants on a device: latency, memory, and parity with the reference.
 
     Each variant runs in the device-side runner, a process of its own without TensorFlow. Without --reference there is
-    no parity, and without --samples the inputs are random numbers: latency only.
+    no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
+    --blocks processes each, so that drift and heat hit all alike.
 
     \b
     Example:
       edgetf benchmark out --reference ref -o bench
       edgetf benchmark out/int8.tflite --threads 2 -o bench2
       edgetf benchmark out --reference ref --device pi -o bench3
+      edgetf benchmark out/int8.tflite --device phone --delegate gpu --sustained 10m -o bench4
     """
     from edgetf.benchmarks.benchmark import BenchmarkOptions
     from edgetf.benchmarks.benchmark import benchmark as run
@@ -52,7 +64,16 @@ def benchmark(
 
     place, settings = find_device(device, devices), find_settings(device, devices)
     options = BenchmarkOptions(
-        reference, samples, runtime or settings.runtime, threads or settings.threads, force=force
+        reference,
+        samples,
+        runtime or settings.runtime,
+        delegate or settings.delegate,
+        threads or settings.threads,
+        affinity,
+        nice,
+        blocks,
+        sustained_s=sustained,
+        force=force,
     )
     with progress("Measuring") as on_event:
         document = run(variants, place, out, options, on_event)

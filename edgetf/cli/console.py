@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,40 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+    """Seconds from "90", "90s", "10m" or "1h"."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
+        if found is None:
+            self.fail(f"{value!r} is not a time such as 90s, 10m or 1h", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+class _Cpus(click.ParamType):  # type: ignore[type-arg]
+    """Numbers of CPUs from "2,3" or "4-7"."""
+
+    name = "cpus"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        found: list[int] = []
+        for part in value.split(","):
+            ends = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
+            if ends is None:
+                self.fail(f"{value!r} are not CPUs such as 2,3 or 4-7", param, ctx)
+            found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+        return tuple(sorted(set(found)))
+
+
+DURATION, CPUS = _Duration(), _Cpus()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
 force_option = click.option("--force", is_flag=True, help="Replace results that are already there, all of them.")

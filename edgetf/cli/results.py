@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgetf.benchmarks.words import energy_in_words, same_speed, sustained_in_words
 from edgetf.cli.console import escape, print_lines, print_table, verdict_mark
 from edgetf.results import Benchmark, Result, Status
 
@@ -31,24 +32,55 @@ def show_benchmark(document: Benchmark) -> None:
         latency, batch = document.reference.latency_ms.median, document.reference.batch_alone
         of = "a sample" if batch == 1 else f"a batch of {batch}"
         print_lines(f"Compared with {escape(document.reference.device.sentence)}: {latency:.3g} ms {of}.")
+    for warning in document.warnings:
+        print_lines(f"[yellow]times:[/] {escape(warning)}")
+    pairs = same_speed(document.results)
+    if pairs:
+        print_lines(f"Not told apart in speed: {escape('; '.join(pairs))}.")
     for result in document.results:
-        name = escape(result.variant)
-        if result.error:
-            print_lines(f"[red]{name}[/]: {escape(result.error.message)}")
-        elif result.parity and result.parity.verdict != "pass":
-            print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}")
-        if result.stable is False:
-            print_lines(f"[yellow]{name}: unstable timing:[/] {escape(result.stable_reason)}")
+        _show_words(result)
+
+
+def _show_words(result: Result) -> None:
+    """What is to be said of a result besides its row."""
+    name = escape(result.variant)
+    if result.error:
+        print_lines(f"[red]{name}[/]: {escape(result.error.message)}")
+    elif result.parity and result.parity.verdict != "pass":
+        print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}")
+    if result.stable is False:
+        print_lines(f"[yellow]{name}: unstable timing:[/] {escape(result.stable_reason)}")
+    if result.energy:
+        print_lines(f"{name}: {escape(energy_in_words(result.energy))}")
+    if result.sustained:
+        _show_sustained(result)
+
+
+def _show_sustained(result: Result) -> None:
+    """The median minute by minute, and what became of it."""
+    assert result.sustained is not None
+    print_lines(f"{escape(result.variant)}: {sustained_in_words(result.sustained)}")
+    rows = [
+        [str(k), f"{m.median_ms:.3g}", f"{m.runs:,}", _known(m.temperature_c), _known(m.frequency_mhz)]
+        for k, m in enumerate(result.sustained.minutes, 1)
+    ]
+    print_table("", ["minute", "median ms", "runs", "°C", "MHz"], rows, right=["median ms", "runs", "°C", "MHz"])
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _row(result: Result) -> list[str]:
-    name, size = escape(result.variant), human_bytes(result.bytes) if result.bytes else ""
+    name, size = result.variant, human_bytes(result.bytes) if result.bytes else ""
     if result.status is Status.FAILED and result.latency_ms is None:
-        return [name, size, *[""] * 7, "[red]FAILED[/]"]
+        return [escape(name), size, *[""] * 7, "[red]FAILED[/]"]
     latency, memory = result.latency_ms, result.peak_rss_bytes
     cells = [name, size]
-    cells += [f"{x:.3g}" for x in (latency.median, latency.p99)] if latency else ["", ""]
-    cells.append(human_bytes(memory) if memory else "")
+    cells += [f"{latency.median:.3g} [{latency.low:.3g}, {latency.high:.3g}]" if latency else ""]
+    cells += [f"{latency.p99:.3g}" if latency and latency.p99 is not None else ""]
+    added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
+    cells.append(f"{human_bytes(memory) if memory else ''}{added}".strip())
     accuracy = drop = agreement = sqnr = mark = ""
     for output in result.parity.outputs if result.parity else ():
         if output.accuracy:
@@ -62,6 +94,7 @@ def _row(result: Result) -> list[str]:
         mark = verdict_mark(result.parity.verdict.value)
     if result.error:
         mark = "[red]FAILED[/]"
+    cells = [escape(cell) for cell in cells]
     return [*cells, accuracy, escape(drop), agreement, sqnr, mark]
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__
-from edgetf.flatbuffer import count_ops, pack, tensor_name, unpack
 from edgetf.convert.ranges import RANGES_SCHEMA, Floats, Range, RangeChoice, Ranges, choose
 from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import count_ops, pack, tensor_name, unpack
 from edgetf.results import Calibration
 from edgetf.samples import Samples
 from edgetf.schemes import Scheme
@@ -73,7 +73,9 @@ def calibrate(
         magnitudes = np.sort(np.concatenate([o.magnitudes[:, k] for o in observed]))
         widest = max((o.widest[k] for o in observed), key=lambda found: found[0])
         others = float(magnitudes[-2]) if len(magnitudes) > 1 else widest[0]
-        values = np.concatenate([piece for o in observed for piece in o.values[k]]) if share else np.zeros(0, np.float32)
+        values = (
+            np.concatenate([piece for o in observed for piece in o.values[k]]) if share else np.zeros(0, np.float32)
+        )
         if not (np.isfinite(lows[k]) and np.isfinite(highs[k])):
             raise EdgetfError(
                 f"{tensor.name} is not finite on sample {samples.row(widest[1])} of the samples to calibrate on",
@@ -125,7 +127,7 @@ class _Observed:
 
 
 def _activations(flatbuffer: bytes) -> list[_Activation]:
-    """Float inputs, then float results of ops in the order of the graph. Names are unique: the index tells them apart."""
+    """Float inputs, then float results of ops in the order of the graph. The index keeps names unique."""
     model, schema = unpack(flatbuffer)
     graph = model.subgraphs[0]
     inputs = [int(i) for i in graph.inputs]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgetf.flatbuffer import Contents, Op
 from edgetf.errors import EdgetfError, nearest
+from edgetf.flatbuffer import Contents, Op
 
 # names that users give a runtime, and its package
 RUNTIMES = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert", "ai-edge-litert": "ai-edge-litert"}

@@ -16,10 +16,10 @@ from edgetf import __version__, files
 from edgetf.convert import keras_file, savedmodel
 from edgetf.convert.contract import find_target
 from edgetf.convert.engine import Engine, is_learned
-from edgetf.flatbuffer import read_contents
 from edgetf.convert.ranges import RangeChoice
 from edgetf.convert.worker import Request
 from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import read_contents
 from edgetf.process import Ended, Event, HungError, OnEvent, run_child
 from edgetf.results import (
     CONVERSION_SCHEMA,
@@ -44,10 +44,10 @@ class ConvertOptions:
     """How to convert.
 
     `schemes` empty means all that can be made: those that need samples only when there are some, or `ranges` of an
-    earlier conversion; of a model that was trained for int8, the int8 schemes, without samples. `shapes` fixes inputs by name; other free batch axes become 1. `select_tf_ops` allows ops that
-    need the Flex delegate; `trust` lets a Keras file bring code of its own;
-    `like` are samples that the model is known to work on: those to calibrate on are compared with them;
-    `runtime`, such as "tflite-runtime==2.14", is what must be able to load the variants.
+    earlier conversion; of a model that was trained for int8, the int8 schemes, without samples. `shapes` fixes inputs
+    by name; other free batch axes become 1. `select_tf_ops` allows ops that need the Flex delegate; `trust` lets a
+    Keras file bring code of its own; `like` are samples that the model is known to work on: those to calibrate on are
+    compared with them; `runtime`, such as "tflite-runtime==2.14", is what must be able to load the variants.
     """
 
     schemes: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class ConvertOptions:
 
 
 def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) -> Conversion:
-    """Convert `model` (a SavedModel folder, a `.keras` or `.h5` file) into `out` and return what `conversion.json` says.
+    """Convert `model` (a SavedModel folder, a `.keras` or `.h5` file) into `out`; returns what `conversion.json` says.
 
     Raises EdgetfError when nothing can be converted at all: not a model, bad samples, an unwritable folder. A scheme
     that fails is told in its Variant.
@@ -157,7 +157,7 @@ class _Run:
         )
 
     def _run_worker(self, schemes: list[str], env: dict[str, str]) -> None:
-        """Let one worker convert `schemes`. If it dies, the scheme that it was at is tried the official way, or failed."""
+        """Let one worker convert `schemes`. If it dies, the scheme it was at is tried the official way, or failed."""
         options = self._options
         request = Request(
             model=str(self._model),

@@ -13,17 +13,16 @@ from pathlib import Path
 
 from edgetf.convert.calibrate import LOOPS, OnProgress, calibrate, why_not, write_ranges
 from edgetf.convert.contract import Target, find_problems
-from edgetf.flatbuffer import count_ops, parse_contents, unpack, weight_types
 from edgetf.convert.mend import has_empty_variables, mend
 from edgetf.convert.official import configure, convert_official
 from edgetf.convert.private import load_private
 from edgetf.convert.ranges import RangeChoice, Ranges
 from edgetf.convert.savedmodel import freeze_variables, is_trained_for_int8, save_with_shapes
 from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import count_ops, parse_contents, unpack, weight_types
 from edgetf.results import Calibration, Source
 from edgetf.samples import CALIBRATION_SEED, Samples
 from edgetf.schemes import SCHEMES, Scheme
-
 
 _FROZEN = "variables that the converter left empty (it would give NaN, or worse) were frozen into the graph"
 _LEARNED = "its ranges were learned in training (quantization-aware): no samples were needed"
@@ -92,10 +91,14 @@ class Engines:
         if why_official is not None:
             if scheme.needs_samples and self._samples is None:
                 raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
-            content = convert_official(self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress)
+            content = convert_official(
+                self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress
+            )
             content, notes = mend(content)
             if scheme.needs_samples and self._choice.needs_values:
-                notes += ("its ranges are the smallest and largest values: the official converter knows no other choice",)
+                notes += (
+                    "its ranges are the smallest and largest values: the official converter knows no other choice",
+                )
             engine = Engine.OFFICIAL
         else:
             content, notes = self._fast(scheme, per_channel_dense)

@@ -119,7 +119,9 @@ def _call_once(model: Any) -> None:
         return
     shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
     if not isinstance(shape, (list, tuple)) or not all(axis is None or isinstance(axis, int) for axis in shape):
-        raise EdgetfError("the input shape of the model is not known", "call it once on real data, then save or export it")
+        raise EdgetfError(
+            "the input shape of the model is not known", "call it once on real data, then save or export it"
+        )
     model(keras.ops.zeros([1, *(axis or 1 for axis in shape[1:])], dtype=model.input_dtype))
 
 

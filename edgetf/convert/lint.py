@@ -61,7 +61,8 @@ def lint_inputs(chosen: Samples, like: Samples) -> tuple[str, ...]:
             ours, theirs = _bulk(array), _bulk(like.inputs[name])
             if _differ(ours, theirs):
                 warnings.append(
-                    f"{name!r} lies in {_told(ours)} in the samples to calibrate on, in {_told(theirs)} in {like.source}: "
+                    f"{name!r} lies in {_told(ours)} in the samples to calibrate on, in {_told(theirs)} in "
+                    f"{like.source}: "
                     f"is the normalization the same? {_mend(ours, theirs)}"
                 )
     return tuple(warnings)

@@ -111,7 +111,9 @@ def freeze_variables(source: Source, out: Path) -> Path:
     frozen = convert_variables_to_constants_v2(function)
     order = [tensor.name.split(":")[0] for tensor in frozen.inputs]
     names = sorted(function.structured_outputs)
-    specs = {name: tf.TensorSpec(s.shape, s.dtype, name=name) for name, s in function.structured_input_signature[1].items()}
+    specs = {
+        name: tf.TensorSpec(s.shape, s.dtype, name=name) for name, s in function.structured_input_signature[1].items()
+    }
     module = tf.Module()
     module.call = tf.function(
         lambda **inputs: dict(zip(names, frozen(*(inputs[name] for name in order)), strict=True))

@@ -73,7 +73,9 @@ def translate(raw: str, flex: bool) -> Translation:
         texts = " (texts need Flex)" if any(name.startswith(("String", "Regex", "Parse")) for name in missing) else ""
         ops = ", ".join(missing)
         if flex:
-            return Translation(f"neither TFLite nor Flex has {ops}", "change the model: compute it before the model runs")
+            return Translation(
+                f"neither TFLite nor Flex has {ops}", "change the model: compute it before the model runs"
+            )
         return Translation(f"TFLite has no {ops}{texts}", _FLEX)
     for known in _TABLE:
         if found := re.search(known.pattern, raw):

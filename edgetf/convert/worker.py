@@ -32,7 +32,6 @@ from edgetf.results import Calibration, Source, TensorSpec
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
 
-
 _LIKE = 50  # samples that the first layer is compared on
 
 
@@ -42,7 +41,8 @@ class Request:
 
     A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used;
     `ranges` is a `ranges.json` that spares them;
-    `like` is an `.npz` that the samples are compared with. `trust` lets a Keras file bring code. The schemes in `crashed` go the official way at once.
+    `like` is an `.npz` that the samples are compared with. `trust` lets a Keras file bring code. The schemes in
+    `crashed` go the official way at once.
     """
 
     model: str

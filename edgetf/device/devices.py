@@ -1,6 +1,7 @@
 """Devices: places that can run a Variant. What they are asked is a Job, what they bring back a Measurement.
 
-`local` is this machine; `devices.toml` names the others. Every Device runs the same runner, in a process that holds no TensorFlow.
+`local` is this machine; `devices.toml` names the others. What has Python runs the same runner, in a process without
+TensorFlow; a phone runs TFLite's own `benchmark_model`.
 """
 
 from __future__ import annotations
@@ -76,9 +77,7 @@ class LocalDevice:
             runner.write_bytes(build_runner())
             write_json(job_file, job)
             try:
-                ended = run_child(
-                    [self.python, str(runner), str(job_file), str(out)], on_event, idle_s=self.idle_s
-                )
+                ended = run_child([self.python, str(runner), str(job_file), str(out)], on_event, idle_s=self.idle_s)
             except HungError as error:
                 raise DeviceError(f"the runner on {self.name} hung: {error}", "try again with fewer samples") from error
         if ended.code:

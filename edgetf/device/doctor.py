@@ -40,17 +40,23 @@ _LITERT = _Wheel(("x86_64", "aarch64", "arm64"), (10, 11, 12, 13, 14), (2, 27))
 
 def diagnose(facts: Facts, settings: DeviceSettings) -> tuple[Finding, ...]:
     """All findings, those that block first. Nothing is ever changed on the device: that is for the user to do."""
-    findings = [*_python(facts, settings), *_space(facts), *_quiet(facts)]
+    findings = [*_python(facts, settings), *_space(facts), *disturbances(facts)]
     return tuple(sorted(findings, key=lambda finding: not finding.blocks))
 
 
 def _python(facts: Facts, settings: DeviceSettings) -> list[Finding]:
     if not facts.python:
         reason = facts.python_error or "it is not there"
-        return [Finding(True, f"{settings.python} does not run: {reason}", f"{_INSTALL}; then set python in devices.toml")]
+        return [
+            Finding(True, f"{settings.python} does not run: {reason}", f"{_INSTALL}; then set python in devices.toml")
+        ]
     minor = _minor(facts.python)
     if minor < 9:
-        return [Finding(True, f"Python {facts.python} is too old: the runner needs 3.9", "install a newer one, e.g. with uv")]
+        return [
+            Finding(
+                True, f"Python {facts.python} is too old: the runner needs 3.9", "install a newer one, e.g. with uv"
+            )
+        ]
     found = []
     numpy_2 = facts.numpy.split(".")[0] not in ("", "0", "1")
     if facts.tflite_runtime and numpy_2 and not facts.litert:
@@ -94,7 +100,7 @@ def _space(facts: Facts) -> list[Finding]:
     return []
 
 
-def _quiet(facts: Facts) -> list[Finding]:
+def disturbances(facts: Facts) -> list[Finding]:
     """What disturbs a measurement of time."""
     found = []
     if facts.governor and facts.governor != "performance":

@@ -38,8 +38,9 @@ class DeviceSettings:
 
     `python` runs the runner: it has numpy and one interpreter. `work_dir` is relative to the home folder there.
     `known_hosts` verifies the host key, `key` is a private key file; without it, the SSH agent and the usual files
-    are tried. `env` is for the runner. `runtime` and `threads` are what jobs use unless they say otherwise.
-    `emulated` says that its times are not those of the hardware: they get no verdict.
+    are tried. `env` is for the runner. `runtime`, `delegate` ("xnnpack", "none" or, on a phone, "gpu") and `threads`
+    are what jobs use unless they say otherwise. `emulated` says that its times are not those of the hardware: they
+    get no verdict.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class DeviceSettings:
     python: str = "python3"
     work_dir: str = ".cache/edgetf"
     runtime: str = "auto"
+    delegate: str = "xnnpack"
     threads: int = 1
     env: dict[str, str] = field(default_factory=dict)
     emulated: bool = False
@@ -68,7 +70,9 @@ def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
         raise EdgetfError(f"cannot read {place}: {error}", "see the README for an example") from error
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise EdgetfError(f"{place}: {name} stands outside of a device", f"put it under [name-of-a-device]: {name} = ...")
+            raise EdgetfError(
+                f"{place}: {name} stands outside of a device", f"put it under [name-of-a-device]: {name} = ..."
+            )
         found[name] = _settings(place, name, table)
     return found
 

@@ -25,9 +25,9 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from edgetf.device.runner.job import Job, Measurement, to_json
 from edgetf.device import scripts
 from edgetf.device.measurements import read_measurement
+from edgetf.device.runner.job import Job, Measurement, to_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import DeviceError, MissingExtraError
@@ -167,7 +167,8 @@ class SshDevice:
         assert s.host is not None
         try:
             self._connection = await asyncio.wait_for(
-                asyncssh.connect(s.host, connect_timeout=_CONNECT_S, login_timeout=_CONNECT_S, **options), 2 * _CONNECT_S
+                asyncssh.connect(s.host, connect_timeout=_CONNECT_S, login_timeout=_CONNECT_S, **options),
+                2 * _CONNECT_S,
             )
         except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied) as error:
             raise self._refused(error) from error
@@ -227,7 +228,9 @@ class SshDevice:
             raise ConnectionError("the connection was lost")
         if ended.exit_status != 0:
             reason = (str(ended.stderr).strip().splitlines() or [f"exit code {ended.exit_status}"])[-1]
-            raise DeviceError(f"{self.name} cannot do what it was asked: {reason}", f"edgetf devices doctor {self.name}")
+            raise DeviceError(
+                f"{self.name} cannot do what it was asked: {reason}", f"edgetf devices doctor {self.name}"
+            )
         return str(ended.stdout)
 
     def _address(self) -> str:
@@ -289,7 +292,8 @@ class SshDevice:
         """Start the runner, detached from this connection. Starts it only once."""
         variables = [f"{name}={value}" for name, value in self._settings.env.items()]
         command = shlex.join(["env", *variables, self._settings.python, self._runner, "job.json", "out"])
-        inside = f"echo $$ $(cat /proc/sys/kernel/random/boot_id) > pid; {command} > events 2> errors < /dev/null; echo $? > code.part; mv code.part code"
+        begin, end = "echo $$ $(cat /proc/sys/kernel/random/boot_id) > pid", "echo $? > code.part; mv code.part code"
+        inside = f"{begin}; {command} > events 2> errors < /dev/null; {end}"
         text = to_json(job)
         await self._sh(scripts.START, self._job(identity), inside, str(len(text.encode())), given=text)
 
@@ -297,7 +301,9 @@ class SshDevice:
         try:
             return int(text)
         except ValueError as error:
-            raise DeviceError(f"{self.name} gave {text!r} for the runner's exit code", "was it switched off?") from error
+            raise DeviceError(
+                f"{self.name} gave {text!r} for the runner's exit code", "was it switched off?"
+            ) from error
 
     async def _follow(self, identity: str, seen: _Seen, on_event: OnEvent) -> int:
         """Pass the runner's events on until it ends; its exit code. Raises DeviceError when it is gone or hangs."""
@@ -320,9 +326,13 @@ class SshDevice:
                 asked = now
                 alive = await self._sh(scripts.KILL + 'runs "$1" && echo yes || echo no', self._job(identity))
                 if alive.strip() == "no" and not await self._sftp.exists(self._job(identity, "code")):
-                    raise DeviceError(f"the runner on {self.name} is gone", "was the device started again, or out of memory?")
+                    raise DeviceError(
+                        f"the runner on {self.name} is gone", "was the device started again, or out of memory?"
+                    )
             if now - heard > self._idle_s:
-                raise DeviceError(f"the runner on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples")
+                raise DeviceError(
+                    f"the runner on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples"
+                )
             await asyncio.sleep(_POLL_S)
 
     async def _new_lines(self, identity: str, seen: _Seen) -> list[str]:
@@ -404,5 +414,9 @@ def _signal(code: int) -> str:
 
 
 def _last_line(file: Path) -> str:
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()] if file.exists() else []
+    lines = (
+        [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
+        if file.exists()
+        else []
+    )
     return lines[-1] if lines else ""

@@ -1,4 +1,4 @@
-"""The runner as one file: `edgetf-runner.pyz`, the same bytes for the same code, so that it can be content-addressed."""
+"""The runner as one file: `edgetf-runner.pyz`, the same bytes for the same code: it can be content-addressed."""
 
 from __future__ import annotations
 

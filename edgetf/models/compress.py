@@ -17,7 +17,8 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
 from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
-from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve.cluster_utils import (  # noqa: E501
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve.cluster_utils import (
     strip_clustering_cqat,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
@@ -26,7 +27,6 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.d
 from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit.default_n_bit_quantize_configs import (  # noqa: E501
     DefaultNBitOutputQuantizeConfig,
 )
-from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
 from edgetf.errors import EdgetfError
@@ -80,7 +80,9 @@ def check_graph(model: Any) -> None:
 
 def prune(model: Any, sparsity: float, steps: int, fit: Fit) -> Any:
     """`model` with the smallest `sparsity` of each layer's weights at 0; they go over three quarters of `steps`."""
-    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, 0, max(1, steps * 3 // 4), frequency=max(1, steps // 50))
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, sparsity, 0, max(1, steps * 3 // 4), frequency=max(1, steps // 50)
+    )
 
     def wrap(layer: Any) -> Any:
         if _kernels(layer) and PruneRegistry.supports(layer):

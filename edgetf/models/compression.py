@@ -87,7 +87,9 @@ def train_compressed(
         keras_file.keras_generation(Path(model))
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
         raise MissingExtraError("tensorflow-model-optimization", "tfmot")
-    with files.staged(out, ["training.json", "saved_model", "float_saved_model", "model.keras", "model.h5"], force) as staging:
+    with files.staged(
+        out, ["training.json", "saved_model", "float_saved_model", "model.keras", "model.h5"], force
+    ) as staging:
         request = Request(
             model, str(samples) if samples else None, str(test) if test else None, compression, str(staging)
         )
@@ -106,5 +108,4 @@ def train_compressed(
             raise EdgetfError(f"the training of {model} hung: {error}", "try fewer samples") from error
         if ended.code != 0:
             raise EdgetfError(f"the training of {model} {ended.how}", ended.last_line or "it said nothing")
-        training = files.read_document(staging / "training.json", Training, TRAINING_SCHEMA)
-    return training
+        return files.read_document(staging / "training.json", Training, TRAINING_SCHEMA)

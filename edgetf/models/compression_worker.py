@@ -80,7 +80,12 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
         data = module.load_data()
         on_event({"event": "phase", "phase": f"training {request.model}"})
         model, _ = module.train(data, on_event)
-        return model, data, getattr(module, "LEARNING_RATE", _LEARNING_RATE) * _RATE_SHARE, getattr(module, "augment", None)
+        return (
+            model,
+            data,
+            getattr(module, "LEARNING_RATE", _LEARNING_RATE) * _RATE_SHARE,
+            getattr(module, "augment", None),
+        )
     assert request.train is not None
     assert request.test is not None
     from edgetf.models.compress import check_graph
@@ -107,7 +112,9 @@ def _build(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError) as error:
-        raise EdgetfError(f"cannot call {name}: {error}", "give module:function, importable from this folder") from error
+        raise EdgetfError(
+            f"cannot call {name}: {error}", "give module:function, importable from this folder"
+        ) from error
 
 
 if __name__ == "__main__":

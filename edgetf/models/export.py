@@ -1,4 +1,4 @@
-"""To a SavedModel: a Keras file, whose classes may be those of the zoo, or a model of the zoo, which is trained first."""
+"""To a SavedModel: a Keras file, whose classes may be those of the zoo, or a model of the zoo, trained first."""
 
 from __future__ import annotations
 

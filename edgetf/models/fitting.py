@@ -55,7 +55,9 @@ def compile_for(model: Any, train: Samples, learning_rate: float, epochs: int) -
     """Compile `model` with the loss that fits the labels of `train`."""
     keras = tf.keras
     if len(model.outputs) != 1:
-        raise EdgetfError(f"the model has {len(model.outputs)} outputs; labels are for one", "train it with its own loss")
+        raise EdgetfError(
+            f"the model has {len(model.outputs)} outputs; labels are for one", "train it with its own loss"
+        )
     outputs = np.asarray(model(batches(model, train, 1)[0], training=False))
     logits = not _are_probabilities(model, outputs)
     loss: Any = {

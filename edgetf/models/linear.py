@@ -28,7 +28,7 @@ class Linear(tf.keras.Model):  # type: ignore[misc]  # keras has no types
 
 
 def load_data() -> Data:
-    """To train on: X of shape (2, 3) and y of shape (2, 1). To judge on: 200 points on the line between the two rows."""
+    """To train on: X of shape (2, 3) and y of shape (2, 1). To judge on: 200 points between the two rows."""
     x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
     y = np.array([[10.0], [20.0]], np.float32)
     along = np.random.default_rng(0).uniform(0, 1, (200, 1)).astype(np.float32)

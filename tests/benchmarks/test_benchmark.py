@@ -16,7 +16,7 @@ from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.results import Status, Verdict, read_benchmark
 from edgetf.schemes import SCHEMES
-from tests.conftest import SHORT, Small, ignore
+from tests.conftest import BLOCKS, SHORT, Small, ignore
 
 
 def test_every_variant_has_figures_parity_and_everything_raw(benchmarked: Path, converted: Path) -> None:
@@ -38,8 +38,24 @@ def test_every_variant_has_figures_parity_and_everything_raw(benchmarked: Path, 
         assert result.parity is not None
         assert result.parity.n == 200
         assert result.parity.outputs[0].accuracy is not None
-        assert (benchmarked / str(result.measurement) / "measurement.json").is_file()
-        assert (benchmarked / str(result.measurement) / "output-0.npy").is_file()
+        assert result.added_rss_bytes is not None
+        assert 0 <= result.added_rss_bytes < result.peak_rss_bytes
+        assert (benchmarked / str(result.measurement) / "samples" / "measurement.json").is_file()
+        assert (benchmarked / str(result.measurement) / "samples" / "output-0.npy").is_file()
+
+
+def test_variants_take_turns_forwards_and_backwards(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    turns = sorted((block.turn, r.variant, block) for r in document.results for block in r.blocks)
+    names = [result.variant for result in document.results]
+    assert [name for _, name, _ in turns] == [*names, *reversed(names)]
+    for _, _, block in turns:
+        assert (benchmarked / block.measurement / "timings.npz").is_file()
+        assert block.runs >= SHORT.min_runs
+    for result in document.results:
+        assert result.latency_ms is not None
+        assert result.latency_ms.n == sum(block.runs for block in result.blocks)
+        assert result.latency_ms.median == pytest.approx(np.median([block.median_ms for block in result.blocks]))
 
 
 def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
@@ -50,7 +66,7 @@ def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
 
 
 def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
-    options = BenchmarkOptions(timing=SHORT)
+    options = BenchmarkOptions(timing=SHORT, blocks=BLOCKS)
     document = benchmark([converted / "int8.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
     [result] = document.results
     assert result.latency_ms is not None
@@ -62,14 +78,14 @@ def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path)
 def test_several_places_and_equal_names_are_told_apart(converted: Path, tmp_path: Path) -> None:
     shutil.copy(converted / "int8.tflite", tmp_path / "int8.tflite")
     places = [converted / "int8.tflite", tmp_path / "int8.tflite"]
-    document = benchmark(places, LocalDevice(), tmp_path / "b", BenchmarkOptions(timing=SHORT), ignore)
+    document = benchmark(places, LocalDevice(), tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS), ignore)
     assert [(r.variant, r.scheme) for r in document.results] == [("int8", "int8"), ("int8-2", None)]
 
 
 def test_a_variant_that_does_not_run_costs_no_other_one(converted: Path, small: Small, tmp_path: Path) -> None:
     """A dynamic-range model of TensorFlow 2.21 has FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses."""
     places = [converted / "dynamic.tflite", converted / "int8.tflite"]
-    options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT)
+    options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT, blocks=BLOCKS)
     dynamic, int8 = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
     assert dynamic.status is Status.FAILED
     assert dynamic.error is not None
@@ -83,7 +99,7 @@ def test_a_device_that_fails_is_told_in_each_result(converted: Path, tmp_path: P
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
     device = LocalDevice(name="broken", python=str(broken))
-    document = benchmark([converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT), ignore)
+    document = benchmark([converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS), ignore)
     assert {result.error.code for result in document.results if result.error} == {"device"}
     assert len(document.results) == len(SCHEMES)
 
@@ -101,7 +117,7 @@ def test_what_does_not_belong_together_is_refused(
     changed = tmp_path / "changed"
     shutil.copytree(converted, changed)
     (changed / "int8.tflite").write_bytes((changed / "float32.tflite").read_bytes())
-    with pytest.raises(EdgetfError, match="is not the file that conversion.json lists"):
+    with pytest.raises(EdgetfError, match="is not the file that conversion"):
         run(changed, BenchmarkOptions(reference=reference))
 
     import keras
@@ -127,7 +143,7 @@ def test_a_variant_that_cannot_be_compared_costs_no_other_one(
     convert(tmp_path / "renamed", tmp_path / "out", ConvertOptions(("float32",)), ignore)
     (tmp_path / "foreign.tflite").write_bytes((tmp_path / "out" / "float32.tflite").read_bytes())
     places = [converted / "int8.tflite", tmp_path / "foreign.tflite"]
-    options = BenchmarkOptions(reference=reference, timing=SHORT)
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS)
     int8, foreign = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
     assert int8.parity is not None
     assert foreign.error is not None
@@ -137,7 +153,7 @@ def test_a_variant_that_cannot_be_compared_costs_no_other_one(
 
 def test_a_failed_conversion_is_among_the_results(small: Small, tmp_path: Path) -> None:
     convert(small.saved_model, tmp_path / "out", ConvertOptions(("float32", "int8")), ignore)
-    options = BenchmarkOptions(samples=small.samples, timing=SHORT)
+    options = BenchmarkOptions(samples=small.samples, timing=SHORT, blocks=BLOCKS)
     float32, int8 = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "b", options, ignore).results
     assert float32.status is Status.OK
     assert int8.error is not None
@@ -178,7 +194,7 @@ def test_samples_do_not_depend_on_each_other_where_an_op_keeps_its_state(tmp_pat
     assert any("keeps its state" in note for note in variant.notes)
     saved_model = tmp_path / "out" / "saved_model"
     make_reference(saved_model, tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
-    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT)
+    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS)
     (result,) = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "bench", options, ignore).results
     assert result.parity is not None
     assert result.parity.outputs[0].max_abs < 1e-5

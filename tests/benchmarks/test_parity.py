@@ -73,9 +73,7 @@ def test_one_column_decides_at_one_half_when_labels_are_binary() -> None:
     assert compare("p", reference, variant).agreement is None
 
 
-@pytest.mark.parametrize(
-    "labels", [CLASSES, CLASSES.astype(np.float32), np.eye(4)[CLASSES], CLASSES[:, None]], ids=str
-)
+@pytest.mark.parametrize("labels", [CLASSES, CLASSES.astype(np.float32), np.eye(4)[CLASSES], CLASSES[:, None]], ids=str)
 def test_labels_may_be_integers_whole_floats_or_one_hot(labels: parity.Numbers) -> None:
     fitting, doubts = fit_labels({"z": LOGITS}, labels)
     np.testing.assert_array_equal(fitting["z"], CLASSES)

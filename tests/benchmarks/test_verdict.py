@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetf.benchmarks.parity import compare
-from edgetf.benchmarks.statistics import summarize
+from edgetf.benchmarks.times import summarize
 from edgetf.benchmarks.verdict import (
     Budgets,
     Judged,
@@ -110,7 +110,7 @@ def test_the_whole_is_as_bad_as_its_worst_output() -> None:
 
 
 def test_latency_and_size_have_budgets_too() -> None:
-    latency = summarize((RANDOM.normal(2e6, 1e5, 500)).astype(int))
+    latency = summarize([(RANDOM.normal(2e6, 1e5, 500)).astype(int)])
     assert judge_latency(latency, 2.5, True, "").verdict is Verdict.PASS
     assert judge_latency(latency, 1.5, True, "").verdict is Verdict.FAIL
     assert judge_latency(latency, latency.median, True, "").verdict is Verdict.INCONCLUSIVE

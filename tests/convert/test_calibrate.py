@@ -140,7 +140,9 @@ def test_scales_and_outputs_are_the_official_converters(network: Network, scheme
     """Where they differ, it is the official range that is wrong: an op overwrote its input before it was looked at."""
     ours = network.engines.make(SCHEMES[scheme], None)
     assert ours.engine == "fast"
-    theirs = convert_official(network.saved_model, network.source, SCHEMES[scheme], network.samples, False, _no_progress)
+    theirs = convert_official(
+        network.saved_model, network.source, SCHEMES[scheme], network.samples, False, _no_progress
+    )
     our_scales, their_scales = _parameters(ours.content), _parameters(theirs)
     assert set(our_scales) == set(their_scales)
     differing = []
@@ -151,7 +153,10 @@ def test_scales_and_outputs_are_the_official_converters(network: Network, scheme
             assert (scales <= their_scales[name][0] * (1 + 1e-4)).all(), name  # theirs is too wide, never too narrow
     assert len(differing) <= 0.1 * len(our_scales), differing
     step = _parameters(theirs)
-    last = max(float(np.max(scales)) for scales, _ in [step[name] for name in step if "output" in name or "Partitioned" in name])
+    last = max(
+        float(np.max(scales))
+        for scales, _ in [step[name] for name in step if "output" in name or "Partitioned" in name]
+    )
     apart = np.abs(_outputs(ours.content, network.samples) - _outputs(theirs, network.samples))
     if not differing:
         assert (apart <= last * 1.01).mean() >= 0.999

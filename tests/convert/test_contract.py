@@ -7,9 +7,9 @@ import pytest
 from edgetf.benchmarks.golden import prove
 from edgetf.convert.contract import Target, find_problems, find_target, smallest_runtimes
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.flatbuffer import Op, read_contents
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file, write_document
+from edgetf.flatbuffer import Op, read_contents
 from edgetf.results import Status, read_conversion
 from tests.conftest import Small, ignore
 

@@ -11,15 +11,15 @@ from ai_edge_litert.interpreter import Interpreter
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.flatbuffer import read_contents
 from edgetf.convert.savedmodel import read_source
 from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.files import sha256_file
+from edgetf.flatbuffer import read_contents
 from edgetf.results import Status, Verdict, read_conversion
 from edgetf.samples import load_samples
 from edgetf.schemes import SCHEMES
-from tests.conftest import SHORT, Small, ignore
+from tests.conftest import BLOCKS, SHORT, Small, ignore
 
 
 def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: Path, small: Small) -> None:
@@ -35,7 +35,9 @@ def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: P
     assert conversion.source.path == str(small.saved_model)
     assert conversion.calibration is not None
     assert (conversion.calibration.n, conversion.calibration.samples.n) == (200, 200)
-    assert sorted(p.name for p in converted.iterdir()) == sorted([*(f"{s}.tflite" for s in SCHEMES), "conversion.json", "ranges.json"])
+    assert sorted(p.name for p in converted.iterdir()) == sorted(
+        [*(f"{s}.tflite" for s in SCHEMES), "conversion.json", "ranges.json"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,11 @@ def test_free_axes_stay_free_or_are_fixed_as_asked(tmp_path: Path) -> None:
             assert read_contents(out / str(variant.path)).inputs[0].shape == shape
         make_reference(tmp_path / "model", tmp_path / "s.npz", out / "ref", ReferenceOptions(on=Place.CPU), ignore)
         measured = benchmark(
-            [out], LocalDevice(), out / "b", BenchmarkOptions(reference=out / "ref", timing=SHORT), ignore
+            [out],
+            LocalDevice(),
+            out / "b",
+            BenchmarkOptions(reference=out / "ref", timing=SHORT, blocks=BLOCKS),
+            ignore,
         )
         for result in measured.results:
             assert result.parity is not None, result.error

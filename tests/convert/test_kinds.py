@@ -1,4 +1,4 @@
-"""Kinds of models that users bring: each converts, its float32 variant gives TensorFlow's numbers, its int8 variant runs."""
+"""Kinds of models that users bring: each converts, float32 gives TensorFlow's numbers, int8 runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Loop(tf.Module):  # type: ignore[misc]
 
 
 class Reusable(tf.Module):  # type: ignore[misc]
-    """A reusable SavedModel as TensorFlow Hub serves them: called with `training`, with lists of variables and losses."""
+    """A reusable SavedModel as TensorFlow Hub serves them: called with `training`, with variables and losses."""
 
     def __init__(self) -> None:
         self.kernel = tf.Variable(RANDOM.normal(size=(4, 6), scale=0.5).astype(np.float32))
@@ -156,7 +156,9 @@ def _check(tmp_path: Path, inputs: dict[str, Array], kind: str) -> None:
     for variant in variants:
         assert variant.status is Status.OK, variant.error
     function = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
-    expected = {name: value.numpy() for name, value in function(**{n: tf.constant(a) for n, a in inputs.items()}).items()}
+    expected = {
+        name: value.numpy() for name, value in function(**{n: tf.constant(a) for n, a in inputs.items()}).items()
+    }
     float32 = _run(tmp_path / "out" / "float32.tflite", inputs)
     int8 = _run(tmp_path / "out" / "int8.tflite", inputs)
     assert set(float32) == set(expected)

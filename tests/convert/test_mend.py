@@ -9,9 +9,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.flatbuffer import pack, unpack
 from edgetf.convert.mend import mend
 from edgetf.convert.ranges import Choice, RangeChoice
+from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Status
 from tests.conftest import ignore
 
@@ -66,7 +66,9 @@ def test_cells_beyond_ten_are_not_clipped_and_float_parity_holds(counting: Path,
 
 def test_the_int8_of_a_fused_lstm_is_made_by_the_official_converter(counting: Path, tmp_path: Path) -> None:
     choice = RangeChoice(Choice.MSE)
-    [int8] = convert(counting / "model.h5", tmp_path / "out", ConvertOptions(("int8",), counting / "s.npz", choice=choice), ignore).variants
+    [int8] = convert(
+        counting / "model.h5", tmp_path / "out", ConvertOptions(("int8",), counting / "s.npz", choice=choice), ignore
+    ).variants
     assert int8.status is Status.OK, int8.error
     assert int8.engine == "official"
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM has values inside" in (int8.why_official or "")

@@ -13,7 +13,9 @@ from tests.conftest import Small
 
 
 class TwoSignatures(tf.Module):  # type: ignore[misc]
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.int32, name="b")])  # type: ignore[untyped-decorator]
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.int32, name="b")]
+    )  # type: ignore[untyped-decorator]
     def add(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"sum": a + tf.cast(b, tf.float32)[:, None], "twice": 2 * b}
 

@@ -20,9 +20,9 @@ def test_this_machine_is_a_device_called_local() -> None:
 
 
 def test_two_runs_on_this_machine_never_measure_each_other() -> None:
-    with LocalDevice().reserve():
-        with pytest.raises(DeviceError, match="in use by another run"), LocalDevice().reserve():
-            pass
+    refused = pytest.raises(DeviceError, match="in use by another run")
+    with LocalDevice().reserve(), refused, LocalDevice().reserve():
+        pass
     with LocalDevice().reserve():
         pass
 

@@ -24,7 +24,6 @@ from edgetf.process import Event
 from tests.conftest import SHORT, Run, Small, ignore
 from tests.device.ssh_server import Server
 
-
 # asyncssh's server leaves a coroutine behind when a program's input ends (2.24.1); edgetf uses its client only
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Queue.join' was never awaited")
 
@@ -232,7 +231,9 @@ def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_p
         if subprocess.run(["pgrep", "-f", str(tmp_path / "python")], check=False, capture_output=True).returncode == 1:
             return
         time.sleep(0.1)
-    pytest.fail(subprocess.run(["pgrep", "-af", str(tmp_path / "python")], capture_output=True, text=True, check=False).stdout)
+    pytest.fail(
+        subprocess.run(["pgrep", "-af", str(tmp_path / "python")], capture_output=True, text=True, check=False).stdout
+    )
 
 
 def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
@@ -246,9 +247,10 @@ def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, scr
 def test_what_arrives_broken_is_found_and_not_kept(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(DeviceError, match="its digest is .*, not "):
+    with monkeypatch.context() as patched:
         _first_in_path(patched, tmp_path / "bin", "tee", 'sed s/TFL3/TFL4/ | /usr/bin/tee "$1"')
-        _run(_device(server, tmp_path), bench)
+        with pytest.raises(DeviceError, match=r"its digest is .*, not "):
+            _run(_device(server, tmp_path), bench)
     kept = [path.name for path in (server.home / "work" / "store").iterdir() if not path.name.startswith(".")]
     assert sha256_file(Path(bench.job.model)) not in kept
     _whole(_run(_device(server, tmp_path), bench), bench)
@@ -258,8 +260,8 @@ def test_what_arrives_broken_is_found_and_not_kept(
 def test_a_disk_that_is_full_says_how_much_room_there_is(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _first_in_path(monkeypatch, tmp_path / "bin", "tee", "exec /usr/bin/tee /dev/full")
     with pytest.raises(DeviceError, match="No space left on device") as caught:
-        _first_in_path(monkeypatch, tmp_path / "bin", "tee", "exec /usr/bin/tee /dev/full")
         _run(_device(server, tmp_path), bench)
     assert "MiB are free there" in caught.value.hint
 

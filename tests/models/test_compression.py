@@ -11,14 +11,14 @@ from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.flatbuffer import unpack
 from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import unpack
 from edgetf.models.compression import Compression, train_compressed
 from edgetf.models.training import TRAINING_SCHEMA, Training
 from edgetf.results import Status
 from edgetf.samples import make_samples, save_samples
-from tests.conftest import SHORT, Run, Small, ignore
+from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_training_for_int8_beats_quantizing_afterwards_where_that_hurts(tmp_path
     variants = [after / "int8.tflite", during / "int8.tflite"]
     (during / "int8.tflite").rename(during / "qat.tflite")
     variants[1] = during / "qat.tflite"
-    options = BenchmarkOptions(reference=reference, timing=SHORT)
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS)
     document = benchmark(variants, LocalDevice(), tmp_path / "bench", options, ignore)
     found = {}
     for result in document.results:

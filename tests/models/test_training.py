@@ -23,7 +23,7 @@ def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path)
     ]
     assert files.read_document(tmp_path / "linear" / "training.json", Training, TRAINING_SCHEMA) == training
     assert training.metrics["test_mean_squared_error"] < 0.2
-    with pytest.raises(EdgetfError, match="already holds model.keras"):
+    with pytest.raises(EdgetfError, match=r"already holds model\.keras"):
         train("linear", tmp_path / "linear", False, ignore)
 
 

@@ -84,7 +84,7 @@ def compare_medians(variant: Path, name: str, images: Array, folder: Path) -> tu
 
 def compare_passes(variant: Path, name: str, images: Array, folder: Path) -> tuple[float, float]:
     """Samples per second of one interpreter in a loop, and of the runner's pass on all cores."""
-    session = Session(find_runtime("litert"), str(variant), 1, None, {name: images.shape[1:]})
+    session = Session(find_runtime("litert"), Job(str(variant), {}), 1, {name: images.shape[1:]})
     begin = perf_counter()
     for k in range(len(images)):
         session.feed([images[k : k + 1]])

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .job import Job
+
 RUNTIMES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
 
@@ -23,11 +25,11 @@ class JobError(Exception):
 
 @dataclass(frozen=True)
 class Runtime:
-    """An importable interpreter: its name among RUNTIMES, its version, and the class `Interpreter`."""
+    """An importable interpreter: its name among RUNTIMES, its version, and its module."""
 
     name: str
     version: str
-    interpreter: Any
+    module: Any
 
 
 def find_runtime(asked: str) -> Runtime:
@@ -36,7 +38,7 @@ def find_runtime(asked: str) -> Runtime:
     for name in RUNTIMES if asked == "auto" else [asked]:
         try:
             module = importlib.import_module(f"{RUNTIMES[name]}.interpreter")
-            return Runtime(name, importlib.metadata.version(_PACKAGES[name]), module.Interpreter)
+            return Runtime(name, importlib.metadata.version(_PACKAGES[name]), module)
         except KeyError:
             raise JobError(f"unknown runtime {name!r}; known: auto, {', '.join(RUNTIMES)}") from None
         except ModuleNotFoundError:
@@ -65,7 +67,9 @@ class Tensor:
         if values.dtype == self.dtype:
             return np.ascontiguousarray(values)
         if not self.scale:
-            raise JobError(f"input {self.name!r} takes {np.dtype(self.dtype).name}, the samples are {values.dtype.name}")
+            raise JobError(
+                f"input {self.name!r} takes {np.dtype(self.dtype).name}, the samples are {values.dtype.name}"
+            )
         limits = np.iinfo(self.dtype)
         steps = np.rint(values / np.float32(self.scale))
         steps += np.float32(self.zero_point)
@@ -85,21 +89,20 @@ class Session:
     """An interpreter with memory allocated for the samples' shapes.
 
     `row_shapes` gives each input's shape without axis 0. Axis 0 is the batch: the model's own where it is fixed,
-    else 1. Raises JobError for samples or a signature that do not fit, and what the interpreter raises.
+    else 1. Raises JobError for samples, a signature or a delegate that do not fit, and what the interpreter raises.
     """
 
-    def __init__(
-        self, runtime: Runtime, model: str, threads: int, signature: str | None, row_shapes: dict[str, tuple[int, ...]]
-    ) -> None:
-        self._interpreter = runtime.interpreter(model_path=model, num_threads=threads)
-        inputs, outputs = self._signature(signature)
+    def __init__(self, runtime: Runtime, job: Job, threads: int, row_shapes: dict[str, tuple[int, ...]]) -> None:
+        options = _delegate_options(runtime.module, job.delegate)
+        self._interpreter = runtime.module.Interpreter(model_path=job.model, num_threads=threads, **options)
+        inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
             raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
         self.batch = 1
         for name, detail in inputs.items():
             self._resize(name, detail, row_shapes[name])
         self._interpreter.allocate_tensors()
-        inputs, outputs = self._signature(signature)  # shapes are known now
+        inputs, outputs = self._signature(job.signature)  # shapes are known now
         self.inputs = [_tensor(name, inputs[name]) for name in row_shapes]
         self.outputs = [_tensor(name, detail) for name, detail in outputs.items()]
         self.invoke = self._interpreter.invoke
@@ -148,6 +151,14 @@ class Session:
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
         return ops.count("DELEGATE")
+
+
+def _delegate_options(module: Any, delegate: str) -> dict[str, Any]:
+    if delegate == "xnnpack":  # what both runtimes take by themselves
+        return {}
+    if delegate == "none":
+        return {"experimental_op_resolver_type": module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    raise JobError(f"the Python runtimes have no delegate {delegate!r}; they have: xnnpack, none")
 
 
 def _tensor(name: str, detail: dict[str, Any]) -> Tensor:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from pathlib import Path
+
+from .power import ask, find_meter
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -24,13 +27,20 @@ def describe_machine() -> dict[str, str]:
 
 
 def describe_state() -> dict[str, str]:
-    """What changes: governor, frequency, temperature, load. Only what the system tells."""
+    """What changes: governor, frequency, temperature, throttling, swap, load. Only what the system tells.
+
+    `throttled` is `vcgencmd get_throttled` of a Raspberry Pi; `power_meter` is what can tell the power drawn.
+    """
+    meter = find_meter()
     facts = {
         "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor"),
         "frequency_mhz": _scaled(_CPU / "cpu0/cpufreq/scaling_cur_freq", 1000),
         "frequency_max_mhz": _scaled(_CPU / "cpu0/cpufreq/cpuinfo_max_freq", 1000),
         "temperature_c": _temperature(),
+        "throttled": ask("vcgencmd", "get_throttled").partition("=")[2],
+        "swap_used_mib": _swap_used(),
         "load_1min": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "",
+        "power_meter": meter.name if meter else "",
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -42,10 +52,34 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+class Neighbours:
+    """What other programs take of the CPUs, from its creation on, beside this process."""
+
+    def __init__(self) -> None:
+        self._begin = (_busy_s(), time.process_time(), time.perf_counter())
+
+    def cores(self) -> str:
+        """How many cores the others kept busy on average, such as "0.12"; empty where the system does not tell."""
+        (busy, own, begin), now = self._begin, _busy_s()
+        if busy is None or now is None:
+            return ""
+        seconds = time.perf_counter() - begin
+        return f"{max(now - busy - (time.process_time() - own), 0.0) / seconds:.2f}"
+
+
+def _busy_s() -> float | None:
+    """Seconds that all CPUs together have been busy since the system started."""
+    words = _read(Path("/proc/stat")).partition("\n")[0].split()
+    if len(words) < 9 or words[0] != "cpu":
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, words[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def count_threads() -> int | None:
     """Threads of this process, where the system tells."""
     try:
-        return len(os.listdir("/proc/self/task"))
+        return len(list(Path("/proc/self/task").iterdir()))
     except OSError:
         return None
 
@@ -107,6 +141,12 @@ def _memory() -> str:
         if line.startswith("MemTotal:"):
             return f"{int(line.split()[1]) / 2**20:.1f} GiB"
     return ""
+
+
+def _swap_used() -> str:
+    lines = (line.split() for line in _read(Path("/proc/meminfo")).splitlines())
+    kib = {parts[0]: int(parts[1]) for parts in lines if parts[0] in ("SwapTotal:", "SwapFree:")}
+    return f"{(kib['SwapTotal:'] - kib['SwapFree:']) // 1024}" if len(kib) == 2 else ""
 
 
 def _temperature() -> str:

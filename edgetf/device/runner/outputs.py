@@ -64,7 +64,7 @@ def load_inputs(job: Job) -> dict[str, np.ndarray[Any, Any]]:
 def open_session(job: Job, threads: int) -> Session:
     """A Session for the job's variant and the shapes of its samples. Only ever called in a child."""
     row_shapes = {name: values.shape[1:] for name, values in load_inputs(job).items()}
-    return Session(find_runtime(job.runtime), job.model, threads, job.signature, row_shapes)
+    return Session(find_runtime(job.runtime), job, threads, row_shapes)
 
 
 def _task(job: Job, out: Path, first: int, last: int) -> Callable[[Send], dict[str, Any]]:

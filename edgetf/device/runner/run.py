@@ -1,4 +1,4 @@
-"""One Job from beginning to end: timing in one child, then all samples in as many as there are workers.
+"""One Job from beginning to end: what is timed in one child, then all samples in as many as there are workers.
 
 Timing comes first, on a machine that is still cool and quiet. Whatever happens, `measurement.json` is written: a
 crash of the interpreter is the measurement's error, and what was measured before it is kept.
@@ -6,6 +6,9 @@ crash of the interpreter is the measurement's error, and what was measured befor
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
 import platform
 from pathlib import Path
 from time import perf_counter_ns
@@ -16,9 +19,10 @@ import numpy as np
 from .interpreter import JobError, find_runtime
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
-from .machine import count_threads, describe_machine, describe_state, resident_bytes
+from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
 from .outputs import load_inputs, open_session, run_all
-from .timing import measure
+from .power import measure_power
+from .timing import measure, sustain
 
 
 def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
@@ -33,6 +37,9 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         "machine": describe_machine(),
         "state_before": describe_state(),
         "threads": job.threads,
+        "delegate": job.delegate,
+        "affinity": job.affinity,
+        "nice": job.nice,
     }
 
     def receive(event: dict[str, Any]) -> None:
@@ -43,7 +50,8 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
 
     phase = "timing"
     try:
-        on_event({"event": "phase", "phase": phase})
+        if job.timing or job.sustained_s or job.energy_s:
+            on_event({"event": "phase", "phase": phase})
         [timed] = run_children([lambda send: _time(job, out, send)], receive)
         if job.outputs:
             phase = "samples"
@@ -53,15 +61,17 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         facts.update(error_phase=phase, error=str(error))
         for partial in out.glob("output-*.npy"):
             partial.unlink()
-    measurement = Measurement(**facts, state_after=describe_state())
+    facts.setdefault("state_after", describe_state())
+    measurement = Measurement(**facts)
     write_json(out / "measurement.json", measurement)
     return measurement
 
 
 def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
-    """Load, run once, warm up, measure. Facts are sent as they come, so that a crash does not lose them."""
+    """Load, run once, and measure what the job asks for. Facts are sent as they come: a crash does not lose them."""
     runtime = find_runtime(job.runtime)
     send({"facts": {"runtime": runtime.name, "runtime_version": runtime.version}})
+    send({"facts": _take_place(job)})
     rows = load_inputs(job)
     threads_before, baseline = count_threads(), resident_bytes(peak=False)
 
@@ -76,7 +86,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     session.invoke()
     first_ns = perf_counter_ns() - begin
 
-    threads_after = count_threads()
+    threads_after, peak = count_threads(), resident_bytes(peak=True)  # before the timings take memory of their own
     started = None if threads_before is None or threads_after is None else threads_after - threads_before
     facts = {
         "load_ns": load_ns,
@@ -84,14 +94,44 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
         "threads_effective": None if started is None else started + 1,
         "delegate_partitions": session.delegate_partitions(),
         "baseline_rss_bytes": baseline,
-        "peak_rss_bytes": resident_bytes(peak=True),  # before the timings take memory of their own
+        "peak_rss_bytes": peak,
+        "added_rss_bytes": None if peak is None or baseline is None else peak - baseline,
     }
     send({"facts": facts})
     outputs = [
         {"name": t.name, "shape": list(v.shape), "dtype": t.dequantize(v).dtype.str, "batch": session.batch}
         for t, v in zip(session.outputs, session.fetch())
     ]
-    with (out / "timings.npz").open("wb") as file:
-        np.savez(file, **{name: np.asarray(times) for name, times in measure(session, first, job.timing).items()})
-    send({"facts": {"timings": "timings.npz"}})
+    if job.timing is not None:
+        neighbours = Neighbours()
+        times = measure(session, first, job.timing)
+        state = {**describe_state(), "others_cores": neighbours.cores()}
+        with (out / "timings.npz").open("wb") as file:
+            np.savez(file, **{name: np.asarray(values) for name, values in times.items()})
+        send({"facts": {"timings": "timings.npz", "state_after": state}})
+    if job.sustained_s:
+        windows = [dataclasses.asdict(window) for window in sustain(session.invoke, job.sustained_s, send)]
+        send({"facts": {"sustained": windows}})
+    power = measure_power(session.invoke, job.energy_s) if job.energy_s else None
+    if power is not None:
+        send({"facts": {"power": dataclasses.asdict(power)}})
     return {"outputs": outputs}
+
+
+def _take_place(job: Job) -> dict[str, Any]:
+    """Give this process the CPUs and the priority of the job, and tell what the system granted.
+
+    A priority that is refused is told by `nice_effective`; CPUs that do not exist raise JobError.
+    """
+    if job.affinity is not None:
+        if not hasattr(os, "sched_setaffinity"):
+            raise JobError("this system cannot bind a process to CPUs: leave --affinity out")
+        try:
+            os.sched_setaffinity(0, job.affinity)
+        except OSError as error:
+            raise JobError(f"there are no CPUs {job.affinity} to run on: there are {os.cpu_count()}") from error
+    if job.nice:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, job.nice)
+    granted = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return {"affinity_effective": granted, "nice_effective": os.getpriority(os.PRIO_PROCESS, 0)}

@@ -14,10 +14,13 @@ from typing import Any, Callable
 import numpy as np
 
 from .interpreter import Session
-from .job import TimingPlan
+from .isolate import Send
+from .job import TimingPlan, Window
+from .machine import describe_state
 
 _WINDOW = 10  # runs whose medians are compared to tell whether the warm-up is over
 _STEADY = 0.02  # two windows within 2 % of each other are steady
+_SECOND_NS = 1_000_000_000
 
 
 def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan) -> dict[str, array[int]]:
@@ -72,6 +75,22 @@ def repeat(run: Callable[[], None], min_runs: int, min_s: float, max_s: float) -
         times.append(now - begin)
         if len(times) >= 2 and (now >= most or (now >= enough and len(times) >= min_runs)):
             return times
+
+
+def sustain(run: Callable[[], None], seconds: float, send: Send) -> list[Window]:
+    """Run for `seconds` without a pause, and sum up every second: raw times of minutes would fill a small memory."""
+    windows: list[Window] = []
+    start = perf_counter_ns()
+    end, told = start + int(seconds * 1e9), start
+    times = array("q")
+    while told < end:
+        times.append(_timed(run))
+        now = perf_counter_ns()
+        if now - told >= _SECOND_NS or now >= end:
+            windows.append(Window((now - start) / 1e9, len(times), float(median(times)), describe_state()))
+            send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})
+            times, told = array("q"), now
+    return windows
 
 
 def _timed(run: Callable[[], None]) -> int:

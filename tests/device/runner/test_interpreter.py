@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from edgetf.device.runner.interpreter import JobError, Session, Tensor, find_runtime
+from edgetf.device.runner.job import Job
 
 Numbers = NDArray[Any]
 scales = st.floats(1e-6, 1e3)
@@ -63,18 +64,27 @@ def float_variant(converted: Path) -> str:
     return str(converted / "float32.tflite")
 
 
+def _session(
+    model: str, signature: str | None, shapes: dict[str, tuple[int, ...]], delegate: str = "xnnpack"
+) -> Session:
+    return Session(find_runtime("litert"), Job(model, {}, signature, delegate=delegate), 1, shapes)
+
+
 def test_inputs_go_by_the_names_of_the_signature(float_variant: str) -> None:
-    session = Session(find_runtime("litert"), float_variant, 1, "serving_default", {"image": (8, 8, 1)})
+    session = _session(float_variant, "serving_default", {"image": (8, 8, 1)})
     assert [t.name for t in session.inputs] == ["image"]
     assert [t.name for t in session.outputs] == ["output_0"]
     with pytest.raises(JobError, match=r"the variant's inputs are \['image'\], the samples have \['x'\]"):
-        Session(find_runtime("litert"), float_variant, 1, None, {"x": (8, 8, 1)})
+        _session(float_variant, None, {"x": (8, 8, 1)})
     with pytest.raises(JobError, match="has no signature 'other'; it has: serving_default"):
-        Session(find_runtime("litert"), float_variant, 1, "other", {"image": (8, 8, 1)})
+        _session(float_variant, "other", {"image": (8, 8, 1)})
     with pytest.raises(JobError, match=r"input 'image' takes \[8, 8, 1\] a sample, the samples have \[9, 8, 1\]"):
-        Session(find_runtime("litert"), float_variant, 1, None, {"image": (9, 8, 1)})
+        _session(float_variant, None, {"image": (9, 8, 1)})
 
 
 def test_a_delegate_takes_the_float_graph(float_variant: str) -> None:
-    session = Session(find_runtime("litert"), float_variant, 1, None, {"image": (8, 8, 1)})
+    session = _session(float_variant, None, {"image": (8, 8, 1)})
     assert session.delegate_partitions() == 1
+    assert _session(float_variant, None, {"image": (8, 8, 1)}, delegate="none").delegate_partitions() == 0
+    with pytest.raises(JobError, match="no delegate 'gpu'; they have: xnnpack, none"):
+        _session(float_variant, None, {"image": (8, 8, 1)}, delegate="gpu")

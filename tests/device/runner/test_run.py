@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.flatbuffer import read_contents
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
+from edgetf.flatbuffer import read_contents
 from edgetf.samples import Array
 from tests.conftest import SHORT, Small, ignore
 

@@ -1,0 +1,111 @@
+"""The turns of one variant in; its Result, with every figure that they give, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgetf.benchmarks.rounds import Course, Turn, load_timings
+from edgetf.benchmarks.times import (
+    Times,
+    energy_of,
+    judge_stability,
+    median_of,
+    spread_of,
+    sum_up_minutes,
+    summarize,
+    summarize_told,
+)
+from edgetf.device.devices import Device
+from edgetf.device.runner.job import Job, Measurement, Told
+from edgetf.figures import Block, OpTime
+from edgetf.results import Result, Status
+
+
+def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str) -> Result:
+    """What the turns of `course` tell, whose measurements lie in `out` / `folder`; `asked` is what was to be done.
+
+    Parity is left for who knows the Reference. A course without any turn gives a Result without figures.
+    """
+    target, failed = course.target, course.error is not None
+    common = Result(
+        variant=target.name,
+        scheme=target.scheme,
+        device=device.name,
+        status=Status.FAILED if failed else Status.OK,
+        runtime=asked.runtime,
+        bytes=target.bytes,
+        sha256=target.sha256,
+        threads=asked.threads,
+        delegate=asked.delegate,
+        emulated=device.emulated,
+        error=course.error,
+    )
+    if not course.turns:
+        return common
+    return _with_figures(common, course, out, folder)
+
+
+def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Result:
+    said = [turn.measurement for turn in course.turns]
+    first, last = said[0], said[-1]
+    timed = [turn for turn in course.blocks if turn.measurement.timings or turn.measurement.told]
+    raw = [load_timings(turn.measurement, out / folder / turn.folder) for turn in timed]
+    invoked: list[Times | Told] = [
+        t["invoke_ns"] if t is not None else _told(turn) for turn, t in zip(timed, raw, strict=True)
+    ]
+    whole = [t["end_to_end_ns"] for t in raw if t is not None]
+    blocks = tuple(_block(turn, times, folder) for turn, times in zip(timed, invoked, strict=True))
+    told = [times for times in invoked if isinstance(times, Told)]
+    known = [times for times in invoked if not isinstance(times, Told)]
+    stable, why = judge_stability(blocks, spread_of(told or known)) if blocks else (None, common.stable_reason)
+    passed = last.samples
+    return Result(
+        **{
+            **vars(common),
+            "runtime": f"{first.runtime} {first.runtime_version}".strip(),
+            "threads_effective": first.threads_effective,
+            "latency_ms": summarize_told(told) if told else summarize(known) if known else None,
+            "end_to_end_ms": summarize(whole) if whole else None,
+            "load_ms": _ms(first.load_ns),
+            "first_ms": _ms(first.first_ns),
+            "peak_rss_bytes": _largest(said, "peak_rss_bytes"),
+            "added_rss_bytes": _largest(said, "added_rss_bytes"),
+            "blocks": blocks,
+            "sustained": sum_up_minutes(last.sustained) if last.sustained else None,
+            "energy": energy_of(last.power) if last.power else None,
+            "ops": tuple(OpTime(**vars(op)) for op in last.ops or ()),
+            "samples_per_second": passed.n / passed.seconds if passed else None,
+            "stable": stable,
+            "stable_reason": why,
+            "measurement": f"{folder}/{common.variant}",
+        }
+    )
+
+
+def _told(turn: Turn) -> Told:
+    assert turn.measurement.told is not None
+    return turn.measurement.told
+
+
+def _block(turn: Turn, times: Times | Told, folder: str) -> Block:
+    state = turn.measurement.state_after
+    return Block(
+        turn=turn.number,
+        median_ms=median_of(times),
+        runs=times.n if isinstance(times, Told) else len(times),
+        frequency_mhz=state.get("frequency_mhz", ""),
+        temperature_c=state.get("temperature_c", ""),
+        governor=state.get("governor", ""),
+        throttled=state.get("throttled", ""),
+        measurement=f"{folder}/{turn.folder}",
+    )
+
+
+def _largest(said: Sequence[Measurement], name: str) -> int | None:
+    values = [value for measurement in said if (value := getattr(measurement, name)) is not None]
+    return max(values, default=None)
+
+
+def _ms(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6

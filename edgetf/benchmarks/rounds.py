@@ -1,0 +1,119 @@
+"""Variants take turns on a Device: blocks of timing in the order A B C, C B A, ..., then what each is asked besides.
+
+Drift and heat hit all variants alike that way, and every block is a process of its own. What takes long or heats
+(sustained load, energy, all samples) comes after the last block. A variant that fails leaves the others their turns,
+and keeps what came back until then.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.benchmarks.targets import Target
+from edgetf.device.devices import Device
+from edgetf.device.runner.job import Job, Measurement
+from edgetf.errors import DeviceError, EdgetfError
+from edgetf.process import Event, OnEvent
+from edgetf.results import Failure
+
+BLOCKS = 5
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One job that was done: its place among all, its folder relative to that of the benchmark, what came back."""
+
+    number: int
+    folder: str
+    measurement: Measurement
+
+
+@dataclass
+class Course:
+    """All turns of one variant: the blocks of timing, and the last one, which did the rest."""
+
+    target: Target
+    blocks: list[Turn] = field(default_factory=list)
+    last: Turn | None = None
+    error: Failure | None = None
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [*self.blocks, self.last] if self.last else self.blocks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many blocks; what all jobs have in common, with what the last turn does; `energy_s` where power is told."""
+
+    blocks: int
+    job: Job
+    energy_s: float
+
+
+def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on_event: OnEvent) -> list[Course]:
+    """Run all `targets` on the reserved `device` and leave the measurements below `out`, in a folder for each."""
+    courses = [Course(target) for target in targets]
+    for course in courses:
+        if course.target.failed is not None:
+            course.error = replace(course.target.failed, code="conversion")
+    number = 0
+    for block in range(plan.blocks):
+        on_event({"event": "variant", "variant": f"block {block + 1} of {plan.blocks}", "of": plan.blocks})
+        for course in courses if block % 2 == 0 else reversed(courses):
+            if course.error is None:
+                number += 1
+                job = replace(plan.job, timing=plan.job.timing, outputs=False, sustained_s=0.0, energy_s=0.0)
+                turn = _take_turn(course, device, job, out, (number, f"block-{block + 1}"), on_event)
+                course.blocks += [turn] if turn else []
+    for course in courses:
+        job = replace(plan.job, timing=None, energy_s=_energy_s(course, plan))
+        if course.error is None and (job.outputs or job.sustained_s or job.energy_s):
+            number += 1
+            on_event({"event": "variant", "variant": course.target.name, "of": len(courses)})
+            course.last = _take_turn(course, device, job, out, (number, "samples"), on_event)
+    return courses
+
+
+def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:
+    """The nanoseconds that `measurement` in `folder` names, or None where they are not known."""
+    if measurement.timings is None:
+        return None
+    try:
+        with np.load(folder / measurement.timings, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise EdgetfError(f"{folder / measurement.timings} is missing or damaged", "benchmark again") from error
+
+
+def _energy_s(course: Course, plan: Plan) -> float:
+    told = any(turn.measurement.state_before.get("power_meter") for turn in course.blocks)
+    return plan.energy_s if told else 0.0
+
+
+def _take_turn(
+    course: Course, device: Device, job: Job, out: Path, turn: tuple[int, str], on_event: OnEvent
+) -> Turn | None:
+    """Do one job of a variant; a failure becomes the course's error."""
+    target, (number, name) = course.target, turn
+    folder = f"{target.name}/{name}"
+    job = replace(job, model=str(target.path.resolve()), signature=target.signature)
+    try:
+        measurement = device.run(job, out / folder, lambda event: on_event(_named(event, target.name)))
+    except DeviceError as error:
+        course.error = Failure("device", error.message, error.hint)
+        return None
+    if measurement.error is not None:
+        message = f"{measurement.error_phase}: {measurement.error}"
+        course.error = Failure("run", message, "see the measurement for what came back")
+    return Turn(number, folder, measurement)
+
+
+def _named(event: Event, variant: str) -> Event:
+    return {**event, "phase": f"{variant}, {event['phase']}"} if event["event"] == "phase" else event

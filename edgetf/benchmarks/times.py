@@ -1,0 +1,197 @@
+"""The statistics of time and energy: blocks of latencies in; a summary with its interval, and whether to trust it, out.
+
+A block is a process of its own. Blocks of variants take turns, so that what differs between processes, and the drift
+and heat of minutes, are in the spread of a variant's blocks, and so in its interval. All intervals have 95 %
+confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.device.runner.job import Power, Told, Window
+from edgetf.errors import MissingExtraError
+from edgetf.figures import Block, Energy, Latency, Minute, Sustained
+
+try:
+    from scipy import stats
+except ModuleNotFoundError as error:
+    raise MissingExtraError("scipy", "report") from error
+
+CONFIDENCE = 0.95
+_PARTS = 10  # of a single block, which stand for blocks
+MIN_RUNS = 50
+_DRIFT, _SPREAD = 0.05, 0.10
+_MINUTE_S = 60.0
+
+Times = Sequence[int] | NDArray[np.int64]
+
+
+def summarize(blocks: Sequence[Times]) -> Latency:
+    """Summary in milliseconds of blocks of times in nanoseconds (at least 2 times in all).
+
+    The median is that of the blocks' medians. Its interval is the wider of two at each end: the distribution-free one
+    of order statistics (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2), which takes the runs as
+    independent, and Student's of the block medians (batch means; Law, Simulation Modeling and Analysis, section 9.5),
+    widened by sqrt(pi / 2) because a median is taken of them and not a mean (the ratio of their deviations for many
+    normal values; less for few). A single block is cut into ten parts, whose spread shows drift, and nothing of what
+    differs between processes.
+    """
+    pooled = np.sort(np.concatenate([np.asarray(block, np.float64) for block in blocks])) / 1e6
+    n, centres = len(pooled), [x / 1e6 for x in _centres(blocks)]
+    median, reach = float(np.median(centres)), _reach(centres)
+    rank = max(int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) - 1, 0)
+    return Latency(
+        median=median,
+        low=max(min(float(pooled[rank]), median - reach), 0.0),
+        high=max(float(pooled[n - 1 - rank]), median + reach),
+        p90=float(np.quantile(pooled, 0.90)),
+        p99=float(np.quantile(pooled, 0.99)),
+        mean=float(pooled.mean()),
+        stdev=float(pooled.std(ddof=1)),
+        n=n,
+    )
+
+
+def summarize_told(blocks: Sequence[Told]) -> Latency:
+    """The same of blocks (at least 2) whose single times are not known: Student's interval of their medians.
+
+    Where a tool tells no median, the mean of the block stands for it. The standard deviation is the pooled one.
+    """
+    centres = [_centre_of(block) / 1e6 for block in blocks]
+    median, reach = float(np.median(centres)), _reach(centres)
+    n = sum(block.n for block in blocks)
+    variance = sum((block.n - 1) * block.stdev_ns**2 for block in blocks) / max(n - len(blocks), 1)
+    return Latency(
+        median=median,
+        low=max(median - reach, 0.0),
+        high=median + reach,
+        p90=None,
+        p99=None,
+        mean=sum(block.n * block.mean_ns for block in blocks) / n / 1e6,
+        stdev=float(np.sqrt(variance)) / 1e6,
+        n=n,
+    )
+
+
+def told_apart(one: Latency, other: Latency) -> bool:
+    """Whether two medians differ for sure: their intervals do not overlap."""
+    return one.low > other.high or other.low > one.high
+
+
+def median_of(block: Times | Told) -> float:
+    """The median of a block, in milliseconds."""
+    return (_centre_of(block) if isinstance(block, Told) else float(np.median(block))) / 1e6
+
+
+def spread_of(blocks: Sequence[Times] | Sequence[Told]) -> float:
+    """How far runs of the same block lie apart, as a share of their median: the middle half, or one deviation.
+
+    Quartiles and not the standard deviation, where the times are known: a shared machine interrupts a few runs for
+    milliseconds, which says nothing about the others.
+    """
+    spreads = []
+    for block in blocks:
+        if isinstance(block, Told):
+            spreads.append(block.stdev_ns / _centre_of(block))
+        else:
+            low, median, high = np.quantile(np.asarray(block, np.float64), [0.25, 0.5, 0.75])
+            spreads.append(float((high - low) / median))
+    return float(np.median(spreads))
+
+
+def judge_stability(blocks: Sequence[Block], spread: float) -> tuple[bool, str]:
+    """Whether the median over blocks can be trusted, and why (not). `spread` is that of `spread_of`.
+
+    It must come from at least 50 runs; the medians of the blocks must lie within 5 % of it (the tolerance of MLPerf
+    Mobile for replicated latency), the runs within 10 % (the spread at which pyperf warns), and the device must not
+    have said that it was throttled.
+    """
+    runs = sum(block.runs for block in blocks)
+    if runs < MIN_RUNS:
+        return False, f"only {runs} runs in the time allowed; {MIN_RUNS} are needed"
+    throttled = [block for block in blocks if is_throttled(block.throttled)]
+    if throttled:
+        said = throttled[0].throttled
+        return False, f"the device was throttled in {len(throttled)} of {len(blocks)} blocks ({said}); let it cool"
+    medians = [block.median_ms for block in blocks]
+    centre = float(np.median(medians))
+    drift = max(abs(median - centre) for median in medians) / centre
+    if drift > _DRIFT:
+        return False, f"block medians differ by {drift:.0%}{_cause(blocks)}; close other programs, let it cool"
+    if spread > _SPREAD:
+        return False, f"runs spread over {spread:.0%} of the median; close other programs, fix the governor"
+    return True, f"block medians within {drift:.1%}, runs within {spread:.1%} of the median"
+
+
+def is_throttled(said: str) -> bool:
+    """Whether a device's word for its throttling means that it is: a Pi's bits 0 to 3, Android's thermal status."""
+    if said.startswith("0x"):
+        return bool(int(said, 16) & 0xF)
+    return said not in ("", "0")
+
+
+def sum_up_minutes(windows: Sequence[Window]) -> Sustained:
+    """Minute by minute, from windows of about a second (at least one)."""
+    minutes: dict[int, list[Window]] = {}
+    for window in windows:
+        minutes.setdefault(int((window.at_s - 1e-3) // _MINUTE_S), []).append(window)
+    told = tuple(_minute(group) for group in minutes.values())
+    return Sustained(windows[-1].at_s, told, told[-1].median_ms / told[0].median_ms)
+
+
+def energy_of(power: Power) -> Energy | None:
+    """Millijoules for one inference: the mean power above idle, times the seconds of one; None with too few readings.
+
+    The interval is Welch's of the difference of two means (Welch 1947, Biometrika 34:28), its readings taken as
+    independent.
+    """
+    idle, active = np.asarray(power.idle_w), np.asarray(power.active_w)
+    if min(len(idle), len(active)) < 3 or not power.runs:
+        return None
+    seconds = power.seconds / power.runs
+    low = high = watts = float(active.mean() - idle.mean())
+    if np.ptp(active) or np.ptp(idle):
+        interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(CONFIDENCE)
+        low, high = float(interval.low), float(interval.high)
+    mj = 1e3 * seconds
+    return Energy(power.source, watts * mj, low * mj, high * mj, float(idle.mean()), float(active.mean()))
+
+
+def _centres(blocks: Sequence[Times]) -> list[float]:
+    parts = blocks if len(blocks) > 1 else np.array_split(np.asarray(blocks[0]), min(_PARTS, len(blocks[0])))
+    return [float(np.median(part)) for part in parts]
+
+
+def _centre_of(block: Told) -> float:
+    return block.mean_ns if block.median_ns is None else block.median_ns
+
+
+def _reach(centres: Sequence[float]) -> float:
+    """Half of Student's interval, widened for a median."""
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(centres) - 1)
+    return float(quantile * np.sqrt(np.pi / 2) * np.std(centres, ddof=1) / np.sqrt(len(centres)))
+
+
+def _cause(blocks: Sequence[Block]) -> str:
+    """What changed between the blocks, as far as the device tells."""
+    causes = []
+    for name, what, unit in (("frequency_mhz", "the frequency", "MHz"), ("temperature_c", "the temperature", "°C")):
+        values = [float(told) for block in blocks if (told := getattr(block, name))]
+        if values and max(values) > 1.05 * min(values):
+            causes.append(f"{what} went from {min(values):.0f} to {max(values):.0f} {unit}")
+    return f": {', '.join(causes)}" if causes else ""
+
+
+def _minute(windows: Sequence[Window]) -> Minute:
+    heat = [float(w.state["temperature_c"]) for w in windows if w.state.get("temperature_c")]
+    clock = [float(w.state["frequency_mhz"]) for w in windows if w.state.get("frequency_mhz")]
+    return Minute(
+        median_ms=float(np.median([window.median_ns for window in windows])) / 1e6,
+        runs=sum(window.runs for window in windows),
+        temperature_c=max(heat, default=None),
+        frequency_mhz=min(clock, default=None),
+    )

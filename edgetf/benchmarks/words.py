@@ -1,0 +1,28 @@
+"""What is said of figures, the same way in the terminal and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from edgetf.benchmarks.times import told_apart
+from edgetf.figures import Energy, Sustained
+from edgetf.results import Result
+
+
+def same_speed(results: Sequence[Result]) -> list[str]:
+    """The pairs of variants whose latencies cannot be told apart, in words."""
+    timed = [(result.variant, result.latency_ms) for result in results if result.latency_ms]
+    return [f"{a} and {b}" for (a, one), (b, other) in combinations(timed, 2) if not told_apart(one, other)]
+
+
+def energy_in_words(energy: Energy) -> str:
+    told = {"pmic": "the Pi's power controller", "battery": "the battery"}[energy.source]
+    interval = f"{energy.mj:.3g} mJ [{energy.low:.3g}, {energy.high:.3g}] an inference beyond idle"
+    return f"{interval} ({energy.idle_w:.2f} W idle, {energy.active_w:.2f} W running, as {told} tells)"
+
+
+def sustained_in_words(sustained: Sustained) -> str:
+    first, last = sustained.minutes[0].median_ms, sustained.minutes[-1].median_ms
+    ratio = f"{sustained.last_to_first:.2f} times the first minute's median"
+    return f"after {sustained.seconds / 60:.3g} minutes of load {last:.3g} ms, {ratio} ({first:.3g} ms)"
