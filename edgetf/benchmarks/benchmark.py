@@ -22,7 +22,7 @@ from edgetf.benchmarks.targets import Target, find_targets
 from edgetf.benchmarks.times import is_throttled
 from edgetf.device.devices import Device
 from edgetf.device.doctor import disturbances
-from edgetf.device.probe import Facts
+from edgetf.device.facts import Facts
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import read_contents

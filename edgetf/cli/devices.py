@@ -44,7 +44,11 @@ def list_devices(file: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({name: to_plain(settings) for name, settings in known.items()}, indent=1))
         return
     rows = [
-        [escape(name), s.kind.value, escape(f"{s.user + '@' if s.user else ''}{s.host}:{s.port}" if s.host else "")]
+        [
+            escape(name),
+            s.kind.value,
+            escape(s.serial or (f"{s.user + '@' if s.user else ''}{s.host}:{s.port}" if s.host else "")),
+        ]
         for name, s in known.items()
     ]
     print_table("Devices", ["name", "kind", "address"], rows)

@@ -6,8 +6,6 @@ TensorFlow; a phone runs TFLite's own `benchmark_model`.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from edgetf.device.lock import hold
 from edgetf.device.measurements import read_measurement
+from edgetf.device.phone import PhoneDevice
 from edgetf.device.runner.job import Job, Measurement, write_json
 from edgetf.device.settings import DeviceSettings, Kind, load_settings
 from edgetf.device.ssh import SshDevice
@@ -60,15 +60,7 @@ class LocalDevice:
     @contextmanager
     def reserve(self) -> Iterator[None]:
         """Hold the lock of this machine, which all its users share."""
-        place = Path(tempfile.gettempdir(), "edgetf-local.lock")
-        with contextlib.suppress(OSError), place.open("x"):
-            place.chmod(0o666)
-        with place.open("r") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                hint = "wait until it is done: two runs at once would measure each other"
-                raise DeviceError(f"{self.name} is in use by another run", hint) from error
+        with hold(self.name, "local"):
             yield
 
     def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
@@ -91,6 +83,8 @@ def find_device(name: str, file: Path | None = None) -> Device:
     settings = find_settings(name, file)
     if settings.kind is Kind.SSH:
         return SshDevice(name, settings)
+    if settings.kind is Kind.ADB:
+        return PhoneDevice(name, settings)
     return LocalDevice(name, settings.python, emulated=settings.emulated)
 
 

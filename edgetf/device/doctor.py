@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgetf.device.probe import Facts
-from edgetf.device.settings import DeviceSettings
+from edgetf.device.facts import Facts
+from edgetf.device.settings import DeviceSettings, Kind
 
 _LEAST_FREE_MIB = 500
 _BUSY = 0.5  # load for each core
@@ -40,7 +42,8 @@ _LITERT = _Wheel(("x86_64", "aarch64", "arm64"), (10, 11, 12, 13, 14), (2, 27))
 
 def diagnose(facts: Facts, settings: DeviceSettings) -> tuple[Finding, ...]:
     """All findings, those that block first. Nothing is ever changed on the device: that is for the user to do."""
-    findings = [*_python(facts, settings), *_space(facts), *disturbances(facts)]
+    needs = _program(facts, settings) if settings.kind is Kind.ADB else _python(facts, settings)
+    findings = [*needs, *_space(facts), *disturbances(facts)]
     return tuple(sorted(findings, key=lambda finding: not finding.blocks))
 
 
@@ -94,6 +97,32 @@ def _unfit(facts: Facts, minor: int, wheel: _Wheel) -> str:
     return ""
 
 
+def _program(facts: Facts, settings: DeviceSettings) -> list[Finding]:
+    """Whether there is a `benchmark_model`, and one for this phone's architecture."""
+    if settings.benchmark_model is None:
+        return [
+            Finding(True, "there is no benchmark_model for it", f"download it ({_NIGHTLY}), and set it in devices.toml")
+        ]
+    path = Path(settings.benchmark_model).expanduser()
+    if not path.is_file():
+        return [Finding(True, f"benchmark_model is not at {path}", "download it, or correct devices.toml")]
+    with path.open("rb") as file:
+        head = file.read(20)
+    built_for = _MACHINES.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
+    if built_for is not None and facts.architecture and built_for not in _RUNS[facts.architecture]:
+        problem = f"{path.name} is built for {built_for}, the phone is {facts.architecture}"
+        return [Finding(True, problem, f"download the one for it: {_NIGHTLY}")]
+    return []
+
+
+# e_machine of the ELF format, and what each architecture runs
+_MACHINES = {0x28: "arm", 0x3E: "x86_64", 0xB7: "aarch64"}
+_RUNS = defaultdict(
+    lambda: ("arm", "x86_64", "aarch64"), {"aarch64": ("aarch64", "arm"), "armv7l": ("arm",), "x86_64": ("x86_64",)}
+)
+_NIGHTLY = "https://ai.google.dev/edge/litert/models/measurement, android_aarch64 or android_arm"
+
+
 def _space(facts: Facts) -> list[Finding]:
     if facts.free_mib.isdigit() and int(facts.free_mib) < _LEAST_FREE_MIB:
         return [Finding(False, f"only {facts.free_mib} MiB are free", "make room, or set work_dir to another disk")]
@@ -104,13 +133,17 @@ def disturbances(facts: Facts) -> list[Finding]:
     """What disturbs a measurement of time."""
     found = []
     if facts.governor and facts.governor != "performance":
-        mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        mend = "as root: echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         found.append(Finding(False, f"the frequency governor is {facts.governor}: times vary with it", mend))
     bits = int(facts.throttled, 16) if re.fullmatch(r"0x[0-9a-fA-F]+", facts.throttled) else 0
     for bit, meaning in _THROTTLED.items():
         if bits & (1 << bit):
             mend = "use the official power supply" if bit == 0 else "cool it: a heat sink, a fan"
             found.append(Finding(False, meaning, mend))
+    if facts.throttled.isdigit() and int(facts.throttled):  # Android's thermal status
+        found.append(
+            Finding(False, f"its thermal status is {facts.throttled}, not 0", "let it cool, take off its cover")
+        )
     if facts.swap_used_mib.isdigit() and int(facts.swap_used_mib) > 100:
         found.append(Finding(False, f"{facts.swap_used_mib} MiB are swapped out", "end what takes the memory"))
     with_load = re.fullmatch(r"\d+\.\d+", facts.load) and facts.cores.isdigit()

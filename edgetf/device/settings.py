@@ -6,6 +6,10 @@
     user = "pi"
     python = "/home/pi/edgetf/bin/python"
 
+    [phone]
+    kind = "adb"
+    benchmark_model = "~/Downloads/android_aarch64_benchmark_model"
+
 Looked for at the place that was given, else in the current folder, else in the user's configuration.
 """
 
@@ -30,6 +34,7 @@ NAME = "devices.toml"
 class Kind(str, Enum):
     LOCAL = "local"
     SSH = "ssh"
+    ADB = "adb"
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class DeviceSettings:
     `known_hosts` verifies the host key, `key` is a private key file; without it, the SSH agent and the usual files
     are tried. `env` is for the runner. `runtime`, `delegate` ("xnnpack", "none" or, on a phone, "gpu") and `threads`
     are what jobs use unless they say otherwise. `emulated` says that its times are not those of the hardware: they
-    get no verdict.
+    get no verdict. Of a phone: `serial` tells it from others, `adb` is the program, `benchmark_model` is TFLite's
+    program for it, on this machine; `work_dir` is then /data/local/tmp/edgetf.
     """
 
     kind: Kind
@@ -56,6 +62,9 @@ class DeviceSettings:
     threads: int = 1
     env: dict[str, str] = field(default_factory=dict)
     emulated: bool = False
+    serial: str | None = None
+    adb: str = "adb"
+    benchmark_model: str | None = None
 
 
 def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
@@ -98,7 +107,15 @@ def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSetting
             raise EdgetfError(f"{where}: {key} = {value!r} is not {_ARTICLES[wanted]}", "see the README for an example")
     if table["kind"] == Kind.SSH and not table.get("host"):
         raise EdgetfError(f"{where}: it has no host", 'add host = "raspberrypi.local", or its address')
+    foreign = sorted(set(table) & (_FOREIGN.get(str(table["kind"])) or set()))
+    if foreign:
+        raise EdgetfError(
+            f"{where}: {foreign[0]} means nothing for kind = {table['kind']!r}", "remove it, or change kind"
+        )
     return DeviceSettings(**{**table, "kind": Kind(table["kind"])})  # type: ignore[arg-type]  # checked above
 
 
+_OF_SSH = {"host", "user", "port", "key", "known_hosts"}
+_OF_ADB = {"serial", "adb", "benchmark_model"}
+_FOREIGN = {"local": _OF_SSH | _OF_ADB, "ssh": _OF_ADB, "adb": _OF_SSH | {"python", "env", "runtime"}}  # keys of others
 _ARTICLES: dict[type, str] = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table of texts"}

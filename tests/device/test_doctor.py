@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from edgetf.device.doctor import diagnose
-from edgetf.device.probe import Facts, parse, probe
+from edgetf.device.facts import Facts, parse
+from edgetf.device.probe import probe
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import DeviceError
 

@@ -1,0 +1,81 @@
+"""What a phone says of itself: scripts for Android's shell, and what they print, as facts.
+
+The shell has toybox's programs and no Python. What changes is told as `name=value` lines, then what
+`dumpsys thermalservice` says (Android 10 and later).
+"""
+
+from __future__ import annotations
+
+import re
+
+from edgetf.device.runner.job import Power
+
+# lines for the state of the phone; the fastest core speaks for all
+STATE = r"""
+state() {
+  best=0; core=
+  for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+    max=$(cat "$cpu/cpufreq/cpuinfo_max_freq" 2>/dev/null) || continue
+    [ "$max" -gt "$best" ] && best=$max && core=$cpu
+  done
+  if [ -n "$core" ]; then
+    echo "governor=$(cat "$core/cpufreq/scaling_governor" 2>/dev/null)"
+    echo "frequency_khz=$(cat "$core/cpufreq/scaling_cur_freq" 2>/dev/null)"
+    echo "frequency_max_khz=$best"
+  fi
+  echo "load_1min=$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)"
+  battery=$(power); [ -n "$battery" ] && echo "power_meter=battery"
+  dumpsys thermalservice 2>/dev/null
+}
+# microamperes and microvolts, while the battery is the only source
+power() {
+  supply=/sys/class/power_supply/battery
+  [ "$(cat "$supply/status" 2>/dev/null)" = Discharging ] || return 0
+  current=$(cat "$supply/current_now" 2>/dev/null) && voltage=$(cat "$supply/voltage_now" 2>/dev/null) || return 0
+  echo "$current $voltage"
+}
+"""
+
+# what a phone is, over what `probe` asks any system
+PROBE = r"""
+echo "system=Android $(getprop ro.build.version.release), $(getprop ro.build.id)"
+echo "model=$(getprop ro.product.manufacturer) $(getprop ro.product.model)"
+echo "cpu=$(getprop ro.soc.model)"
+echo "throttled=$(dumpsys thermalservice 2>/dev/null | grep -m 1 'Thermal Status' | tr -dc 0-9)"
+"""
+
+_CPU, _BATTERY = "0", "2"  # types of android.hardware.thermal
+
+
+def read_state(told: str) -> dict[str, str]:
+    """The facts in what `state` printed, with the names that the runner gives them; `throttled` is Android's status.
+
+    The temperature is the hottest CPU's, or the battery's where no CPU is told.
+    """
+    state = dict(re.findall(r"^(\w+)=(.*\S)\s*$", told, re.MULTILINE))
+    for name in ("frequency", "frequency_max"):
+        khz = state.pop(f"{name}_khz", "")
+        if khz.isdigit():
+            state[f"{name}_mhz"] = f"{int(khz) / 1000:.1f}"
+    status = re.search(r"Thermal Status: (\d+)", told)
+    if status:
+        state["throttled"] = status[1]
+    now = told.rpartition("Current temperatures from HAL")[2].partition("Current cooling")[0]
+    heat: dict[str, list[float]] = {}
+    for value, kind in re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(-?\d+)", now):
+        heat.setdefault(kind, []).append(float(value))
+    hottest = heat.get(_CPU) or heat.get(_BATTERY)
+    if hottest:
+        state["temperature_c"] = f"{max(hottest):.1f}"
+    return state
+
+
+def read_power(idle: str, active: str, runs: int, seconds: float) -> Power | None:
+    """Lines of `power` before and during the load; None where there were none."""
+    watts = [[_watts(line) for line in told.splitlines() if len(line.split()) == 2] for told in (idle, active)]
+    return Power("battery", watts[0], watts[1], runs, seconds) if all(watts) else None
+
+
+def _watts(line: str) -> float:
+    current, voltage = (abs(int(word)) / 1e6 for word in line.split())
+    return current * voltage

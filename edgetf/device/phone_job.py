@@ -1,0 +1,284 @@
+"""A Job for a phone: files and a shell script out; and what the script left, as a Measurement, back.
+
+The script writes into `out/`: logs of `benchmark_model`, the phone's state, `outputs` (those of all samples, one after
+another), `phase` (what it is at) and, where that failed, `failed` with the exit code.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.device import android
+from edgetf.device import benchmark_model as tool
+from edgetf.device.facts import Facts
+from edgetf.device.runner.interpreter import JobError, Tensor
+from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Output, Pass, Power, Window, write_json
+from edgetf.errors import DeviceError
+from edgetf.files import sha256_file
+from edgetf.flatbuffer import Tensor as Spec
+from edgetf.flatbuffer import read_contents
+
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True)
+class PhoneJob:
+    """A Job, its program, its inputs as `benchmark_model` reads them (in the order of the graph), and its shapes."""
+
+    job: Job
+    program: Path
+    version: str
+    inputs: tuple[Path, ...]
+    tensors: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    n: int
+    batch: int
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.program, Path(self.job.model), *self.inputs)
+
+    def script(self, places: Mapping[Path, str]) -> str:
+        """What the phone's shell is to do. `places` are those of the files there; the current folder is the job's."""
+        flags = [
+            f"--graph={places[Path(self.job.model)]}",
+            *tool.common_flags(self.job, [t.shape for t in self.tensors]),
+        ]
+        lines = [android.STATE, _RUN.format(command=self._command(places, flags)), "state > out/state-before"]
+        lines += [_ROW.format(rows=self._take_row(places))]
+        if self.job.timing is not None:
+            lines += ["phase timing; row 0", f"run timing {shlex.join(tool.timing_flags(self.job.timing))}"]
+            lines += ["grep -q ' avg=' out/timing.log || fail no-times", "state > out/state-after"]
+        else:
+            profile = shlex.join(tool.profile_flags("out/profile.csv"))
+            lines += ["phase profile; row 0", f"try profile {profile}"]
+        for k, seconds in enumerate(_minutes(self.job.sustained_s)):
+            lines += [f"phase 'sustained load'; row 0; run sustained-{k} {shlex.join(tool.load_flags(seconds))}"]
+            lines += [f"state > out/state-sustained-{k}", _progress((k + 1) * _MINUTE_S, self.job.sustained_s)]
+        if self.job.energy_s:
+            load = shlex.join(tool.load_flags(self.job.energy_s))
+            lines += [_ENERGY.format(seconds=round(self.job.energy_s), load=load)]
+        if self.job.outputs:
+            lines += [self._pass()]
+        return "\n".join([*lines, "phase done", "exit 0", ""])
+
+    def _command(self, places: Mapping[Path, str], flags: Sequence[str]) -> str:
+        place = f"nice -n {self.job.nice} " if self.job.nice else ""
+        if self.job.affinity is not None:
+            place += f"taskset {sum(1 << cpu for cpu in self.job.affinity):x} "
+        return f"{place}{shlex.quote(places[self.program])} {shlex.join(flags)}"
+
+    def _take_row(self, places: Mapping[Path, str]) -> str:
+        taken = []
+        for k, (path, tensor) in enumerate(zip(self.inputs, self.tensors, strict=True)):
+            size = prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+            store = shlex.quote(places[path])
+            taken.append(f'dd if={store} of=in{k} bs={size} skip="$1" count=1 2> out/failed.log || fail no-row')
+        return "; ".join(taken)
+
+    def _pass(self) -> str:
+        size = sum(prod(t.shape) * np.dtype(t.dtype).itemsize for t in self.outputs)
+        once = shlex.join(tool.once_flags("once"))
+        return _PASS.format(batches=self.n // self.batch, batch=self.batch, n=self.n, once=once, size=size)
+
+
+# `run LOG FLAGS...`: a failure ends the job; `try` goes on
+_RUN = """
+phase() {{ echo "$1" > out/phase; echo "{{\\"event\\": \\"phase\\", \\"phase\\": \\"$1\\"}}"; }}
+fail() {{ echo "$1" > out/failed; exit 0; }}
+try() {{ log=$1; shift; {command} "$@" > "out/$log.log" 2>&1; }}
+run() {{ try "$@"; ended=$?; [ "$ended" -eq 0 ] || {{ cp "out/$1.log" out/failed.log; fail "$ended"; }}; }}
+chmod 755 ../../store/* 2>/dev/null
+"""
+
+# `row K`: the inputs of batch K become the files in0, in1, ...
+_ROW = "row() {{ {rows}; }}"
+
+_PASS = """
+phase samples; cat /proc/uptime > out/uptime; : > out/outputs; k=0
+while [ "$k" -lt {batches} ]; do
+  row "$k"; rm -f once; run samples {once}
+  [ "$(wc -c < once)" -eq {size} ] || fail wrong-size
+  cat once >> out/outputs || fail full
+  k=$((k + 1)); echo "{{\\"event\\": \\"progress\\", \\"done\\": $((k * {batch})), \\"of\\": {n}}}"
+done
+cat /proc/uptime >> out/uptime
+"""
+
+_ENERGY = """
+phase energy; row 0; k=0
+while [ "$k" -lt {seconds} ]; do power >> out/power-idle; sleep 1; k=$((k + 1)); done
+try energy {load} &
+k=0
+while [ "$k" -lt {seconds} ]; do power >> out/power-active; sleep 1; k=$((k + 1)); done
+wait
+"""
+
+
+def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
+    """Quantize the samples of `job` into files in `folder`. Raises DeviceError for what a phone cannot be given."""
+    contents = read_contents(Path(job.model))
+    samples = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in job.inputs.items()}
+    if set(samples) != {spec.name for spec in contents.inputs}:
+        named = sorted(spec.name for spec in contents.inputs)
+        raise DeviceError(
+            f"the variant's inputs are {named}, the samples have {sorted(samples)}", "give samples that fit"
+        )
+    signature = job.signature if len(contents.signatures) > 1 else None  # the only one is taken by itself
+    job = Job(**{**vars(job), "signature": signature})
+    n = len(next(iter(samples.values())))
+    batch = max([spec.shape[0] or 1 for spec in contents.inputs if spec.shape], default=1)
+    if n % batch:
+        raise DeviceError(f"the model takes {batch} samples at once, and {n} are not a multiple", "give as many as fit")
+    tensors, files = [], []
+    for k, spec in enumerate(contents.inputs):
+        values = samples[spec.name]
+        tensor = _tensor(spec, (batch, *values.shape[1:]))
+        _write(tensor, values, folder / f"in{k}")
+        tensors.append(tensor)
+        files.append(folder / f"in{k}")
+    outputs = tuple(_tensor(spec, _resolved(spec, batch)) for spec in contents.outputs)
+    version = sha256_file(program)[:12]
+    return PhoneJob(job, program, version, tuple(files), tuple(tensors), outputs, n, batch)
+
+
+def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
+    """The Measurement in what the script left in `out`; it is also written there, as the runner does."""
+    asked, phase = job.job, _text(out / "phase").strip()
+    failed = _text(out / "failed").strip()
+    before, after = (android.read_state(_text(out / f"state-{when}")) for when in ("before", "after"))
+    told = tool.read_facts(_text(out / "timing.log"))
+    watched = tool.read_facts(_text(out / "profile.log"))  # profiling takes time and memory of its own
+    if "peak_rss_bytes" in watched:
+        told["peak_rss_bytes"] = watched["peak_rss_bytes"]
+    timing = tool.read_timing(_text(out / "timing.log"))
+    error = _reason(failed, _text(out / "failed.log")) if failed else None
+    measurement = Measurement(
+        schema=MEASUREMENT_SCHEMA,
+        runtime="benchmark_model",
+        runtime_version=job.version,
+        python="",
+        numpy="",
+        machine=_machine(facts),
+        state_before=before,
+        state_after=after or before,
+        threads=asked.threads,
+        delegate=asked.delegate,
+        affinity=asked.affinity,
+        nice=asked.nice,
+        affinity_effective=asked.affinity,
+        told=timing,
+        sustained=_windows(out, asked.sustained_s) or None,
+        power=_power(out),
+        ops=tool.read_ops(_text(out / "profile.csv")) or None,
+        samples=_samples(job, out) if asked.outputs and not error else None,
+        error_phase=phase if error else None,
+        error=error,
+        **told,  # type: ignore[arg-type]
+    )
+    write_json(out / "measurement.json", measurement)
+    return measurement
+
+
+def _reason(failed: str, log: str) -> str:
+    if failed == "wrong-size":
+        return "the outputs have another size than the variant says: does it have shapes that change?"
+    if failed == "no-times":
+        return "benchmark_model printed no times"
+    if failed == "full":
+        return "there is no room for the outputs: make room on the phone"
+    if failed == "no-row":
+        return f"a sample could not be read there: {log.strip()}"
+    return tool.read_failure(log, int(failed) if failed.isdigit() else 1)
+
+
+def _samples(job: PhoneJob, out: Path) -> Pass:
+    """Cut `outputs` into the outputs, dequantized, sample by sample, and write each as the runner does."""
+    record = np.dtype([(f"{k}", t.dtype, t.shape) for k, t in enumerate(job.outputs)])
+    values = np.fromfile(out / "outputs", record)
+    if len(values) != job.n // job.batch:
+        raise DeviceError("the outputs of the phone are not whole", "run it again")
+    outputs = []
+    for k, tensor in enumerate(job.outputs):
+        stored = values[f"{k}"]
+        by_sample = tensor.shape[:1] == (job.batch,)
+        whole = tensor.dequantize(stored.reshape(-1, *tensor.shape[1:]) if by_sample else stored)
+        np.save(out / f"output-{k}.npy", whole)
+        outputs.append(Output(tensor.name, f"output-{k}.npy"))
+    (out / "outputs").unlink()
+    begin, end = (float(line.split()[0]) for line in _text(out / "uptime").splitlines())
+    return Pass(job.n, 1, end - begin, outputs)
+
+
+def _windows(out: Path, seconds: float) -> list[Window]:
+    windows = []
+    for k, length in enumerate(_minutes(seconds)):
+        told = tool.read_timing(_text(out / f"sustained-{k}.log"))
+        if told is not None:
+            median = told.mean_ns if told.median_ns is None else told.median_ns
+            state = android.read_state(_text(out / f"state-sustained-{k}"))
+            windows.append(Window(k * _MINUTE_S + length, told.n, median, state))
+    return windows
+
+
+def _power(out: Path) -> Power | None:
+    told = tool.read_timing(_text(out / "energy.log"))
+    if told is None:
+        return None
+    seconds = told.n * told.mean_ns / 1e9
+    return android.read_power(_text(out / "power-idle"), _text(out / "power-active"), told.n, seconds)
+
+
+def _minutes(seconds: float) -> list[float]:
+    """A load in pieces of a minute, the last as long as is left."""
+    whole, rest = divmod(seconds, _MINUTE_S)
+    return [_MINUTE_S] * int(whole) + ([rest] if rest >= 1 else [])
+
+
+def _progress(done: float, of: float) -> str:
+    return f'echo \'{{"event": "progress", "done": {round(min(done, of))}, "of": {round(of)}}}\''
+
+
+def _tensor(spec: Spec, shape: tuple[int, ...]) -> Tensor:
+    if spec.dtype == "string":
+        raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", "measure it on another device")
+    scale, zero = (spec.quantization.scale, spec.quantization.zero_point) if spec.quantization else (0.0, 0)
+    return Tensor(spec.name, 0, shape, np.dtype(spec.dtype).type, scale, zero)
+
+
+def _resolved(spec: Spec, batch: int) -> tuple[int, ...]:
+    shape = [batch if k == 0 and axis is None else axis for k, axis in enumerate(spec.shape)]
+    if None in shape:
+        hint = "fix the inputs: edgetf convert --shape NAME=..."
+        raise DeviceError(f"output {spec.name!r} has a shape that changes, {spec.shape}", hint)
+    return tuple(axis for axis in shape if axis is not None)
+
+
+def _write(tensor: Tensor, values: NDArray[np.generic], path: Path) -> None:
+    """The samples as the tensor stores them, one after another, a few at a time."""
+    with path.open("wb") as file:
+        for begin in range(0, len(values), 256):
+            try:
+                file.write(tensor.quantize(np.asarray(values[begin : begin + 256])).tobytes())
+            except JobError as error:
+                raise DeviceError(str(error), "give samples of the type that the variant takes") from error
+
+
+def _machine(facts: Facts) -> dict[str, str]:
+    memory = f"{int(facts.memory_mib) / 1024:.1f} GiB" if facts.memory_mib.isdigit() else ""
+    names = ("model", "cpu", "cores", "architecture", "system")
+    return {name: value for name, value in [*((n, getattr(facts, n)) for n in names), ("memory", memory)] if value}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

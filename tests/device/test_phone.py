@@ -1,0 +1,349 @@
+"""The road to a phone: the real adb client and server, a daemon on the loopback, a stand-in for benchmark_model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.device import android
+from edgetf.device.devices import find_device
+from edgetf.device.doctor import diagnose
+from edgetf.device.facts import Facts
+from edgetf.device.phone import PhoneDevice
+from edgetf.device.runner.job import Job, Measurement, TimingPlan
+from edgetf.device.runner.run import run_job
+from edgetf.device.settings import load_settings
+from edgetf.errors import DeviceError, EdgetfError
+from edgetf.process import Event
+from edgetf.results import read_benchmark
+from tests.conftest import Run, Small, ignore
+from tests.device.adb_server import AdbServer
+
+pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed")
+QUICK = TimingPlan(max_warmup_s=0.1, min_runs=25, min_s=0.05, max_s=2.0)
+ROWS = 12
+
+_SAYS = {
+    "getprop": 'case "$1" in ro.build.version.release) echo 14;; ro.product.model) echo "Pixel 8";; *) echo x;; esac',
+    "dumpsys": "cat <<'END'\nThermal Status: 0\nCached temperatures:\n"
+    " Temperature{mValue=99.0, mType=0, mName=CPU0, mStatus=0}\nCurrent temperatures from HAL:\n"
+    " Temperature{mValue=41.5, mType=0, mName=CPU0, mStatus=0}\n"
+    " Temperature{mValue=43.0, mType=0, mName=CPU1, mStatus=0}\n"
+    " Temperature{mValue=31.0, mType=2, mName=battery, mStatus=0}\nCurrent cooling devices from HAL:\nEND",
+}
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone: its daemon, its work folder, its devices.toml, and what benchmark_model is for it."""
+
+    server: AdbServer
+    folder: Path
+    program: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def settings(self, **more: str | bool) -> Path:
+        lines: dict[str, str | bool | None] = {
+            "kind": "adb",
+            "serial": self.server.serial,
+            "benchmark_model": str(self.program),
+            "work_dir": str(self.work),
+            **more,
+        }
+        text = "\n".join(["[phone]", *(f"{name} = {json.dumps(value)}" for name, value in lines.items())])
+        (self.folder / "devices.toml").write_text(text + "\n")
+        return self.folder / "devices.toml"
+
+    def device(self, **more: str | bool) -> PhoneDevice:
+        device = find_device("phone", self.settings(**more))
+        assert isinstance(device, PhoneDevice)
+        return device
+
+    def says(self, name: str, script: str) -> None:
+        program = self.folder / "bin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def own_adb_server() -> Iterator[None]:
+    """An adb server of this test's own, which knows no phone of anybody else."""
+    os.environ["ANDROID_ADB_SERVER_PORT"] = str(20_000 + os.getpid() % 10_000)
+    yield
+    subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
+    del os.environ["ANDROID_ADB_SERVER_PORT"]
+
+
+@pytest.fixture
+def phone(own_adb_server: None, tmp_path: Path) -> Iterator[Phone]:
+    folder = tmp_path / "phone with 'odd\" $(name)"
+    (folder / "bin").mkdir(parents=True)
+    program = folder / "benchmark_model"
+    stand_in = Path(__file__).parent / "benchmark_model.py"
+    program.write_text(f"#!{sys.executable}\n{stand_in.read_text()}")
+    server = AdbServer(folder / "bin")
+    phone = Phone(server, folder, program)
+    for name, script in _SAYS.items():
+        phone.says(name, script)
+    yield phone
+    subprocess.run(["adb", "disconnect", server.serial], capture_output=True, check=False)
+    server.close()
+
+
+@pytest.fixture
+def job(converted: Path, small: Small, tmp_path: Path) -> Callable[[str], Job]:
+    np.save(tmp_path / "image.npy", np.load(small.samples)["image"][:ROWS])
+    inputs = {"image": str(tmp_path / "image.npy")}
+    return lambda scheme: Job(str(converted / f"{scheme}.tflite"), inputs, signature="serving_default", timing=None)
+
+
+def _run(device: PhoneDevice, job: Job, out: Path, on_event: Callable[[Event], None] = ignore) -> Measurement:
+    with device.reserve():
+        return device.run(job, out, on_event)
+
+
+def test_a_block_has_what_benchmark_model_told_and_the_state_of_the_phone(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    asked = replace(job("int8"), timing=QUICK, outputs=False, threads=2)
+    measurement = _run(phone.device(), asked, tmp_path / "out")
+    assert measurement.error is None
+    assert measurement.told is not None
+    assert measurement.told.n >= QUICK.min_runs
+    assert measurement.told.median_ns is not None
+    assert measurement.told.min_ns <= measurement.told.median_ns <= measurement.told.max_ns
+    assert measurement.runtime == "benchmark_model"
+    assert (measurement.added_rss_bytes, measurement.peak_rss_bytes) == (int(6.25 * 2**20), None)
+    assert (measurement.threads, measurement.delegate_partitions) == (2, 1)
+    assert measurement.load_ns
+    assert measurement.first_ns
+    assert measurement.machine["model"] == "x Pixel 8"
+    assert measurement.machine["system"].startswith("Android 14")
+    assert (measurement.state_after["temperature_c"], measurement.state_after["throttled"]) == ("43.0", "0")
+    flags = (tmp_path / "out" / "timing.log").read_text()
+    assert "Graph: [" in flags
+
+
+@pytest.mark.parametrize("scheme", ["float32", "int8-io"])
+def test_outputs_are_those_of_the_runner_on_this_machine(
+    scheme: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    """int8-io: quantized before they are sent, dequantized when they are back."""
+    events: list[Event] = []
+    measurement = _run(phone.device(), job(scheme), tmp_path / "out", events.append)
+    assert measurement.error is None
+    assert measurement.samples is not None
+    assert measurement.samples.n == ROWS
+    assert [event["done"] for event in events if event["event"] == "progress"] == list(range(1, ROWS + 1))
+    run_job(job(scheme), tmp_path / "here", ignore)
+    ours, here = (np.load(tmp_path / place / "output-0.npy") for place in ("out", "here"))
+    np.testing.assert_array_equal(ours, here)
+    assert measurement.ops is not None
+    assert [op.kind for op in measurement.ops] == [
+        "Convolution (NHWC, QC8) IGEMM",
+        "Fully Connected (NC, QS8) GEMM",
+        "QUANTIZE",
+    ]
+    assert measurement.ops[0].mean_ms == pytest.approx(1.0)  # called twice
+    assert sum(op.share for op in measurement.ops) == pytest.approx(1)
+    assert list((phone.work / "jobs").iterdir()) == []
+
+
+def test_sustained_load_and_energy_come_back(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    asked = replace(job("float32"), outputs=False, sustained_s=1.5, energy_s=2.0)
+    measurement = _run(phone.device(), asked, tmp_path / "out")
+    assert measurement.sustained is not None
+    [window] = measurement.sustained
+    assert (window.at_s, window.state["temperature_c"]) == (1.5, "43.0")
+    assert window.runs * window.median_ns < 2e9
+    assert measurement.power is None  # this machine has no battery that tells
+
+
+def test_power_is_read_while_only_the_battery_gives_it() -> None:
+    told = android.read_power("-300000 4000000\n-310000 4000000\n", "1250000 4000000\n", 100, 2.0)
+    assert told is not None
+    assert told.idle_w == pytest.approx([1.2, 1.24])
+    assert told.active_w == pytest.approx([5.0])
+    assert android.read_power("", "", 100, 2.0) is None
+
+
+def test_what_is_there_is_not_sent_again(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    received = []
+    for name in ("first", "second"):
+        before = phone.server.received
+        asked = replace(job("float32"), timing=QUICK, outputs=False)
+        _run(phone.device(), asked, tmp_path / name)
+        received.append(phone.server.received - before)
+    files = (phone.program, Path(asked.model))
+    samples = ROWS * 8 * 8 * 4
+    assert received[0] - received[1] >= sum(path.stat().st_size for path in files) + samples
+    assert len(list((phone.work / "store").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_the_whole_benchmark_runs_on_a_phone(
+    phone: Phone, converted: Path, small: Small, edgetf: Run, tmp_path: Path
+) -> None:
+    with np.load(small.samples) as whole:
+        np.savez(tmp_path / "few.npz", **{name: values[:ROWS] for name, values in whole.items()})
+    reference = tmp_path / "ref"
+    make_reference(small.saved_model, tmp_path / "few.npz", reference, ReferenceOptions(on=Place.CPU), ignore)
+    options = ("--devices", phone.settings(emulated=True), "--device", "phone", "--blocks", "2", "-o", "bench")
+    ended = edgetf(
+        "benchmark", converted / "float32.tflite", converted / "int8.tflite", *options, "--reference", reference
+    )
+    assert ended.returncode == 0, ended.stderr
+    document = read_benchmark(tmp_path / "bench")
+    for result in document.results:
+        assert result.parity is not None
+        assert result.parity.n == ROWS
+        assert result.latency_ms is not None
+        assert result.latency_ms.p99 is None
+        assert len(result.blocks) == 2
+        assert result.peak_rss_bytes == int(12.5 * 2**20)
+        assert result.emulated
+    assert document.results[0].parity is not None
+    assert document.results[0].parity.outputs[0].max_abs < 1e-5
+    assert edgetf("report", "bench", "-o", "report.html").returncode == 0
+    report = (tmp_path / "report.html").read_text()
+    assert "Convolution (NHWC, QC8) IGEMM" in report
+
+
+# faults -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_is_cut_while_files_go_there_costs_nothing(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    def cut_once(received: int) -> None:
+        if received > 8_000:
+            phone.server.on_bytes = lambda received: None
+            phone.server.cut()
+
+    phone.server.on_bytes = cut_once
+    measurement = _run(phone.device(), job("float32"), tmp_path / "out")
+    assert measurement.samples is not None
+    assert measurement.samples.n == ROWS
+
+
+def test_a_connection_that_is_cut_during_the_run_finds_the_run_again(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    def cut_at_sample_3(event: Event) -> None:
+        if event.get("done") == 3:
+            phone.server.cut()
+
+    measurement = _run(phone.device(), job("float32"), tmp_path / "out", cut_at_sample_3)
+    assert measurement.samples is not None
+    assert measurement.samples.n == ROWS
+
+
+def test_a_program_that_dies_is_that_variants_failure(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETF_TEST_DIES", "1")
+    asked = replace(job("float32"), timing=QUICK)
+    measurement = _run(phone.device(), asked, tmp_path / "out")
+    assert (measurement.error_phase, measurement.error) == ("timing", "benchmark_model died of SIGSEGV")
+
+
+def test_errors_of_the_program_are_told_in_its_words(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    phone.program.write_text("#!/bin/sh\necho 'ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.'; exit 1\n")
+    measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out")
+    assert measurement.error == "Node number 57 (BATCH_MATMUL) failed to prepare."
+    phone.program.write_text("#!/bin/sh\necho nothing of use\n")
+    measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out")
+    assert measurement.error == "benchmark_model printed no times"
+
+
+def test_a_phone_that_was_started_again_or_hangs_ends_the_run(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    def forget(event: Event) -> None:
+        if event.get("done") == 2:
+            for pid in (phone.work / "jobs").glob("*/pid"):
+                number = pid.read_text().split()[0]
+                subprocess.run(["kill", "-9", "--", f"-{number}"], check=False)
+                pid.write_text(f"{number} another-boot\n")
+
+    with pytest.raises(DeviceError, match="the run on phone is gone"):
+        _run(phone.device(), job("float32"), tmp_path / "out", forget)
+    phone.program.write_text("#!/bin/sh\nsleep 60\n")
+    device = PhoneDevice("phone", load_settings(phone.settings())["phone"], idle_s=1.0)
+    with pytest.raises(DeviceError, match="hung: no word for 1 s"):
+        _run(device, job("float32"), tmp_path / "out2")
+    assert list((phone.work / "jobs").iterdir()) == []
+
+
+def test_files_that_arrive_broken_are_not_kept(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    phone.says("sha256sum", "echo 0000 $1")
+    with pytest.raises(DeviceError, match="its digest is 0000, not "):
+        _run(phone.device(), job("float32"), tmp_path / "out")
+    assert list((phone.work / "store").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cannot do what it was asked"):
+        _run(phone.device(work_dir="/proc/none"), job("float32"), tmp_path / "out")
+
+
+def test_one_run_at_a_time_and_phones_are_told_apart_by_serial(phone: Phone) -> None:
+    refused = pytest.raises(DeviceError, match="phone is in use by another run")
+    with phone.device().reserve(), refused, phone.device().reserve():
+        pass
+    other = AdbServer()
+    subprocess.run(["adb", "connect", other.serial], capture_output=True, check=True)
+    settings = replace(load_settings(phone.settings())["phone"], serial=None)
+    with pytest.raises(DeviceError, match="several phones are connected: 127") as caught:
+        PhoneDevice("phone", settings).probe()
+    assert "set serial in devices.toml" in caught.value.hint
+    with PhoneDevice("phone", replace(settings, serial=other.serial, work_dir=str(phone.work))).reserve():
+        pass
+    subprocess.run(["adb", "disconnect", other.serial], capture_output=True, check=False)
+    other.close()
+
+
+def test_a_phone_that_nobody_accepted_says_what_to_do_on_its_screen(phone: Phone) -> None:
+    stranger = AdbServer(authorized=False)
+    with pytest.raises(DeviceError, match="does not trust this computer yet") as caught:
+        phone.device(serial=stranger.serial).probe()
+    assert "unlock its screen" in caught.value.hint
+    stranger.close()
+
+
+def test_what_is_missing_on_this_side_is_told(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="no-such-adb is not installed") as caught:
+        phone.device(adb="no-such-adb").probe()
+    assert "apt install adb" in caught.value.hint
+    with pytest.raises(DeviceError, match="phone cannot be reached"):
+        phone.device(serial="127.0.0.1:1").probe()
+    with pytest.raises(EdgetfError, match="the benchmark_model of phone is not at"):
+        _run(phone.device(benchmark_model="/nowhere/benchmark_model"), job("float32"), tmp_path / "out")
+
+
+def test_the_doctor_knows_what_a_phone_needs(phone: Phone) -> None:
+    settings = load_settings(phone.settings())["phone"]
+    facts = phone.device().probe()
+    assert facts.model == "x Pixel 8"
+    assert not any(finding.blocks for finding in diagnose(facts, settings))
+    [finding] = diagnose(Facts(architecture="aarch64"), replace(settings, benchmark_model=None))
+    assert "no benchmark_model" in finding.problem
+    wrong = phone.folder / "for_x86"
+    wrong.write_bytes(b"\x7fELF" + bytes(14) + b"\x3e\x00")
+    [finding] = diagnose(Facts(architecture="aarch64"), replace(settings, benchmark_model=str(wrong)))
+    assert "built for x86_64, the phone is aarch64" in finding.problem
+    [finding] = diagnose(Facts(architecture="aarch64", throttled="2"), settings)
+    assert "thermal status is 2" in finding.problem
