@@ -29,7 +29,7 @@ $(VENV)/test: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/all
 
 # Debian packages that tests need: installed where that is possible; a test whose package is missing is skipped
-SYSTEM = chromium qemu-user-static mmdebstrap openssh-client
+SYSTEM = adb chromium qemu-user-static mmdebstrap openssh-client
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM) >/dev/null; \

@@ -87,9 +87,8 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the benchmark of all schemes against the reference."""
     out = tmp_path_factory.mktemp("benchmarked") / "bench"
-    benchmark(
-        [converted], LocalDevice(), out, BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS), ignore
-    )
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
+    benchmark([converted], LocalDevice(), out, options, ignore)
     return out
 
 

@@ -17,7 +17,7 @@ from edgetf import __version__, files
 from edgetf.benchmarks import parity, verdict
 from edgetf.benchmarks.reference import load_outputs
 from edgetf.benchmarks.result import result_of
-from edgetf.benchmarks.rounds import BLOCKS, Course, Plan, measure
+from edgetf.benchmarks.rounds import BLOCKS, PATIENCE, Course, Plan, measure
 from edgetf.benchmarks.targets import Target, find_targets
 from edgetf.benchmarks.times import is_throttled
 from edgetf.device.devices import Device
@@ -49,6 +49,7 @@ _BUSY_CORES = 0.2  # of others, above which times are doubtful
 class BenchmarkOptions:
     """`runtime` is "litert", "tflite-runtime" or "auto"; `threads` are those of the timed interpreter.
 
+    Variants take `blocks` turns, or up to `patience` times as many where the medians of their blocks do not agree.
     `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` are seconds of load for each variant;
     `energy_s` are those with the power read, where the device tells it.
     """
@@ -61,6 +62,7 @@ class BenchmarkOptions:
     affinity: tuple[int, ...] = ()
     nice: int = 0
     blocks: int = BLOCKS
+    patience: int = PATIENCE
     timing: TimingPlan = TimingPlan()
     sustained_s: float = 0.0
     energy_s: float = 10.0
@@ -97,7 +99,7 @@ def benchmark(
             inputs[name] = str(Path(work, f"input-{k}.npy"))
             np.save(inputs[name], values)
         job = _job(inputs, options, outputs=ground.reference is not None)
-        plan = Plan(options.blocks, job, options.energy_s)
+        plan = Plan(options.blocks, options.patience, job, options.energy_s)
         courses = measure(targets, device, plan, staging / _FOLDER, on_event)
         results = [
             _judged(course, result_of(course, device, job, staging, _FOLDER), staging, ground) for course in courses

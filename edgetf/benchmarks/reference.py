@@ -182,4 +182,4 @@ def _time_alone(tf: Any, function: Callable[..., Any], source: Source, samples: 
             value.numpy()
 
     warm_up(run, _WARMUP_S)
-    return repeat(run, _MIN_RUNS, _MIN_S, _MAX_S)
+    return repeat((run,), _MIN_RUNS, _MIN_S, _MAX_S)[0]

@@ -2,7 +2,7 @@
 
 Drift and heat hit all variants alike that way, and every block is a process of its own. What takes long or heats
 (sustained load, energy, all samples) comes after the last block. A variant that fails leaves the others their turns,
-and keeps what came back until then.
+and keeps what came back until then. Where the medians of a variant's blocks do not agree, it takes more turns.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.benchmarks.targets import Target
+from edgetf.benchmarks.times import is_precise, median_of
 from edgetf.device.devices import Device
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.errors import DeviceError, EdgetfError
@@ -23,15 +24,20 @@ from edgetf.process import Event, OnEvent
 from edgetf.results import Failure
 
 BLOCKS = 5
+PATIENCE = 3  # times as many blocks at most, where the machine is not quiet
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One job that was done: its place among all, its folder relative to that of the benchmark, what came back."""
+    """One job that was done: its place among all, its folder relative to that of the benchmark, what came back.
+
+    `median_ms` is that of a block.
+    """
 
     number: int
     folder: str
     measurement: Measurement
+    median_ms: float | None
 
 
 @dataclass
@@ -44,15 +50,24 @@ class Course:
     error: Failure | None = None
 
     @property
+    def precise(self) -> bool:
+        """Whether the blocks agree well enough."""
+        medians = [turn.median_ms for turn in self.blocks if turn.median_ms is not None]
+        return len(medians) < 2 or is_precise(medians)
+
+    @property
     def turns(self) -> list[Turn]:
         return [*self.blocks, self.last] if self.last else self.blocks
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many blocks; what all jobs have in common, with what the last turn does; `energy_s` where power is told."""
+    """How many blocks, and how many times as many where their medians do not agree; what all jobs have in common,
+    with what the last turn does; `energy_s` where power is told.
+    """
 
     blocks: int
+    patience: int
     job: Job
     energy_s: float
 
@@ -64,9 +79,13 @@ def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on
         if course.target.failed is not None:
             course.error = replace(course.target.failed, code="conversion")
     number = 0
-    for block in range(plan.blocks):
-        on_event({"event": "variant", "variant": f"block {block + 1} of {plan.blocks}", "of": plan.blocks})
-        for course in courses if block % 2 == 0 else reversed(courses):
+    for block in range(plan.blocks * (1 if device.emulated else plan.patience)):
+        due = [c for c in courses if c.error is None and (block < plan.blocks or not c.precise)]
+        if not due:
+            break
+        more = "" if block < plan.blocks else ", for medians that differ"
+        on_event({"event": "variant", "variant": f"block {block + 1}{more}", "of": plan.blocks})
+        for course in due if block % 2 == 0 else reversed(due):
             if course.error is None:
                 number += 1
                 job = replace(plan.job, timing=plan.job.timing, outputs=False, sustained_s=0.0, energy_s=0.0)
@@ -112,7 +131,14 @@ def _take_turn(
     if measurement.error is not None:
         message = f"{measurement.error_phase}: {measurement.error}"
         course.error = Failure("run", message, "see the measurement for what came back")
-    return Turn(number, folder, measurement)
+    return Turn(number, folder, measurement, _median_of(measurement, out / folder))
+
+
+def _median_of(measurement: Measurement, folder: Path) -> float | None:
+    if measurement.told is not None:
+        return median_of(measurement.told)
+    timings = load_timings(measurement, folder)
+    return median_of(timings["invoke_ns"]) if timings else None
 
 
 def _named(event: Event, variant: str) -> Event:

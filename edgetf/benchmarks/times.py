@@ -25,6 +25,7 @@ CONFIDENCE = 0.95
 _PARTS = 10  # of a single block, which stand for blocks
 MIN_RUNS = 50
 _DRIFT, _SPREAD = 0.05, 0.10
+_PRECISE = 0.025  # half of _DRIFT: the interval of the median is then no wider than that
 _MINUTE_S = 60.0
 
 Times = Sequence[int] | NDArray[np.int64]
@@ -80,6 +81,15 @@ def summarize_told(blocks: Sequence[Told]) -> Latency:
 def told_apart(one: Latency, other: Latency) -> bool:
     """Whether two medians differ for sure: their intervals do not overlap."""
     return one.low > other.high or other.low > one.high
+
+
+def is_precise(medians: Sequence[float]) -> bool:
+    """Whether block medians (at least 2) agree so well that more would hardly help.
+
+    To stop by the width of an interval makes it a little too narrow (Chow and Robbins 1965, Annals of Mathematical
+    Statistics 36:457); the number of blocks is bounded below, which keeps that small.
+    """
+    return _reach(medians) <= _PRECISE * float(np.median(medians))
 
 
 def median_of(block: Times | Told) -> float:

@@ -22,7 +22,9 @@ from edgetf.errors import ExitCode
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
 @click.option("--affinity", type=CPUS, default=(), metavar="CPUS", help="CPUs to time on, such as 2,3 or 4-7.")
 @click.option("--nice", type=click.IntRange(-20, 19), default=0, help="Priority while timing, as of nice(1).")
-@click.option("--blocks", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns of each variant.")
+@click.option(
+    "--blocks", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns of each variant, at least."
+)
 @click.option("--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load for so long, such as 10m, too.")
 @force_option
 @json_option
@@ -47,7 +49,8 @@ def benchmark(
 
     Each variant runs in the device-side runner, a process of its own without TensorFlow. Without --reference there is
     no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
-    --blocks processes each, so that drift and heat hit all alike.
+    --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
+    differ too much.
 
     \b
     Example:

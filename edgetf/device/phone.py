@@ -77,7 +77,12 @@ class PhoneDevice:
             script = there.script(places)
         try:
             adb.sh(scripts.START, self._job(identity), _INSIDE, str(len(script.encode())), given=script)
-            code = self._follow(adb, identity, on_event)
+            try:
+                code = self._follow(adb, identity, on_event)
+            except DeviceError:
+                with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
+                    adb.pull(self._job(identity, "out/."), out)
+                raise
             adb.pull(self._job(identity, "out/."), out)
         finally:
             with contextlib.suppress(Exception):  # what is left is swept by the next run

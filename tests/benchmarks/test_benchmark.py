@@ -66,7 +66,7 @@ def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
 
 
 def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
-    options = BenchmarkOptions(timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1)
     document = benchmark([converted / "int8.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
     [result] = document.results
     assert result.latency_ms is not None
@@ -78,14 +78,16 @@ def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path)
 def test_several_places_and_equal_names_are_told_apart(converted: Path, tmp_path: Path) -> None:
     shutil.copy(converted / "int8.tflite", tmp_path / "int8.tflite")
     places = [converted / "int8.tflite", tmp_path / "int8.tflite"]
-    document = benchmark(places, LocalDevice(), tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS), ignore)
+    document = benchmark(
+        places, LocalDevice(), tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1), ignore
+    )
     assert [(r.variant, r.scheme) for r in document.results] == [("int8", "int8"), ("int8-2", None)]
 
 
 def test_a_variant_that_does_not_run_costs_no_other_one(converted: Path, small: Small, tmp_path: Path) -> None:
     """A dynamic-range model of TensorFlow 2.21 has FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses."""
     places = [converted / "dynamic.tflite", converted / "int8.tflite"]
-    options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT, blocks=BLOCKS, patience=1)
     dynamic, int8 = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
     assert dynamic.status is Status.FAILED
     assert dynamic.error is not None
@@ -99,7 +101,9 @@ def test_a_device_that_fails_is_told_in_each_result(converted: Path, tmp_path: P
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
     device = LocalDevice(name="broken", python=str(broken))
-    document = benchmark([converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS), ignore)
+    document = benchmark(
+        [converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1), ignore
+    )
     assert {result.error.code for result in document.results if result.error} == {"device"}
     assert len(document.results) == len(SCHEMES)
 
@@ -143,7 +147,7 @@ def test_a_variant_that_cannot_be_compared_costs_no_other_one(
     convert(tmp_path / "renamed", tmp_path / "out", ConvertOptions(("float32",)), ignore)
     (tmp_path / "foreign.tflite").write_bytes((tmp_path / "out" / "float32.tflite").read_bytes())
     places = [converted / "int8.tflite", tmp_path / "foreign.tflite"]
-    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
     int8, foreign = benchmark(places, LocalDevice(), tmp_path / "b", options, ignore).results
     assert int8.parity is not None
     assert foreign.error is not None
@@ -153,7 +157,7 @@ def test_a_variant_that_cannot_be_compared_costs_no_other_one(
 
 def test_a_failed_conversion_is_among_the_results(small: Small, tmp_path: Path) -> None:
     convert(small.saved_model, tmp_path / "out", ConvertOptions(("float32", "int8")), ignore)
-    options = BenchmarkOptions(samples=small.samples, timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(samples=small.samples, timing=SHORT, blocks=BLOCKS, patience=1)
     float32, int8 = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "b", options, ignore).results
     assert float32.status is Status.OK
     assert int8.error is not None
@@ -194,7 +198,7 @@ def test_samples_do_not_depend_on_each_other_where_an_op_keeps_its_state(tmp_pat
     assert any("keeps its state" in note for note in variant.notes)
     saved_model = tmp_path / "out" / "saved_model"
     make_reference(saved_model, tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
-    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS, patience=1)
     (result,) = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "bench", options, ignore).results
     assert result.parity is not None
     assert result.parity.outputs[0].max_abs < 1e-5

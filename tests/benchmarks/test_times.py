@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from edgetf.benchmarks.times import (
     energy_of,
+    is_precise,
     is_throttled,
     judge_stability,
     spread_of,
@@ -117,6 +118,13 @@ def test_a_drift_is_told_with_what_changed_meanwhile() -> None:
     hot = [Block(**{**vars(block), "frequency_mhz": "1500", "temperature_c": "82"}) for block in hot]
     _, why = judge_stability([*cool, *hot], 0.03)
     assert "the frequency went from 1500 to 2400 MHz, the temperature went from 50 to 82 °C" in why
+
+
+def test_blocks_that_agree_are_precise_and_others_are_not() -> None:
+    assert is_precise([1.0, 1.005, 0.995, 1.0, 1.01])
+    assert not is_precise([1.0, 1.1, 0.9, 1.0, 1.05])
+    assert not is_precise([1.0, 1.02])  # two say little
+    assert is_precise([1.0, 1.1, 0.9, 1.0, 1.05] * 20)
 
 
 def test_a_past_throttling_is_none_now() -> None:

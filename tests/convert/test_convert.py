@@ -121,7 +121,7 @@ def test_free_axes_stay_free_or_are_fixed_as_asked(tmp_path: Path) -> None:
             [out],
             LocalDevice(),
             out / "b",
-            BenchmarkOptions(reference=out / "ref", timing=SHORT, blocks=BLOCKS),
+            BenchmarkOptions(reference=out / "ref", timing=SHORT, blocks=BLOCKS, patience=1),
             ignore,
         )
         for result in measured.results:

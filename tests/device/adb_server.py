@@ -33,6 +33,8 @@ class AdbServer:
         self.path, self.authorized = path, authorized
         self.received = 0  # bytes
         self.on_bytes: Callable[[int], None] = lambda received: None
+        self.on_pull: Callable[[], object] = lambda: None
+        self.full = False  # whether its disk is
         self._connections: list[_Connection] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.serial = f"127.0.0.1:{self._socket.getsockname()[1]}"
@@ -120,7 +122,7 @@ class _Connection:
             if known in ("shell", "sync"):
                 self.send(_OKAY, stream.local, stream.remote)
                 if known == "sync":
-                    _sync(stream)
+                    _sync(stream, self.server)
                 else:
                     _shell(stream, argument, self.server.path)
             self.send(_CLSE, stream.local, stream.remote)
@@ -219,13 +221,17 @@ def _feed(stream: _Stream, child: subprocess.Popen[bytes], pipe: IO[bytes]) -> N
                 os.killpg(child.pid, signal.SIGHUP)
 
 
-def _sync(stream: _Stream) -> None:
+def _sync(stream: _Stream, server: AdbServer) -> None:
     """The file service: stat, send, receive, list."""
     while True:
         request, size = struct.unpack("<4sI", stream.read(8))
         if request == b"QUIT":
             return
         place = stream.read(size).decode()
+        if request == b"RECV":
+            server.on_pull()
+        if request == b"SEND" and server.full:
+            place = "/dev/full,0"
         try:
             _SYNC[request](stream, request, place)
         except (OSError, KeyError) as error:

@@ -251,6 +251,38 @@ def test_a_connection_that_is_cut_during_the_run_finds_the_run_again(
     assert measurement.samples.n == ROWS
 
 
+def test_a_connection_that_is_cut_while_results_come_back_costs_nothing(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    def cut_after_the_last_sample(event: Event) -> None:
+        if event.get("done") == ROWS:
+            phone.server.on_pull = cut_once
+
+    def cut_once() -> None:
+        phone.server.on_pull = lambda: None
+        phone.server.cut()
+
+    measurement = _run(phone.device(), job("float32"), tmp_path / "out", cut_after_the_last_sample)
+    assert measurement.samples is not None
+    assert measurement.samples.n == ROWS
+
+
+def test_a_full_phone_says_so(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+    phone.server.full = True
+    with pytest.raises(DeviceError, match="No space left on device") as caught:
+        _run(phone.device(), job("float32"), tmp_path / "out")
+    assert "make room" in caught.value.hint
+
+
+def test_a_phone_that_answers_garbage_is_the_devices_failure(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    device = phone.device()
+    phone.says("sh", "head -c 300 /dev/urandom")
+    with pytest.raises(DeviceError, match="answer makes no sense"):
+        _run(device, job("float32"), tmp_path / "out")
+
+
 def test_a_program_that_dies_is_that_variants_failure(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +313,7 @@ def test_a_phone_that_was_started_again_or_hangs_ends_the_run(
 
     with pytest.raises(DeviceError, match="the run on phone is gone"):
         _run(phone.device(), job("float32"), tmp_path / "out", forget)
+    assert (tmp_path / "out" / "outputs").stat().st_size >= 2 * 3 * 4  # what came until then is kept
     phone.program.write_text("#!/bin/sh\nsleep 60\n")
     device = PhoneDevice("phone", load_settings(phone.settings())["phone"], idle_s=1.0)
     with pytest.raises(DeviceError, match="hung: no word for 1 s"):

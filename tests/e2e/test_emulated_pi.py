@@ -70,7 +70,7 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
 ) -> None:
     here = {result.variant: result for result in read_benchmark(benchmarked).results}
     variants = [converted / f"{scheme}.tflite" for scheme in ("float32", "int8", "int16x8")]
-    options = ("--reference", reference, "--devices", devices, "--device", "pi", "--runtime", runtime)
+    options = ("--reference", reference, "--devices", devices, "--device", "pi", "--runtime", runtime, "--blocks", 2)
     ended = edgetf("benchmark", *variants, *options, "-o", "bench", "--json", timeout=500)
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
@@ -78,11 +78,13 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
     for result in document["results"]:
         assert result["emulated"]
         assert result["runtime"].startswith(runtime)
+        assert [block["governor"] for block in result["blocks"]] == ["ondemand"] * 2
         local = here[result["variant"]].parity
         assert local is not None
         assert result["parity"]["verdict"] == local.verdict
         step = 1e-5 if result["variant"] == "float32" else 1 / 256  # a probability's, in int8
         assert abs(result["parity"]["outputs"][0]["max_abs"] - local.outputs[0].max_abs) <= step
+    assert any("governor is ondemand" in warning for warning in document["warnings"])
     checked = edgetf("check", "bench", "--max-latency-ms", 10_000)
     assert checked.returncode == 4  # no verdict on the latency of an emulated device
     assert "emulated" in checked.stdout
@@ -91,7 +93,7 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
 def test_a_second_run_reuses_what_is_there_and_leaves_no_job(
     devices: Path, converted: Path, reference: Path, edgetf: Run
 ) -> None:
-    options = ("--reference", reference, "--devices", devices, "--device", "pi")
+    options = ("--reference", reference, "--devices", devices, "--device", "pi", "--blocks", 2)
     for name in ("first", "second"):
         ended = edgetf("benchmark", converted / "int8.tflite", *options, "-o", name, timeout=500)
         assert ended.returncode == 0, ended.stderr

@@ -38,7 +38,7 @@ def test_training_for_int8_beats_quantizing_afterwards_where_that_hurts(tmp_path
     variants = [after / "int8.tflite", during / "int8.tflite"]
     (during / "int8.tflite").rename(during / "qat.tflite")
     variants[1] = during / "qat.tflite"
-    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS)
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
     document = benchmark(variants, LocalDevice(), tmp_path / "bench", options, ignore)
     found = {}
     for result in document.results:

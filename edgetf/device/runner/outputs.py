@@ -7,6 +7,7 @@ samples: inputs and outputs are memory-mapped.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
@@ -39,7 +40,7 @@ def run_all(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) ->
         by_sample = spec["shape"][:1] == [batch]
         rows, row = (n, spec["shape"][1:]) if by_sample else (batches, spec["shape"])
         shape = (rows, *row)
-        np.lib.format.open_memmap(str(out / f"output-{k}.npy"), "w+", np.dtype(spec["dtype"]), shape)  # type: ignore[no-untyped-call]
+        _reserve(out / f"output-{k}.npy", np.dtype(spec["dtype"]), shape)
 
     find_runtime(job.runtime)  # imported once, before the forks: it takes 80 ms, and creates no threads
     workers = max(1, min(job.workers or cores(), batches // _LEAST))
@@ -50,6 +51,14 @@ def run_all(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) ->
     seconds = (perf_counter_ns() - begin) / 1e9
     outputs = [Output(spec["name"], f"output-{k}.npy") for k, spec in enumerate(specs)]
     return Pass(n, workers, seconds, outputs)
+
+
+def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """An array in a file, with room on the disk for all of it: a disk that is full is told now, not by SIGBUS later."""
+    np.lib.format.open_memmap(str(path), "w+", dtype, shape)  # type: ignore[no-untyped-call]
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def load_inputs(job: Job) -> dict[str, np.ndarray[Any, Any]]:

@@ -42,8 +42,7 @@ def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan
     gc.disable()
     try:
         warmup = warm_up(invoke, plan.max_warmup_s)
-        runs = repeat(invoke, plan.min_runs, plan.min_s, plan.max_s)
-        whole = repeat(end_to_end, plan.min_runs, plan.min_s, plan.max_s)
+        runs, whole = repeat((invoke, end_to_end), plan.min_runs, plan.min_s, plan.max_s)
     finally:
         if enabled:
             gc.enable()
@@ -63,18 +62,26 @@ def warm_up(run: Callable[[], None], max_s: float) -> array[int]:
     return times
 
 
-def repeat(run: Callable[[], None], min_runs: int, min_s: float, max_s: float) -> array[int]:
-    """Run at least `min_runs` times and `min_s` seconds, but stop after `max_s` seconds (never before 2 runs)."""
-    times = array("q")
+def repeat(runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, max_s: float) -> tuple[array[int], ...]:
+    """Run each at least `min_runs` times and for `min_s` seconds, but stop after `max_s` (never before 2 runs of each).
+
+    They take turns of _WINDOW runs, so that what comes and goes on the machine meets all of them.
+    """
+    found = tuple(array("q") for _ in runs)
     start = perf_counter_ns()
-    enough, most = start + int(min_s * 1e9), start + int(max_s * 1e9)
+    enough, most = start + int(len(runs) * min_s * 1e9), start + int(len(runs) * max_s * 1e9)
+    window = min(_WINDOW, max(min_runs, 2))
     while True:
-        begin = perf_counter_ns()
-        run()
-        now = perf_counter_ns()
-        times.append(now - begin)
-        if len(times) >= 2 and (now >= most or (now >= enough and len(times) >= min_runs)):
-            return times
+        for run, times in zip(runs, found):
+            for k in range(window):
+                begin = perf_counter_ns()
+                run()
+                now = perf_counter_ns()
+                times.append(now - begin)
+                if now >= most and k >= 1:
+                    break
+        if now >= most or (now >= enough and len(found[0]) >= min_runs):
+            return found
 
 
 def sustain(run: Callable[[], None], seconds: float, send: Send) -> list[Window]:

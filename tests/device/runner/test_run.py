@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -199,3 +200,37 @@ def test_the_runner_refuses_what_is_not_a_job(runner: Path, tmp_path: Path) -> N
 
 def test_the_runner_file_is_the_same_for_the_same_code() -> None:
     assert build_runner() == build_runner()
+
+
+def test_only_what_was_asked_for_is_done(job: Job, tmp_path: Path) -> None:
+    block = run_job(replace(job, outputs=False), tmp_path / "block", ignore)
+    assert block.samples is None
+    assert block.timings
+    events: list[dict[str, Any]] = []
+    last = run_job(replace(job, timing=None, sustained_s=1.2), tmp_path / "last", events.append)
+    assert last.error is None
+    assert last.timings is None
+    assert last.samples is not None
+    assert last.sustained is not None
+    assert [round(window["at_s"]) for window in last.sustained] == [1, 1]  # type: ignore[index]
+    assert {"event": "progress", "done": 1, "of": 1} in events
+
+
+def test_a_process_is_bound_to_the_cpus_and_the_priority_that_were_asked_for(job: Job, tmp_path: Path) -> None:
+    measurement = run_job(replace(job, affinity=[0], nice=5, outputs=False), tmp_path / "out", ignore)
+    assert (measurement.affinity_effective, measurement.nice_effective) == ([0], 5)
+    measurement = run_job(replace(job, affinity=[999]), tmp_path / "none", ignore)
+    assert "there are no CPUs [999] to run on" in (measurement.error or "")
+    assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1  # that of this process is as it was
+
+
+def test_a_disk_that_is_full_is_told_before_anything_runs(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    measurement = run_job(replace(job, timing=None), tmp_path / "out", ignore)
+    assert measurement.error_phase == "samples"
+    assert "No space left on device" in (measurement.error or "")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+
+from edgetf.device.benchmark_model import (
+    common_flags,
+    once_flags,
+    read_facts,
+    read_failure,
+    read_ops,
+    read_timing,
+    timing_flags,
+)
+from edgetf.device.runner.job import Job, TimingPlan
+
+# what android_aarch64_benchmark_model of 2025 prints
+NEW = """INFO: STARTING!
+INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+VERBOSE: Replacing 2136 out of 2168 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 65 partitions for subgraph 0.
+INFO: Initialized session in 207.799ms.
+INFO: count=11 first=90710 curr=42743 min=42209 max=90710 avg=48230.2 std=13845 p5=42209 median=42611 p95=90710
+
+INFO: count=24 first=42468 curr=41938 min=41938 max=42840 avg=42394.8 std=188 p5=42133 median=42419 p95=42671
+
+INFO: Inference timings in us: Init: 207799, First inference: 90710, Warmup (avg): 48230.2, Inference (avg): 42394.8
+INFO: Memory footprint delta from the start of the tool (MB): init=23.5938 overall=26.6797
+INFO: Overall peak memory footprint (MB) via periodic monitoring: 40.5
+"""  # noqa: E501
+# and what that of TensorFlow 2.4 did
+OLD = """count=2 first=339304 curr=266325 min=266325 max=339304 avg=302814 std=36489
+count=50 first=266601 curr=266931 min=265837 max=268116 avg=266473 std=419
+Inference timings in us: Init: 20283, First inference: 339304, Warmup (avg): 302814, Inference (avg): 266473
+Peak memory footprint (MB): init=7.1 overall=13.5
+"""
+
+
+def test_times_and_memory_are_read_from_what_old_and_new_ones_print() -> None:
+    told = read_timing(NEW)
+    assert told is not None
+    assert (told.n, told.mean_ns, told.median_ns, told.stdev_ns) == (24, 42_394_800, 42_419_000, 188_000)
+    assert (told.min_ns, told.max_ns) == (41_938_000, 42_840_000)
+    assert read_facts(NEW) == {
+        "load_ns": 207_799_000,
+        "first_ns": 90_710_000,
+        "added_rss_bytes": round(26.6797 * 2**20),
+        "peak_rss_bytes": round(40.5 * 2**20),
+        "delegate_partitions": 65,
+    }
+    told = read_timing(OLD)
+    assert told is not None
+    assert (told.n, told.mean_ns, told.median_ns) == (50, 266_473_000, None)
+    assert read_facts(OLD)["added_rss_bytes"] == round(13.5 * 2**20)
+
+
+@pytest.mark.parametrize("log", ["", "INFO: STARTING!\nERROR: Benchmarking failed.", NEW.split("\n\n")[0]])
+def test_a_log_without_the_measured_runs_has_no_times(log: str) -> None:
+    assert read_timing(log) is None
+
+
+def test_large_numbers_in_exponents_are_read() -> None:
+    told = read_timing(NEW.replace("avg=42394.8", "avg=1.23e+06"))
+    assert told is not None
+    assert told.mean_ns == pytest.approx(1.23e9)
+
+
+def test_the_flags_of_each_delegate() -> None:
+    def flags(delegate: str) -> list[str]:
+        return common_flags(Job("m", {}, delegate=delegate, threads=4), [(1, 8, 8, 1), (1, 3)])
+
+    inputs = ["--input_layer=in0,in1", "--input_layer_shape=1,8,8,1:1,3", "--input_layer_value_files=in0:in0,in1:in1"]
+    assert flags("xnnpack") == ["--num_threads=4", "--use_xnnpack=true", *inputs]
+    assert flags("none") == ["--num_threads=4", "--use_xnnpack=false", *inputs]
+    assert flags("gpu") == ["--num_threads=4", "--use_gpu=true", *inputs]
+    assert "--signature_to_run_for=second" in common_flags(Job("m", {}, signature="second"), [(1,)])
+
+
+def test_the_flags_of_a_plan_and_of_a_single_run() -> None:
+    assert timing_flags(TimingPlan(2.0, 10, 0.3, 6.0)) == [
+        "--warmup_runs=3",
+        "--warmup_min_secs=0.5",
+        "--num_runs=10",
+        "--min_secs=0.3",
+        "--max_secs=6",
+    ]
+    assert "--warmup_runs=0" in once_flags("once")  # ops that keep state start anew
+
+
+PROFILE = """Operator-wise Profiling Info for Regular Benchmark Runs:
+============================== Run Order ==============================
+node type, start, first, avg_ms, %, cdf%, mem KB, times called, name
+CONV_2D, 0.066, 87.754, 60.957, 2.066%, 2.066%, 0, 1, [MobilenetV1/Conv2d_0/Relu6\tBias]:0
+DEPTHWISE_CONV_2D, 61.033, 53.628, 19.870, 1.691%, 3.757%, 0, 1, [MobilenetV1/Conv2d_1]:1
+
+============================== Top by Computation Time ==============================
+node type, start, first, avg_ms, %, cdf%, mem KB, times called, name
+CONV_2D, 0.066, 87.754, 60.957, 2.066%, 2.066%, 0, 1, [MobilenetV1/Conv2d_0/Relu6]:0
+"""
+
+
+def test_a_profile_of_an_older_one_is_read_too() -> None:
+    ops = read_ops(PROFILE)
+    assert [(op.kind, op.mean_ms) for op in ops] == [("CONV_2D", 60.957), ("DEPTHWISE_CONV_2D", 19.87)]
+    assert ops[0].name == "[MobilenetV1/Conv2d_0/Relu6,Bias]:0"
+    assert ops[0].share == pytest.approx(60.957 / (60.957 + 19.87))
+    assert read_ops("") == []
+
+
+def test_failures_are_told_in_the_words_of_the_program_or_by_its_signal() -> None:
+    log = "ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.\nERROR: Failed to allocate tensors!\n"
+    assert read_failure(log, 1) == "Node number 57 (BATCH_MATMUL) failed to prepare.; Failed to allocate tensors!"
+    assert read_failure("", 139) == "benchmark_model died of SIGSEGV"
+    assert read_failure("", 2) == "benchmark_model ended with exit code 2"
