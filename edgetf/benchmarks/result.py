@@ -97,9 +97,17 @@ def _block(turn: Turn, times: Times | Told, folder: str) -> Block:
         frequency_mhz=state.get("frequency_mhz", ""),
         temperature_c=state.get("temperature_c", ""),
         governor=state.get("governor", ""),
-        throttled=state.get("throttled", ""),
+        throttled=_throttled(turn.measurement.state_before.get("throttled", ""), state.get("throttled", "")),
         measurement=f"{folder}/{turn.folder}",
     )
+
+
+def _throttled(before: str, after: str) -> str:
+    """What a device said after a block. A Pi's bits 16 to 19 tell of the past: those that are new are of this block."""
+    if not (before.startswith("0x") and after.startswith("0x")):
+        return after
+    new = (int(after, 16) & ~int(before, 16)) >> 16 & 0xF
+    return hex(int(after, 16) | new)
 
 
 def _largest(said: Sequence[Measurement], name: str) -> int | None:

@@ -2,7 +2,8 @@
 
 Drift and heat hit all variants alike that way, and every block is a process of its own. What takes long or heats
 (sustained load, energy, all samples) comes after the last block. A variant that fails leaves the others their turns,
-and keeps what came back until then. Where the medians of a variant's blocks do not agree, it takes more turns.
+and keeps what came back until then. Where the medians of one variant's blocks do not agree, all
+take more turns.
 """
 
 from __future__ import annotations
@@ -80,15 +81,15 @@ def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on
             course.error = replace(course.target.failed, code="conversion")
     number = 0
     for block in range(plan.blocks * (1 if device.emulated else plan.patience)):
-        due = [c for c in courses if c.error is None and (block < plan.blocks or not c.precise)]
-        if not due:
+        due = [course for course in courses if course.error is None]
+        if not due or (block >= plan.blocks and all(course.precise for course in due)):
             break
         more = "" if block < plan.blocks else ", for medians that differ"
         on_event({"event": "variant", "variant": f"block {block + 1}{more}", "of": plan.blocks})
         for course in due if block % 2 == 0 else reversed(due):
             if course.error is None:
                 number += 1
-                job = replace(plan.job, timing=plan.job.timing, outputs=False, sustained_s=0.0, energy_s=0.0)
+                job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0)
                 turn = _take_turn(course, device, job, out, (number, f"block-{block + 1}"), on_event)
                 course.blocks += [turn] if turn else []
     for course in courses:

@@ -24,9 +24,11 @@ except ModuleNotFoundError as error:
 CONFIDENCE = 0.95
 _PARTS = 10  # of a single block, which stand for blocks
 MIN_RUNS = 50
-_DRIFT, _SPREAD = 0.05, 0.10
+_DRIFT, _SPREAD, _HEAT_C = 0.05, 0.10, 5.0
 _PRECISE = 0.025  # half of _DRIFT: the interval of the median is then no wider than that
 _MINUTE_S = 60.0
+_TICK_MS = 1e-3  # what tools that sum up count in
+_FEWEST_READINGS, _LEAST_W = 3, 0.05
 
 Times = Sequence[int] | NDArray[np.int64]
 
@@ -57,13 +59,16 @@ def summarize(blocks: Sequence[Times]) -> Latency:
     )
 
 
-def summarize_told(blocks: Sequence[Told]) -> Latency:
-    """The same of blocks (at least 2) whose single times are not known: Student's interval of their medians.
+def summarize_told(blocks: Sequence[Told]) -> Latency | None:
+    """The same of blocks whose single times are not known: Student's interval of their medians; None for one block.
 
-    Where a tool tells no median, the mean of the block stands for it. The standard deviation is the pooled one.
+    The mean of a block stands for its median where a tool tells none, or where it is a few of its whole microseconds,
+    and the interval is never narrower than one. The standard deviation is the pooled one.
     """
+    if len(blocks) < 2:
+        return None
     centres = [_centre_of(block) / 1e6 for block in blocks]
-    median, reach = float(np.median(centres)), _reach(centres)
+    median, reach = float(np.median(centres)), max(_reach(centres), _TICK_MS / 2)
     n = sum(block.n for block in blocks)
     variance = sum((block.n - 1) * block.stdev_ns**2 for block in blocks) / max(n - len(blocks), 1)
     return Latency(
@@ -79,7 +84,7 @@ def summarize_told(blocks: Sequence[Told]) -> Latency:
 
 
 def told_apart(one: Latency, other: Latency) -> bool:
-    """Whether two medians differ for sure: their intervals do not overlap."""
+    """Whether two medians differ: their 95 % intervals do not overlap."""
     return one.low > other.high or other.low > one.high
 
 
@@ -106,7 +111,7 @@ def spread_of(blocks: Sequence[Times] | Sequence[Told]) -> float:
     spreads = []
     for block in blocks:
         if isinstance(block, Told):
-            spreads.append(block.stdev_ns / _centre_of(block))
+            spreads.append(block.stdev_ns / max(_centre_of(block), 1.0))
         else:
             low, median, high = np.quantile(np.asarray(block, np.float64), [0.25, 0.5, 0.75])
             spreads.append(float((high - low) / median))
@@ -147,28 +152,33 @@ def is_throttled(said: str) -> bool:
 def sum_up_minutes(windows: Sequence[Window]) -> Sustained:
     """Minute by minute, from windows of about a second (at least one)."""
     minutes: dict[int, list[Window]] = {}
-    for window in windows:
-        minutes.setdefault(int((window.at_s - 1e-3) // _MINUTE_S), []).append(window)
+    begun = 0.0
+    for window in windows:  # a slow inference may end beyond the last minute: it belongs to where it began
+        minutes.setdefault(int(begun // _MINUTE_S), []).append(window)
+        begun = window.at_s
     told = tuple(_minute(group) for group in minutes.values())
     return Sustained(windows[-1].at_s, told, told[-1].median_ms / told[0].median_ms)
 
 
 def energy_of(power: Power) -> Energy | None:
-    """Millijoules for one inference: the mean power above idle, times the seconds of one; None with too few readings.
+    """Millijoules for one inference: the mean power above idle, times the seconds of one.
 
-    The interval is Welch's of the difference of two means (Welch 1947, Biometrika 34:28), its readings taken as
-    independent.
+    The interval is Welch's of the difference of two means (Welch 1947, Biometrika 34:28). Meters are slower than
+    readers, and settle slowly: the first third of the readings is left out, and what is read again unchanged counts
+    once. None where fewer than three are left, or where they are too small to be watts (some phones give milliamperes).
     """
-    idle, active = np.asarray(power.idle_w), np.asarray(power.active_w)
-    if min(len(idle), len(active)) < 3 or not power.runs:
+    idle, active = _settled(power.idle_w), _settled(power.active_w)
+    if min(len(idle), len(active)) < _FEWEST_READINGS or not power.runs or active.mean() < _LEAST_W:
         return None
-    seconds = power.seconds / power.runs
-    low = high = watts = float(active.mean() - idle.mean())
-    if np.ptp(active) or np.ptp(idle):
-        interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(CONFIDENCE)
-        low, high = float(interval.low), float(interval.high)
-    mj = 1e3 * seconds
+    interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(CONFIDENCE)
+    mj, watts = 1e3 * power.seconds / power.runs, float(active.mean() - idle.mean())
+    low, high = float(interval.low), float(interval.high)
     return Energy(power.source, watts * mj, low * mj, high * mj, float(idle.mean()), float(active.mean()))
+
+
+def _settled(readings: Sequence[float]) -> NDArray[np.float64]:
+    late = np.asarray(readings[len(readings) // 3 :], np.float64)
+    return late[np.append(True, late[1:] != late[:-1])] if len(late) else late
 
 
 def _centres(blocks: Sequence[Times]) -> list[float]:
@@ -177,7 +187,8 @@ def _centres(blocks: Sequence[Times]) -> list[float]:
 
 
 def _centre_of(block: Told) -> float:
-    return block.mean_ns if block.median_ns is None else block.median_ns
+    coarse = block.median_ns is None or block.median_ns < 100 * _TICK_MS * 1e6
+    return block.mean_ns if coarse or block.median_ns is None else block.median_ns
 
 
 def _reach(centres: Sequence[float]) -> float:
@@ -189,11 +200,13 @@ def _reach(centres: Sequence[float]) -> float:
 def _cause(blocks: Sequence[Block]) -> str:
     """What changed between the blocks, as far as the device tells."""
     causes = []
-    for name, what, unit in (("frequency_mhz", "the frequency", "MHz"), ("temperature_c", "the temperature", "°C")):
-        values = [float(told) for block in blocks if (told := getattr(block, name))]
-        if values and max(values) > 1.05 * min(values):
-            causes.append(f"{what} went from {min(values):.0f} to {max(values):.0f} {unit}")
-    return f": {', '.join(causes)}" if causes else ""
+    clock = [float(block.frequency_mhz) for block in blocks if block.frequency_mhz]
+    heat = [float(block.temperature_c) for block in blocks if block.temperature_c]
+    if clock and max(clock) > 1.05 * min(clock):
+        causes.append(f"the frequency was {min(clock):.0f} to {max(clock):.0f} MHz")
+    if heat and max(heat) > min(heat) + _HEAT_C:
+        causes.append(f"the temperature {min(heat):.0f} to {max(heat):.0f} °C")
+    return f" (meanwhile {', '.join(causes)})" if causes else ""
 
 
 def _minute(windows: Sequence[Window]) -> Minute:

@@ -12,7 +12,7 @@ from edgetf.results import Result
 
 def same_speed(results: Sequence[Result]) -> list[str]:
     """The pairs of variants whose latencies cannot be told apart, in words."""
-    timed = [(result.variant, result.latency_ms) for result in results if result.latency_ms]
+    timed = [(result.variant, result.latency_ms) for result in results if result.latency_ms and not result.error]
     return [f"{a} and {b}" for (a, one), (b, other) in combinations(timed, 2) if not told_apart(one, other)]
 
 

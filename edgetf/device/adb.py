@@ -11,7 +11,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import TypeVar
 
 from edgetf.errors import DeviceError
@@ -20,7 +20,6 @@ T = TypeVar("T")
 _COMMAND_S = 60.0
 _SLOWEST = 50_000  # bytes a second, below which a link counts as dead
 _ATTEMPTS = 5  # of coming back after the connection was lost, with pauses of 1, 2, 4, ... seconds
-_LASTED_S = 60.0  # a connection that lasted so long counts as good: attempts are counted anew
 _END = "edgetf-exit-code "
 
 
@@ -40,7 +39,10 @@ class Adb:
     def serial(self) -> str:
         """The phone's serial. Raises DeviceError when it is not connected, not authorised, or one of several."""
         if self._serial is None:
-            self._serial = self._only_one()
+            try:
+                self._serial = self._only_one()
+            except LostError as error:  # adb's own server does not answer
+                raise self._unreachable(str(error)) from error
         return self._serial
 
     def sh(self, script: str, *arguments: str, given: str = "") -> str:
@@ -62,13 +64,12 @@ class Adb:
         """Run `act`; when the connection is lost meanwhile, connect again and start it over."""
         attempt = 0
         while True:
-            begin = monotonic()
             try:
                 self._connect()
                 return act()
             except LostError as error:
                 self._connected = False
-                attempt = 1 if monotonic() - begin > _LASTED_S else attempt + 1
+                attempt += 1
                 if not self._reached or attempt >= _ATTEMPTS:  # never reached: waiting would not help
                     raise self._unreachable(str(error)) from error
                 sleep(2 ** (attempt - 1))
@@ -101,7 +102,7 @@ class Adb:
         ended = self._adb(["-s", self.serial, verb, source, place], seconds)
         if ended.returncode == 0:
             return
-        reason = _last_line(ended.stderr + ended.stdout)
+        reason = _error_in(ended.stderr + ended.stdout)
         if self._adb(["-s", self.serial, "get-state"], _COMMAND_S).stdout.strip() != "device" or _is_lost(reason):
             raise LostError(reason)
         hint = "make room there, or set work_dir to a folder that adb's shell may write"
@@ -151,6 +152,12 @@ class Adb:
 
     def _doctor(self) -> str:
         return f"edgetf devices doctor {self._name}"
+
+
+def _error_in(text: str) -> str:
+    """The line that says what went wrong, among others that count files."""
+    errors = [line.strip() for line in text.splitlines() if "error" in line]
+    return errors[-1] if errors else _last_line(text)
 
 
 def _is_lost(reason: str) -> bool:

@@ -71,9 +71,12 @@ def read_state(told: str) -> dict[str, str]:
 
 
 def read_power(idle: str, active: str, runs: int, seconds: float) -> Power | None:
-    """Lines of `power` before and during the load; None where there were none."""
-    watts = [[_watts(line) for line in told.splitlines() if len(line.split()) == 2] for told in (idle, active)]
+    """Lines of `power` (current and voltage, whole numbers) before and during the load; None where there are none."""
+    watts = [[_watts(line) for line in told.splitlines() if _PAIR.fullmatch(line)] for told in (idle, active)]
     return Power("battery", watts[0], watts[1], runs, seconds) if all(watts) else None
+
+
+_PAIR = re.compile(r"-?\d+ -?\d+")
 
 
 def _watts(line: str) -> float:

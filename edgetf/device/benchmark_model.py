@@ -1,7 +1,7 @@
 """TFLite's own `benchmark_model`: the flags that a Job means, and what the program prints, as figures.
 
-Flags and output are those of tflite/tools/benchmark in google-ai-edge/LiteRT (2026), and of TensorFlow from 2.4 on.
-The program sums single times up and keeps them to itself; older ones tell no median.
+Flags and output are those of tflite/tools/benchmark in google-ai-edge/LiteRT (2026). Older programs tell no median, and
+lack `--output_filepath`. Single times are kept from us: whole microseconds go into a summary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from edgetf.device.runner.job import Job, OpTime, TimingPlan, Told
 
 _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
-_STATS = re.compile(rf"count=(\d+) .*?\bmin={_NUMBER} max={_NUMBER} avg={_NUMBER} std={_NUMBER}(.*)")
+_STATS = re.compile(r"\bcount=(\d+)(.*)")
 _MIB = 1 << 20
 
 
@@ -71,17 +71,31 @@ def profile_flags(csv: str) -> list[str]:
 
 
 def read_timing(log: str) -> Told | None:
-    """The last summary in what the program printed (the first is the warm-up's); None where there is none."""
+    """The last summary in what the program printed (the first is the warm-up's); None where there is none.
+
+    Where all times are equal, those of a single run included, it prints `curr` and nothing else.
+    """
     found = _STATS.findall(log)
-    if len(found) < 2:
+    if len(found) < 2 or found[-1][0] == "0":
         return None
-    n, low, high, mean, stdev, rest = found[-1]
-    median = re.search(rf"\bmedian={_NUMBER}", rest)
-    us = 1e3
+    n, rest = int(found[-1][0]), found[-1][1]
+    told = {name: float(value) * 1e3 for name, value in re.findall(rf"\b(\w+)={_NUMBER}", rest)}
+    if "curr" not in told:
+        return None
+    same = told["curr"]
     return Told(
-        int(n), float(mean) * us, float(stdev) * us, float(low) * us, float(high) * us,
-        float(median[1]) * us if median else None,
-    )  # fmt: skip
+        n=n,
+        mean_ns=told.get("avg", same),
+        stdev_ns=told.get("std", 0.0),
+        min_ns=told.get("min", same),
+        max_ns=told.get("max", same),
+        median_ns=told.get("median"),
+    )
+
+
+def gpu_took_nothing(log: str) -> bool:
+    """Whether the program, asked for the GPU, ran the graph on the CPU: it says so, and goes on."""
+    return "Explicitly applied GPU delegate" not in log
 
 
 def read_facts(log: str) -> dict[str, int]:
@@ -128,11 +142,14 @@ def _ops(table: str) -> list[OpTime]:
 
 
 def read_failure(log: str, code: int) -> str:
-    """Why a run failed: the program's errors in one line, or the signal that it died of."""
-    errors = [line.split("ERROR:", 1)[1].strip() for line in log.splitlines() if "ERROR:" in line]
+    """Why a run failed: the program's errors in one line, or else its end and the last line that it printed."""
+    marked = (re.search(r"(?:ERROR|FATAL): *(.*)", line) for line in log.splitlines())
+    errors = [found[1].strip() for found in marked if found]
     if errors:
         return "; ".join(errors[:3])
-    return f"benchmark_model {describe_end(code)}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = f": {lines[-1]}" if lines and not lines[-1].startswith(("INFO", "VERBOSE")) else ""
+    return f"benchmark_model {describe_end(code)}{said}"
 
 
 def describe_end(code: int) -> str:

@@ -27,13 +27,14 @@ from edgetf.files import sha256_file
 from edgetf.process import OnEvent
 
 WORK_DIR = "/data/local/tmp/edgetf"
-_POLL_S = 0.3
+_POLL_S, _RARE_POLL_S = 0.3, 1.0  # rarely while something is timed: every look starts a process there
 _KEPT_DAYS = 30
 
 _STORED = """
 cd "$1" || exit 1
 found=$(sha256sum ".$2" | cut -d " " -f 1)
-if [ "$found" = "$2" ]; then mv ".$2" "$2"; else rm -f ".$2"; echo "its digest is $found, not $2" >&2; exit 1; fi
+[ "$found" = "$2" ] || { rm -f ".$2"; echo "its digest is $found, not $2" >&2; exit 1; }
+mv ".$2" "$2" && touch "$2"
 """
 
 # whether the job has ended, lives or is gone, and its events from byte $2 on
@@ -57,9 +58,13 @@ class PhoneDevice:
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator[None]:
-        """Reach the phone, hold its lock on this machine, and sweep what a killed run left. Raises DeviceError."""
+        """Reach the phone, hold its lock on this machine, and sweep what a killed run left. Raises DeviceError.
+
+        Other machines do not see that lock: a phone on the network is for one of them at a time.
+        """
         adb = self._adb
-        with hold(self.name, f"adb {adb.serial}"):
+        own = adb.sh("getprop ro.serialno 2>/dev/null; exit 0").strip()  # the same by USB and over the network
+        with hold(self.name, f"adb {own or adb.serial}"):
             adb.sh(scripts.PREPARE, self._work())
             self._sweep(adb)
             yield
@@ -75,10 +80,12 @@ class PhoneDevice:
             there = prepare(job, self._binary(), Path(folder))
             places = self._push(adb, there)
             script = there.script(places)
+        timed = job.timing is not None or job.sustained_s or job.energy_s
+        pause_s = _RARE_POLL_S if timed else _POLL_S
         try:
             adb.sh(scripts.START, self._job(identity), _INSIDE, str(len(script.encode())), given=script)
             try:
-                code = self._follow(adb, identity, on_event)
+                code = self._follow(adb, identity, pause_s, on_event)
             except DeviceError:
                 with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
                     adb.pull(self._job(identity, "out/."), out)
@@ -87,6 +94,8 @@ class PhoneDevice:
         finally:
             with contextlib.suppress(Exception):  # what is left is swept by the next run
                 adb.sh(scripts.KILL + 'end "$1"', self._job(identity))
+        if not code:
+            raise DeviceError(f"the run on {self.name} left no result", "is there room on it?")
         if code != "0":
             raise DeviceError(
                 f"the run on {self.name} ended with exit code {code}", f"edgetf devices doctor {self.name}"
@@ -120,7 +129,7 @@ class PhoneDevice:
                 adb.sh(_STORED, self._store(), digest)
         return {path: self._store(digest) for path, digest in digests.items()}
 
-    def _follow(self, adb: Adb, identity: str, on_event: OnEvent) -> str:
+    def _follow(self, adb: Adb, identity: str, pause_s: float, on_event: OnEvent) -> str:
         """Pass the events on until the job ends; its exit code. Raises DeviceError when it is gone or hangs."""
         offset, heard = 1, monotonic()
         while True:
@@ -137,7 +146,7 @@ class PhoneDevice:
             heard = monotonic() if whole else heard
             if monotonic() - heard > self._idle_s:
                 raise DeviceError(f"the run on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples")
-            sleep(_POLL_S)
+            sleep(pause_s)
 
     def _sweep(self, adb: Adb) -> None:
         adb.sh(scripts.SWEEP, self._work(), str(_KEPT_DAYS))

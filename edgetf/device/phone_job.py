@@ -51,11 +51,14 @@ class PhoneJob:
             f"--graph={places[Path(self.job.model)]}",
             *tool.common_flags(self.job, [t.shape for t in self.tensors]),
         ]
-        lines = [android.STATE, _RUN.format(command=self._command(places, flags)), "state > out/state-before"]
+        nice = f"nice -n {self.job.nice}" if self.job.nice else ""
+        lines = [android.STATE, _RUN.format(command=self._command(places, flags), nice=nice)]
+        lines += ["state > out/state-before"]
         lines += [_ROW.format(rows=self._take_row(places))]
         if self.job.timing is not None:
-            lines += ["phase timing; row 0", f"run timing {shlex.join(tool.timing_flags(self.job.timing))}"]
-            lines += ["grep -q ' avg=' out/timing.log || fail no-times", "state > out/state-after"]
+            # a look at the frequency while it is loaded, before the warm-up is over
+            lines += ["phase timing; row 0", "{ sleep 0.3; state > out/state-during; } &"]
+            lines += [f"run timing {shlex.join(tool.timing_flags(self.job.timing))}", "wait", "state > out/state-after"]
         else:
             profile = shlex.join(tool.profile_flags("out/profile.csv"))
             lines += ["phase profile; row 0", f"try profile {profile}"]
@@ -70,7 +73,7 @@ class PhoneJob:
         return "\n".join([*lines, "phase done", "exit 0", ""])
 
     def _command(self, places: Mapping[Path, str], flags: Sequence[str]) -> str:
-        place = f"nice -n {self.job.nice} " if self.job.nice else ""
+        place = "$nice "  # see _RUN
         if self.job.affinity is not None:
             place += f"taskset {sum(1 << cpu for cpu in self.job.affinity):x} "
         return f"{place}{shlex.quote(places[self.program])} {shlex.join(flags)}"
@@ -80,7 +83,7 @@ class PhoneJob:
         for k, (path, tensor) in enumerate(zip(self.inputs, self.tensors, strict=True)):
             size = prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
             store = shlex.quote(places[path])
-            taken.append(f'dd if={store} of=in{k} bs={size} skip="$1" count=1 2> out/failed.log || fail no-row')
+            taken.append(f'dd if={store} of=in{k} bs={size} skip="$1" count=1 2> dd-said || unread')
         return "; ".join(taken)
 
     def _pass(self) -> str:
@@ -89,8 +92,9 @@ class PhoneJob:
         return _PASS.format(batches=self.n // self.batch, batch=self.batch, n=self.n, once=once, size=size)
 
 
-# `run LOG FLAGS...`: a failure ends the job; `try` goes on
+# `run LOG FLAGS...`: a failure ends the job; `try` goes on. A priority that is refused is done without
 _RUN = """
+nice="{nice}"; [ -z "$nice" ] || $nice true 2> /dev/null || {{ nice=; echo refused > out/nice; }}
 phase() {{ echo "$1" > out/phase; echo "{{\\"event\\": \\"phase\\", \\"phase\\": \\"$1\\"}}"; }}
 fail() {{ echo "$1" > out/failed; exit 0; }}
 try() {{ log=$1; shift; {command} "$@" > "out/$log.log" 2>&1; }}
@@ -99,12 +103,16 @@ chmod 755 ../../store/* 2>/dev/null
 """
 
 # `row K`: the inputs of batch K become the files in0, in1, ...
-_ROW = "row() {{ {rows}; }}"
+_ROW = """
+unread() {{ cp dd-said out/failed.log; fail no-row; }}
+row() {{ {rows}; }}
+"""
 
 _PASS = """
 phase samples; cat /proc/uptime > out/uptime; : > out/outputs; k=0
 while [ "$k" -lt {batches} ]; do
   row "$k"; rm -f once; run samples {once}
+  [ -f once ] || fail no-output
   [ "$(wc -c < once)" -eq {size} ] || fail wrong-size
   cat once >> out/outputs || fail full
   k=$((k + 1)); echo "{{\\"event\\": \\"progress\\", \\"done\\": $((k * {batch})), \\"of\\": {n}}}"
@@ -152,14 +160,21 @@ def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
 def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
     """The Measurement in what the script left in `out`; it is also written there, as the runner does."""
     asked, phase = job.job, _text(out / "phase").strip()
-    failed = _text(out / "failed").strip()
     before, after = (android.read_state(_text(out / f"state-{when}")) for when in ("before", "after"))
+    during = android.read_state(_text(out / "state-during"))
+    after.update({name: during[name] for name in ("frequency_mhz", "governor") if name in during})
     told = tool.read_facts(_text(out / "timing.log"))
     watched = tool.read_facts(_text(out / "profile.log"))  # profiling takes time and memory of its own
     if "peak_rss_bytes" in watched:
         told["peak_rss_bytes"] = watched["peak_rss_bytes"]
     timing = tool.read_timing(_text(out / "timing.log"))
-    error = _reason(failed, _text(out / "failed.log")) if failed else None
+    error = None
+    if phase != "done" or (out / "failed").exists():
+        error = _reason(_text(out / "failed").strip(), _text(out / "failed.log"))
+    elif asked.timing is not None and timing is None:
+        phase, error = "timing", "benchmark_model printed no times"
+    elif asked.delegate == "gpu" and tool.gpu_took_nothing(_text(out / "timing.log") + _text(out / "profile.log")):
+        phase, error = "timing", "the GPU took nothing of the graph: benchmark_model ran it on the CPU"
     measurement = Measurement(
         schema=MEASUREMENT_SCHEMA,
         runtime="benchmark_model",
@@ -173,7 +188,7 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         delegate=asked.delegate,
         affinity=asked.affinity,
         nice=asked.nice,
-        affinity_effective=asked.affinity,
+        nice_effective=0 if (out / "nice").exists() else asked.nice,
         told=timing,
         sustained=_windows(out, asked.sustained_s) or None,
         power=_power(out),
@@ -190,10 +205,10 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
 def _reason(failed: str, log: str) -> str:
     if failed == "wrong-size":
         return "the outputs have another size than the variant says: does it have shapes that change?"
-    if failed == "no-times":
-        return "benchmark_model printed no times"
-    if failed == "full":
-        return "there is no room for the outputs: make room on the phone"
+    if failed == "no-output":
+        return "this benchmark_model does not know --output_filepath: download a newer one"
+    if failed in ("full", ""):
+        return "there is no room for what it writes: make room on the phone"
     if failed == "no-row":
         return f"a sample could not be read there: {log.strip()}"
     return tool.read_failure(log, int(failed) if failed.isdigit() else 1)

@@ -105,6 +105,9 @@ def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSetting
         wanted = types.get(key, str)
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise EdgetfError(f"{where}: {key} = {value!r} is not {_ARTICLES[wanted]}", "see the README for an example")
+    for key, allowed in _CHOICES.items():
+        if table.get(key, allowed[0]) not in allowed:
+            raise EdgetfError(f"{where}: {key} is {table[key]!r}", f"known: {', '.join(allowed)}")
     if table["kind"] == Kind.SSH and not table.get("host"):
         raise EdgetfError(f"{where}: it has no host", 'add host = "raspberrypi.local", or its address')
     foreign = sorted(set(table) & (_FOREIGN.get(str(table["kind"])) or set()))
@@ -115,6 +118,7 @@ def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSetting
     return DeviceSettings(**{**table, "kind": Kind(table["kind"])})  # type: ignore[arg-type]  # checked above
 
 
+_CHOICES = {"runtime": ("auto", "litert", "tflite-runtime"), "delegate": ("xnnpack", "none", "gpu")}
 _OF_SSH = {"host", "user", "port", "key", "known_hosts"}
 _OF_ADB = {"serial", "adb", "benchmark_model"}
 _FOREIGN = {"local": _OF_SSH | _OF_ADB, "ssh": _OF_ADB, "adb": _OF_SSH | {"python", "env", "runtime"}}  # keys of others

@@ -71,6 +71,7 @@ def _covers(times: list[np.ndarray[tuple[int], np.dtype[np.int64]]]) -> bool:
 def test_what_a_tool_told_is_summed_up_like_what_was_measured(told: list[tuple[int, float, float]]) -> None:
     blocks = [Told(n, mean, stdev, mean, mean, mean) for n, mean, stdev in told]
     found = summarize_told(blocks)
+    assert found is not None
     means = [mean / 1e6 for _, mean, _ in told]
     assert found.median == pytest.approx(np.median(means))
     assert 0 <= found.low <= found.median <= found.high
@@ -81,7 +82,18 @@ def test_what_a_tool_told_is_summed_up_like_what_was_measured(told: list[tuple[i
 
 
 def test_a_tool_without_a_median_is_taken_at_its_mean() -> None:
-    assert summarize_told([Told(9, 2e6, 1e5, 1e6, 4e6), Told(9, 4e6, 1e5, 1e6, 9e6)]).median == pytest.approx(3)
+    found = summarize_told([Told(9, 2e6, 1e5, 1e6, 4e6), Told(9, 4e6, 1e5, 1e6, 9e6)])
+    assert found is not None
+    assert found.median == pytest.approx(3)
+
+
+def test_whole_microseconds_are_no_exact_times() -> None:
+    fast = summarize_told([Told(50, 7400.0, 500.0, 7000.0, 9000.0, 7000.0)] * 5)
+    assert fast is not None
+    assert fast.median == pytest.approx(0.0074)  # the mean: a median of 7 may be anything up to 8
+    assert fast.high - fast.low == pytest.approx(0.001)
+    assert summarize_told([Told(50, 7400.0, 500.0, 7000.0, 9000.0, 7000.0)]) is None
+    assert spread_of([Told(50, 0.0, 0.0, 0.0, 0.0, 0.0)]) == 0
 
 
 def test_latencies_are_told_apart_only_when_their_intervals_do_not_overlap() -> None:
@@ -117,7 +129,7 @@ def test_a_drift_is_told_with_what_changed_meanwhile() -> None:
     cool, hot = _blocks([1.0] * 3, frequency_mhz="2400", temperature_c="50"), _blocks([1.5] * 2)
     hot = [Block(**{**vars(block), "frequency_mhz": "1500", "temperature_c": "82"}) for block in hot]
     _, why = judge_stability([*cool, *hot], 0.03)
-    assert "the frequency went from 1500 to 2400 MHz, the temperature went from 50 to 82 °C" in why
+    assert "meanwhile the frequency was 1500 to 2400 MHz, the temperature 50 to 82 °C" in why
 
 
 def test_blocks_that_agree_are_precise_and_others_are_not() -> None:
@@ -155,13 +167,24 @@ def test_energy_is_the_power_above_idle_times_the_time_of_an_inference() -> None
     random = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        power = Power("pmic", list(random.normal(3, 0.2, 20)), list(random.normal(5, 0.2, 20)), runs=1000, seconds=10)
+        power = Power("pmic", list(random.normal(3, 0.2, 30)), list(random.normal(5, 0.2, 30)), runs=1000, seconds=10)
         found = energy_of(power)
         assert found is not None
         assert found.low <= found.mj <= found.high
         hits += found.low <= 20.0 <= found.high  # 2 W for 10 ms
     assert hits >= 277  # 285 less two standard deviations
-    constant = energy_of(Power("battery", [3.0] * 5, [5.0] * 5, 1000, 10.0))
-    assert constant is not None
-    assert constant.mj == pytest.approx(20)
+
+
+def test_energy_is_not_told_from_a_meter_that_hardly_speaks() -> None:
+    steps = [4.0, 5.0, 5.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0]
+    told = energy_of(Power("battery", [3.0, 3.1, 3.0] * 5, steps, 1000, 10.0))
+    assert told is not None
+    assert told.active_w == pytest.approx(6.0)  # 5, 6, 7 once each; the first third is left out
+    assert energy_of(Power("battery", [3.0] * 9, steps, 1000, 10.0)) is None
+    assert energy_of(Power("battery", [0.003, 0.0031, 0.003] * 5, [0.005, 0.006, 0.007] * 5, 1000, 10.0)) is None
     assert energy_of(Power("pmic", [3.0], [5.0], 1000, 10.0)) is None
+
+
+def test_the_last_inference_of_a_load_makes_no_minute_of_its_own() -> None:
+    windows = [Window(k + 1 + 0.03, 20, 50e6, {}) for k in range(600)]
+    assert len(sum_up_minutes(windows).minutes) == 10

@@ -280,6 +280,7 @@ def _take_file(stream: _Stream, request: bytes, spec: str) -> None:
     while True:
         kind, size = struct.unpack("<4sI", stream.read(8))
         if kind == b"DONE":
+            changed = size  # when it was, in seconds
             break
         data = stream.read(size)
         if file is not None and problem is None:
@@ -294,6 +295,7 @@ def _take_file(stream: _Stream, request: bytes, spec: str) -> None:
     if problem is not None:
         raise problem
     Path(place).chmod(int(mode) & 0o777)
+    os.utime(place, (changed, changed))
     stream.write(b"OKAY" + bytes(4))
 
 

@@ -23,32 +23,25 @@ def main(arguments: list[str]) -> int:
     say(f"Graph: [{flags['graph']}]")
     if "EDGETF_TEST_DIES" in os.environ:
         os.kill(os.getpid(), signal.SIGSEGV)
-    resolver = (
-        OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if flags.get("use_xnnpack") == "false" else OpResolverType.AUTO
-    )
     begin = time.perf_counter()
     try:
-        interpreter = Interpreter(
-            flags["graph"], num_threads=int(flags["num_threads"]), experimental_op_resolver_type=resolver
-        )
-        names = flags["input_layer"].split(",")
-        shapes = [[int(axis) for axis in shape.split(",")] for shape in flags["input_layer_shape"].split(":")]
-        for detail, shape in zip(interpreter.get_input_details(), shapes, strict=True):
-            if list(detail["shape"]) != shape:
-                interpreter.resize_tensor_input(detail["index"], shape)
-        interpreter.allocate_tensors()
+        interpreter = load(flags)
     except (RuntimeError, ValueError) as error:
         say(f"ERROR: {str(error).splitlines()[0]}")
         say("ERROR: Benchmarking failed.")
         return 1
+    if flags.get("use_gpu") == "true" and "EDGETF_TEST_GPU" not in os.environ:
+        say("Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.")
+    elif flags.get("use_gpu") == "true":
+        say("Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.")
     say("VERBOSE: Replacing 5 out of 5 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions")
     init_us = (time.perf_counter() - begin) * 1e6
     files = dict(item.split(":") for item in flags["input_layer_value_files"].split(","))
-    for name, detail in zip(names, interpreter.get_input_details(), strict=True):
+    for name, detail in zip(flags["input_layer"].split(","), interpreter.get_input_details(), strict=True):
         content = Path(files[name]).read_bytes()
         values = np.frombuffer(content, detail["dtype"])
         if values.size != np.prod(detail["shape"]):
-            say(f"ERROR: The size of {files[name]} is {len(content)} bytes. It should be other.")
+            say(f"FATAL: The size of {files[name]} is {len(content)} bytes. It should be other.")
             return 1
         interpreter.set_tensor(detail["index"], values.reshape(detail["shape"]))
     warmup = runs(interpreter, int(flags.get("warmup_runs", 1)), float(flags.get("warmup_min_secs", 0.5)), 150)
@@ -69,6 +62,19 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def load(flags: dict[str, str]) -> Any:
+    plain = flags.get("use_xnnpack") == "false"
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else OpResolverType.AUTO
+    threads = int(flags["num_threads"])
+    interpreter = Interpreter(flags["graph"], num_threads=threads, experimental_op_resolver_type=resolver)
+    shapes = [[int(axis) for axis in shape.split(",")] for shape in flags["input_layer_shape"].split(":")]
+    for detail, shape in zip(interpreter.get_input_details(), shapes, strict=True):
+        if list(detail["shape"]) != shape:
+            interpreter.resize_tensor_input(detail["index"], shape)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
 def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[float]:
     """Microseconds of each run, and the line that sums them up, as the program's loop does it."""
     say(f"Running benchmark for at least {least} iterations and at least {seconds:g} seconds but terminate if "
@@ -85,14 +91,15 @@ def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[floa
         return times
     s = sorted(times)
     p5, p95 = s[int(0.05 * (len(s) - 1))], s[int(0.95 * (len(s) - 1))]
-    say(f"count={len(s)} first={times[0]:.0f} curr={times[-1]:.0f} min={s[0]:.0f} max={s[-1]:.0f} "
-        f"avg={statistics.mean(s):g} std={statistics.pstdev(s):.0f} p5={p5:.0f} median={statistics.median(s):.0f} "
-        f"p95={p95:.0f}")  # fmt: skip
+    same = f"curr={times[-1]:.0f}{'(all same)' if len(s) > 1 else ''}"
+    parts = f"first={times[0]:.0f} curr={times[-1]:.0f} min={s[0]:.0f} max={s[-1]:.0f} avg={statistics.mean(s):g} std={statistics.pstdev(s):.0f}"  # noqa: E501
+    summary = same if s[0] == s[-1] else parts
+    say(f"count={len(s)} {summary} p5={p5:.0f} median={statistics.median(s):.0f} p95={p95:.0f}")
     return times
 
 
 def say(line: str) -> None:
-    sys.stdout.write(f"{line if line.startswith(('VERBOSE', 'ERROR')) else f'INFO: {line}'}\n")
+    sys.stdout.write(f"{line if line.startswith(('VERBOSE', 'ERROR', 'FATAL')) else f'INFO: {line}'}\n")
     sys.stdout.flush()
 
 

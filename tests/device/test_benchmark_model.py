@@ -4,6 +4,7 @@ import pytest
 
 from edgetf.device.benchmark_model import (
     common_flags,
+    gpu_took_nothing,
     once_flags,
     read_facts,
     read_failure,
@@ -57,6 +58,20 @@ def test_a_log_without_the_measured_runs_has_no_times(log: str) -> None:
     assert read_timing(log) is None
 
 
+def test_equal_times_are_printed_without_their_mean() -> None:
+    told = read_timing(
+        "INFO: count=1 curr=10123 p5=10123 median=10123 p95=10123\nINFO: count=50 curr=7(all same) median=7\n"
+    )
+    assert told is not None
+    assert (told.n, told.mean_ns, told.stdev_ns, told.min_ns, told.median_ns) == (50, 7000, 0, 7000, 7000)
+    assert read_timing("count=3 curr=1 avg=1\ncount=0\n") is None
+
+
+def test_a_gpu_that_took_nothing_is_seen() -> None:
+    assert gpu_took_nothing("Though GPU delegate is explicitly applied, the model graph will not be executed")
+    assert not gpu_took_nothing("INFO: Explicitly applied GPU delegate, and the model graph will be partially executed")
+
+
 def test_large_numbers_in_exponents_are_read() -> None:
     told = read_timing(NEW.replace("avg=42394.8", "avg=1.23e+06"))
     assert told is not None
@@ -108,5 +123,8 @@ def test_a_profile_of_an_older_one_is_read_too() -> None:
 def test_failures_are_told_in_the_words_of_the_program_or_by_its_signal() -> None:
     log = "ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.\nERROR: Failed to allocate tensors!\n"
     assert read_failure(log, 1) == "Node number 57 (BATCH_MATMUL) failed to prepare.; Failed to allocate tensors!"
+    assert read_failure("INFO: STARTING!\nFATAL: The size of in0 is 3 bytes.", 134) == "The size of in0 is 3 bytes."
+    linker = "CANNOT LINK EXECUTABLE: library libc.so not found"
+    assert read_failure(linker, 1) == f"benchmark_model ended with exit code 1: {linker}"
     assert read_failure("", 139) == "benchmark_model died of SIGSEGV"
     assert read_failure("", 2) == "benchmark_model ended with exit code 2"

@@ -29,6 +29,8 @@ def test_a_device_is_read_with_its_defaults(tmp_path: Path) -> None:
         ('[pi]\nkind = "ssh"\n', "it has no host", "host ="),
         (PI + 'port = "22"\n', "port = '22' is not a whole number", ""),
         (PI + "threads = true\n", "threads = True is not a whole number", ""),
+        (PI + 'delegate = "nnapi"\n', "delegate is 'nnapi'", "known: xnnpack, none, gpu"),
+        (PI + 'serial = "1"\n', "serial means nothing for kind = 'ssh'", "remove it"),
         ('kind = "ssh"\n', "stands outside of a device", "[name-of-a-device]"),
         ("[pi\n", "cannot read", ""),
     ],

@@ -31,10 +31,11 @@ def describe_state() -> dict[str, str]:
 
     `throttled` is `vcgencmd get_throttled` of a Raspberry Pi; `power_meter` is what can tell the power drawn.
     """
+    frequency = _scaled(_CPU / "cpu0/cpufreq/scaling_cur_freq", 1000)  # first: it falls as soon as the load is over
     meter = find_meter()
     facts = {
         "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": _scaled(_CPU / "cpu0/cpufreq/scaling_cur_freq", 1000),
+        "frequency_mhz": frequency,
         "frequency_max_mhz": _scaled(_CPU / "cpu0/cpufreq/cpuinfo_max_freq", 1000),
         "temperature_c": _temperature(),
         "throttled": ask("vcgencmd", "get_throttled").partition("=")[2],

@@ -45,6 +45,8 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
     def receive(event: dict[str, Any]) -> None:
         if "facts" in event:
             facts.update(event["facts"])
+        elif "window" in event:  # one by one: minutes of load are not lost with the process
+            facts.setdefault("sustained", []).append(event["window"])
         else:
             on_event(event)
 
@@ -110,8 +112,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
             np.savez(file, **{name: np.asarray(values) for name, values in times.items()})
         send({"facts": {"timings": "timings.npz", "state_after": state}})
     if job.sustained_s:
-        windows = [dataclasses.asdict(window) for window in sustain(session.invoke, job.sustained_s, send)]
-        send({"facts": {"sustained": windows}})
+        sustain(session.invoke, job.sustained_s, send)
     power = measure_power(session.invoke, job.energy_s) if job.energy_s else None
     if power is not None:
         send({"facts": {"power": dataclasses.asdict(power)}})

@@ -5,6 +5,7 @@ Times are nanoseconds of `time.perf_counter_ns`. The garbage collector is off wh
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from array import array
 from statistics import median
@@ -84,9 +85,8 @@ def repeat(runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, ma
             return found
 
 
-def sustain(run: Callable[[], None], seconds: float, send: Send) -> list[Window]:
-    """Run for `seconds` without a pause, and sum up every second: raw times of minutes would fill a small memory."""
-    windows: list[Window] = []
+def sustain(run: Callable[[], None], seconds: float, send: Send) -> None:
+    """Run for `seconds` without a pause, and send a Window every second: raw times of minutes fill a small memory."""
     start = perf_counter_ns()
     end, told = start + int(seconds * 1e9), start
     times = array("q")
@@ -94,10 +94,10 @@ def sustain(run: Callable[[], None], seconds: float, send: Send) -> list[Window]
         times.append(_timed(run))
         now = perf_counter_ns()
         if now - told >= _SECOND_NS or now >= end:
-            windows.append(Window((now - start) / 1e9, len(times), float(median(times)), describe_state()))
+            window = Window((now - start) / 1e9, len(times), float(median(times)), describe_state())
+            send({"window": dataclasses.asdict(window)})
             send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})
             times, told = array("q"), now
-    return windows
 
 
 def _timed(run: Callable[[], None]) -> int:
