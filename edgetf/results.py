@@ -16,10 +16,11 @@ from edgetf.figures import Block, Energy, Latency, OpTime, Sustained
 
 # 1: first
 CONVERSION_SCHEMA = 1
-# 1: first
-REFERENCE_SCHEMA = 1
+# 2: noise, latencies
+REFERENCE_SCHEMA = 2
 # 2: blocks, sustained load, energy, added memory, ops, delegate, warnings
-BENCHMARK_SCHEMA = 2
+# 3: the reference's noise and latencies, with which outputs are judged; how the run was made
+BENCHMARK_SCHEMA = 3
 
 
 class Status(str, Enum):
@@ -162,10 +163,35 @@ class ArrayFile:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """TensorFlow beside itself: the same model computed in another way, on the first `n` samples.
+
+    `max_abs` is the largest difference by output; `why_not` says why there is none. `counts` is false for what is
+    only told and does not make the floor: TF32, which is another precision.
+    """
+
+    way: str
+    n: int
+    max_abs: dict[str, float]
+    counts: bool
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class ReferenceLatency:
+    """TensorFlow's latency for `batch` samples at once, compiled by XLA or as it comes."""
+
+    batch: int
+    compiled: bool
+    latency_ms: Latency
+
+
+@dataclass(frozen=True)
 class Reference:
     """What TensorFlow says on the Samples.
 
-    `batch` is how many it computed at once; `latency_ms` is of `batch_alone`: 1, or the model's own batch.
+    `batch` is how many it computed at once; `latency_ms` is of `batch_alone`: 1, or the model's own batch;
+    `latencies` are the other ways. `noise` is how far TensorFlow is from itself.
     """
 
     schema: int
@@ -179,7 +205,14 @@ class Reference:
     batch: int
     batch_alone: int
     latency_ms: Latency
+    latencies: tuple[ReferenceLatency, ...]
+    noise: tuple[Noise, ...]
     outputs: tuple[ArrayFile, ...]
+
+    def floor(self, output: str) -> float | None:
+        """The largest difference of an output from itself, over the ways that count; None where none was measured."""
+        known = [noise.max_abs[output] for noise in self.noise if noise.counts and output in noise.max_abs]
+        return max(known, default=None)
 
 
 # benchmark.json ---------------------------------------------------------------------------------------------------
@@ -224,7 +257,7 @@ class OutputFigures:
     reach); it is what verdicts look at. `centred_low_db` and `centred_high_db` bound it with 95 % confidence
     (bootstrap), null where an end is infinite. All are null where there is no error at all, or nothing to compare it
     with. `problems` are reasons to fail whatever the budget, such as NaN; `doubts` are reasons why these samples show
-    nothing.
+    nothing. `floor` is how far TensorFlow is from itself on this output (null where that was not measured).
     """
 
     name: str
@@ -240,6 +273,7 @@ class OutputFigures:
     accuracy: Accuracy | None
     problems: tuple[str, ...]
     doubts: tuple[str, ...]
+    floor: float | None
 
 
 @dataclass(frozen=True)
@@ -279,6 +313,8 @@ class Result:
     sha256: str | None
     threads: int
     delegate: str = "xnnpack"
+    affinity: tuple[int, ...] = ()
+    nice: int = 0
     threads_effective: int | None = None
     latency_ms: Latency | None = None
     end_to_end_ms: Latency | None = None

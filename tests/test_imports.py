@@ -35,6 +35,7 @@ COMMANDS = [
     ["reference"],
     ["benchmark"],
     ["check"],
+    ["gate"],
     ["report"],
     ["inspect"],
     ["models"],

@@ -239,5 +239,6 @@ def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Gro
             "convert and reference the same signature",
         )
     truth, doubts = parity.fit_labels(ground.outputs, ground.samples.labels)
-    figures = [parity.compare(n, ground.outputs[n], ours[n], truth.get(n), doubts) for n in sorted(ours)]
+    floor = ground.reference.floor
+    figures = [parity.compare(n, ground.outputs[n], ours[n], truth.get(n), doubts, floor(n)) for n in sorted(ours)]
     return verdict.judge_parity(target.scheme, len(ground.samples), figures, verdict.Budgets())

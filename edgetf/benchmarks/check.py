@@ -37,10 +37,11 @@ def check(benchmark: Benchmark, budgets: Budgets, explicit_drop: bool) -> list[C
     """
     if not benchmark.results:
         raise EdgetfError("there are no results to check", "run: edgetf benchmark")
-    limits = budgets.max_latency_ms is not None or budgets.max_bytes is not None
-    if benchmark.reference is None and not limits:
+    limits = (budgets.max_latency_ms, budgets.max_bytes, budgets.max_memory_bytes) != (None, None, None)
+    failed = any(result.status is Status.FAILED for result in benchmark.results)
+    if benchmark.reference is None and not limits and not failed:
         raise EdgetfError("nothing was compared: the benchmark has no reference", "run it with --reference REF")
-    return [_check(result, budgets, explicit_drop, benchmark.reference is not None) for result in benchmark.results]
+    return [check_one(result, budgets, explicit_drop, benchmark.reference is not None) for result in benchmark.results]
 
 
 def select(benchmark: Benchmark, variants: Sequence[str]) -> Benchmark:
@@ -64,7 +65,24 @@ def exit_code(checked: list[Checked]) -> ExitCode:
     return ExitCode.DONE
 
 
-def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool) -> Checked:
+def _judge_latency(result: Result, most: float) -> Judged:
+    if result.emulated:
+        return Judged(Verdict.INCONCLUSIVE, "the device is emulated: its times are not the hardware's")
+    if result.latency_ms is None:
+        return Judged(Verdict.INCONCLUSIVE, "it was not timed")
+    return judge_latency(result.latency_ms, most, result.stable, result.stable_reason)
+
+
+def _judge_memory(result: Result, most: int) -> Judged:
+    if result.peak_rss_bytes is None:
+        return Judged(Verdict.INCONCLUSIVE, "the device did not tell the memory that it took")
+    if result.emulated:
+        return Judged(Verdict.INCONCLUSIVE, "the device is emulated: its memory is not the hardware's")
+    return judge_bytes(result.peak_rss_bytes, most)
+
+
+def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool) -> Checked:
+    """Judge one result; `compared` says whether its benchmark had a reference."""
     if result.status is Status.FAILED:
         message = result.error.message if result.error else "it failed"
         what = result.error.code if result.error else "run"
@@ -79,10 +97,10 @@ def _check(result: Result, budgets: Budgets, explicit_drop: bool, compared: bool
             parts["accuracy drop"] = judge_drop(result.parity.outputs[0], budgets)
     elif compared or explicit_drop:
         parts["parity"] = Judged(Verdict.INCONCLUSIVE, "nothing was compared")
-    if budgets.max_latency_ms is not None and result.emulated:
-        parts["latency"] = Judged(Verdict.INCONCLUSIVE, "the device is emulated: its times are not the hardware's")
-    elif budgets.max_latency_ms is not None and result.latency_ms is not None:
-        parts["latency"] = judge_latency(result.latency_ms, budgets.max_latency_ms, result.stable, result.stable_reason)
+    if budgets.max_latency_ms is not None:
+        parts["latency"] = _judge_latency(result, budgets.max_latency_ms)
     if budgets.max_bytes is not None and result.bytes is not None:
         parts["size"] = judge_bytes(result.bytes, budgets.max_bytes)
+    if budgets.max_memory_bytes is not None:
+        parts["memory"] = _judge_memory(result, budgets.max_memory_bytes)
     return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)

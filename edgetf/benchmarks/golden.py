@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from edgetf import files
 from edgetf.convert.contract import Target, find_target
 from edgetf.device.devices import LocalDevice
-from edgetf.device.runner.job import Job, TimingPlan
+from edgetf.device.runner.job import Job
 from edgetf.process import OnEvent
 from edgetf.results import Conversion, Failure, Status, Variant
 from edgetf.samples import load_samples
 
 _ROWS = 8
 _TOLERANCE = 0.05  # of an output's range: runtimes differ by a step or two of int8, which is 0.4 % each
-_QUICK = TimingPlan(max_warmup_s=0, min_runs=2, min_s=0, max_s=0)
 
 
 def prove(out: Path, conversion: Conversion, samples: Path, runtime: str, on_event: OnEvent) -> Conversion:
@@ -45,7 +44,7 @@ def prove(out: Path, conversion: Conversion, samples: Path, runtime: str, on_eve
                 variants.append(variant)
                 continue
             on_event({"event": "phase", "phase": f"{variant.scheme} in {target}"})
-            job = Job(str((out / variant.path).resolve()), files_of, conversion.source.signature, timing=_QUICK)
+            job = Job(str((out / variant.path).resolve()), files_of, conversion.source.signature, timing=None)
             variants.append(_prove_one(variant, job, target, Path(work, variant.scheme)))
     proven = replace(conversion, variants=tuple(variants))
     files.write_document(out / "conversion.json", proven)

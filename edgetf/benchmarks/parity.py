@@ -7,6 +7,7 @@ and, for outputs that decide between classes, top-1 agreement and accuracy drop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,19 @@ _MOST_CLASSES = 1 << 20  # larger whole numbers are counts or measurements, not 
 
 
 def compare(
-    name: str, reference: Numbers, variant: Numbers, truth: Numbers | None = None, doubts: Sequence[str] = ()
+    name: str,
+    reference: Numbers,
+    variant: Numbers,
+    truth: Numbers | None = None,
+    doubts: Sequence[str] = (),
+    floor: float | None = None,
 ) -> OutputFigures:
     """Compare one output of shape (n, ...) with the Reference's.
 
     `truth`, shape (n,), are the classes of the samples where they fit this output (see `fit_labels`, which also tells
-    of `doubts`). Raises EdgetfError when the shapes differ. NaN, infinity and a constant output where the Reference's
-    is not are `problems`; a Reference that is itself constant is a doubt, because it can show nothing.
+    of `doubts`); `floor` is the Reference's own noise. Raises EdgetfError when the shapes differ. NaN, infinity and a
+    constant output where the Reference's is not are `problems`; a Reference that is itself constant is a doubt,
+    because it can show nothing.
     """
     if reference.shape != variant.shape:
         raise EdgetfError(
@@ -46,7 +53,7 @@ def compare(
         agreement = statistics.agreement(int(np.sum(ours == theirs)), len(ours))
         if truth is not None:
             accuracy = statistics.accuracy_drop(theirs == truth, ours == truth)
-    return sums.figures(name, reference.size, agreement, accuracy, doubts)
+    return replace(sums.figures(name, reference.size, agreement, accuracy, doubts), floor=floor)
 
 
 def fit_labels(outputs: Mapping[str, Numbers], labels: Numbers | None) -> tuple[dict[str, Numbers], tuple[str, ...]]:
@@ -137,6 +144,7 @@ class _Sums:
             accuracy=accuracy,
             problems=tuple(problems),
             doubts=tuple(doubts),
+            floor=None,
         )
 
 

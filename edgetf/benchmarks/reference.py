@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -18,18 +17,17 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__, files
+from edgetf.benchmarks.noise import measure_noise, time_function, time_ways
 from edgetf.benchmarks.times import summarize
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.savedmodel import compute_dtype, read_source
 from edgetf.device.runner.machine import describe_machine
-from edgetf.device.runner.timing import repeat, warm_up
 from edgetf.errors import EdgetfError
 from edgetf.process import OnEvent
 from edgetf.results import REFERENCE_SCHEMA, ArrayFile, Precision, Reference, ReferenceDevice, Source
 from edgetf.samples import Array, Samples, load_samples
 
 _BATCH = 64
-_MIN_RUNS, _MIN_S, _MAX_S, _WARMUP_S = 50, 1.0, 30.0, 2.0
 _FOLDER = "reference"
 
 
@@ -68,7 +66,9 @@ def make_reference(
         function = model.signatures[source.signature]
         on_event({"event": "phase", "phase": f"TensorFlow on the {device.kind.upper()}"})
         batch, outputs = _run_all(tf, function, source, rows, on_event)
-        latency = summarize([_time_alone(tf, function, source, rows)])
+        alone = source.inputs[0].shape[0] or 1
+        latency = summarize([time_function(tf, function, rows.inputs, alone)])
+        latencies = time_ways(tf, function, rows.inputs, batch, alone, on_event)
         (staging / _FOLDER).mkdir()
         listed = []
         for k, (name, values) in enumerate(sorted(outputs.items())):
@@ -89,8 +89,10 @@ def make_reference(
             precision=_precision(device.kind, dtype),
             versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
             batch=batch,
-            batch_alone=source.inputs[0].shape[0] or 1,
+            batch_alone=alone,
             latency_ms=latency,
+            latencies=latencies,
+            noise=measure_noise(tf, function, rows.inputs, outputs, (batch, alone), on_event),
             outputs=tuple(listed),
         )
         files.write_document(staging / "reference.json", reference)
@@ -170,16 +172,3 @@ def _run_batches(
         return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
     except ValueError as error:
         raise EdgetfError("an output changes its shape from sample to sample", "give samples of one shape") from error
-
-
-def _time_alone(tf: Any, function: Callable[..., Any], source: Source, samples: Samples) -> array[int]:
-    """Nanoseconds of single calls, inputs already on the device, outputs read back (which waits for the GPU)."""
-    batch = source.inputs[0].shape[0] or 1
-    inputs = {name: tf.constant(values[:batch]) for name, values in samples.inputs.items()}
-
-    def run() -> None:
-        for value in function(**inputs).values():
-            value.numpy()
-
-    warm_up(run, _WARMUP_S)
-    return repeat((run,), _MIN_RUNS, _MIN_S, _MAX_S)[0]

@@ -11,7 +11,7 @@ from edgetf import files
 from edgetf.benchmarks.plots import Times, distribution_svg, tradeoff_svg
 from edgetf.benchmarks.rounds import load_timings
 from edgetf.benchmarks.times import told_apart
-from edgetf.benchmarks.words import energy_in_words, same_speed, sustained_in_words
+from edgetf.benchmarks.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
 from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.figures import Latency
@@ -65,6 +65,7 @@ def render(document: Benchmark, folder: Path) -> str:
         stories=[tell(result, results) for result in results],
         tradeoff=tradeoff_svg(results),
         same_speed=same_speed(results),
+        how_it_ran=how_it_ran(results),
         latency=distribution_svg(_times(document, folder)),
     )
 
@@ -73,6 +74,8 @@ def summary(document: Benchmark) -> str:
     """The first sentence of the report."""
     results = document.results
     failed = sum(r.status is Status.FAILED for r in results)
+    if failed == len(results):
+        return f"None of {len(results)} variants ran."
     if document.reference is None:
         return f"{len(results) - failed} of {len(results)} variants were timed; nothing was compared with a reference."
     passed = sum(r.parity is not None and r.parity.verdict is Verdict.PASS for r in results)

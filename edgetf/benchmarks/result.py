@@ -38,6 +38,8 @@ def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str
         sha256=target.sha256,
         threads=asked.threads,
         delegate=asked.delegate,
+        affinity=tuple(asked.affinity or ()),
+        nice=asked.nice,
         emulated=device.emulated,
         error=course.error,
     )

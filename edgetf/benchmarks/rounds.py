@@ -84,8 +84,9 @@ def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on
         due = [course for course in courses if course.error is None]
         if not due or (block >= plan.blocks and all(course.precise for course in due)):
             break
-        more = "" if block < plan.blocks else ", for medians that differ"
-        on_event({"event": "variant", "variant": f"block {block + 1}{more}", "of": plan.blocks})
+        least, most = plan.blocks, plan.blocks * plan.patience
+        of = f"of {least}" if block < least else f"of at most {most}, as medians differ"
+        on_event({"event": "variant", "variant": f"turn {block + 1} {of}", "of": most})
         for course in due if block % 2 == 0 else reversed(due):
             if course.error is None:
                 number += 1
@@ -96,7 +97,8 @@ def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on
         job = replace(plan.job, timing=None, energy_s=_energy_s(course, plan))
         if course.error is None and (job.outputs or job.sustained_s or job.energy_s):
             number += 1
-            on_event({"event": "variant", "variant": course.target.name, "of": len(courses)})
+            what = "all samples" if job.outputs else "under load"
+            on_event({"event": "variant", "variant": f"{course.target.name}, {what}", "of": len(courses)})
             course.last = _take_turn(course, device, job, out, (number, "samples"), on_event)
     return courses
 

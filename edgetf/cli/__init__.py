@@ -19,6 +19,7 @@ from edgetf.cli.check import check
 from edgetf.cli.convert import convert
 from edgetf.cli.demo import demo
 from edgetf.cli.devices import devices
+from edgetf.cli.gate import gate
 from edgetf.cli.inspect import inspect
 from edgetf.cli.models import models
 from edgetf.cli.reference import reference
@@ -50,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, convert, reference, benchmark, check, report, inspect, models, devices):
+for _command in (demo, convert, reference, benchmark, check, gate, report, inspect, models, devices):
     cli.add_command(_command)
 
 

@@ -25,7 +25,9 @@ from edgetf.errors import ExitCode
 @click.option(
     "--blocks", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns of each variant, at least."
 )
-@click.option("--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load for so long, such as 10m, too.")
+@click.option(
+    "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load each for so long, such as 10m, too."
+)
 @force_option
 @json_option
 def benchmark(
@@ -62,15 +64,17 @@ def benchmark(
     from edgetf.benchmarks.benchmark import BenchmarkOptions
     from edgetf.benchmarks.benchmark import benchmark as run
     from edgetf.cli.results import show_benchmark
-    from edgetf.device.devices import find_device, find_settings
+    from edgetf.device.devices import find_device, find_settings, refuse_unfit
     from edgetf.files import to_text
 
     place, settings = find_device(device, devices), find_settings(device, devices)
+    delegate = delegate or settings.delegate
+    refuse_unfit(settings, delegate, affinity)
     options = BenchmarkOptions(
         reference,
         samples,
         runtime or settings.runtime,
-        delegate or settings.delegate,
+        delegate,
         threads or settings.threads,
         affinity,
         nice,

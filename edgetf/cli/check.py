@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgetf.cli.console import PATH, escape, json_option, print_table, verdict_mark
+
+if TYPE_CHECKING:
+    from edgetf.benchmarks.check import Checked
 
 
 @click.command()
@@ -51,10 +56,16 @@ def check(
     if as_json:
         click.echo(json.dumps({"exit_code": int(code), "checked": to_plain(checked)}, indent=1))
         return code
+    show_checked(checked, f"Budgets against {bench}")
+    return code
+
+
+def show_checked(checked: Sequence[Checked], title: str) -> None:
+    """A table of verdicts; the device is told where there are several."""
+    several = len({one.device for one in checked}) > 1
     rows = []
     for one in checked:
         for k, (what, judged) in enumerate(one.parts.items()):
-            name = escape(one.variant) if k == 0 else ""
-            rows.append([name, escape(what), verdict_mark(judged.verdict.value), escape(judged.reason)])
-    print_table(escape(f"Budgets against {bench}"), ["variant", "what", "verdict", "because"], rows)
-    return code
+            name = [escape(one.variant), escape(one.device) if several else ""] if k == 0 else ["", ""]
+            rows.append([*name, escape(what), verdict_mark(judged.verdict.value), escape(judged.reason)])
+    print_table(escape(title), ["variant", "device", "what", "verdict", "because"], rows)

@@ -28,8 +28,11 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since cli
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
         if found is None:
-            self.fail(f"{value!r} is not a time such as 90s, 10m or 1h", param, ctx)
-        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+            self.fail(f"{value!r} is not a time such as 90 (seconds), 90s, 10m or 1h", param, ctx)
+        seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+        if seconds < 1:
+            self.fail(f"{value!r} is too short: a second is the least", param, ctx)
+        return seconds
 
 
 class _Cpus(click.ParamType):  # type: ignore[type-arg]

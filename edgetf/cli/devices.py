@@ -89,12 +89,19 @@ def doctor(name: str, file: Path | None, as_json: bool) -> int:
       edgetf devices doctor local
     """
     from edgetf.device.devices import find_settings
-    from edgetf.device.doctor import diagnose
+    from edgetf.device.doctor import Finding, diagnose
+    from edgetf.device.facts import Facts
     from edgetf.device.probe import probe as ask
+    from edgetf.device.settings import Kind
+    from edgetf.errors import DeviceError
     from edgetf.files import to_plain
 
     settings = find_settings(name, file)
-    findings = diagnose(ask(name, settings), settings)
+    try:
+        findings = diagnose(ask(name, settings), settings)
+    except DeviceError as error:  # what is known without it is told too
+        unreachable = Finding(True, error.message, error.hint)
+        findings = (unreachable, *(diagnose(Facts(), settings) if settings.kind is Kind.ADB else ()))
     if as_json:
         click.echo(json.dumps([to_plain(finding) for finding in findings], indent=1))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetf.benchmarks.words import energy_in_words, same_speed, sustained_in_words
+from edgetf.benchmarks.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
 from edgetf.cli.console import escape, print_lines, print_table, verdict_mark
 from edgetf.results import Benchmark, Result, Status
 
@@ -11,6 +11,7 @@ _COLUMNS = [
     "size",
     "median ms",
     "p99",
+    "end to end",
     "memory",
     "accuracy",
     "drop, points",
@@ -23,8 +24,7 @@ _COLUMNS = [
 def show_benchmark(document: Benchmark) -> None:
     """The results, what they were compared with, and the reasons of verdicts that are not a pass."""
     machine = document.machine.get("model") or document.machine.get("cpu", "unknown machine")
-    threads = {result.threads for result in document.results}
-    title = f"Measured on {machine} with {', '.join(str(t) for t in sorted(threads))} thread(s), {document.inputs}"
+    title = f"Measured on {machine} {how_it_ran(document.results)}, {document.inputs}"
     if any(result.emulated for result in document.results):
         print_lines("[yellow]The device is emulated: its times are not those of the hardware.[/]")
     print_table(escape(title), _COLUMNS, [_row(result) for result in document.results], right=_COLUMNS[1:-1])
@@ -39,6 +39,8 @@ def show_benchmark(document: Benchmark) -> None:
         print_lines(f"Not told apart in speed: {escape('; '.join(pairs))}.")
     for result in document.results:
         _show_words(result)
+    if document.results and all(result.stable for result in document.results):
+        print_lines("All timings were stable.")
 
 
 def _show_words(result: Result) -> None:
@@ -74,11 +76,12 @@ def _known(value: float | None) -> str:
 def _row(result: Result) -> list[str]:
     name, size = result.variant, human_bytes(result.bytes) if result.bytes else ""
     if result.status is Status.FAILED and result.latency_ms is None:
-        return [escape(name), size, *[""] * 7, "[red]FAILED[/]"]
+        return [escape(name), size, *[""] * 8, "[red]FAILED[/]"]
     latency, memory = result.latency_ms, result.peak_rss_bytes
     cells = [name, size]
     cells += [f"{latency.median:.3g} [{latency.low:.3g}, {latency.high:.3g}]" if latency else ""]
     cells += [f"{latency.p99:.3g}" if latency and latency.p99 is not None else ""]
+    cells += [f"{result.end_to_end_ms.median:.3g}" if result.end_to_end_ms else ""]
     added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
     cells.append(f"{human_bytes(memory) if memory else ''}{added}".strip())
     accuracy = drop = agreement = sqnr = mark = ""

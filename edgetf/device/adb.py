@@ -148,6 +148,8 @@ class Adb:
             hint = "install Debian's android-sdk-platform-tools-common, and plug it in again"
             return DeviceError(f"{self._name} may not be used over USB: {reason}", hint)
         hint = "is USB debugging on, and is it in the list? adb devices -l"
+        if ":" in (self._serial or ""):
+            hint = f"plug it in once: adb tcpip 5555; then unplug it: adb connect {self._serial}"
         return DeviceError(f"{self._name} cannot be reached: {reason}", hint)
 
     def _doctor(self) -> str:

@@ -6,6 +6,7 @@ TensorFlow; a phone runs TFLite's own `benchmark_model`.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +87,15 @@ def find_device(name: str, file: Path | None = None) -> Device:
     if settings.kind is Kind.ADB:
         return PhoneDevice(name, settings)
     return LocalDevice(name, settings.python, emulated=settings.emulated)
+
+
+def refuse_unfit(settings: DeviceSettings, delegate: str, affinity: tuple[int, ...]) -> None:
+    """Raise EdgetfError for what the device cannot do, as far as that is known before it is reached."""
+    if delegate == "gpu" and settings.kind is not Kind.ADB:
+        raise EdgetfError("the Python runtimes have no GPU delegate", "take xnnpack or none, or a phone over adb")
+    cpus = os.cpu_count() or 1
+    if settings.kind is Kind.LOCAL and any(cpu >= cpus for cpu in affinity):
+        raise EdgetfError(f"there are no CPUs {list(affinity)} here", f"there are {cpus}: 0 to {cpus - 1}")
 
 
 def find_settings(name: str, file: Path | None) -> DeviceSettings:

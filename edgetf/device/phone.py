@@ -62,6 +62,7 @@ class PhoneDevice:
 
         Other machines do not see that lock: a phone on the network is for one of them at a time.
         """
+        self._binary()  # what is missing here is told before the phone is asked for
         adb = self._adb
         own = adb.sh("getprop ro.serialno 2>/dev/null; exit 0").strip()  # the same by USB and over the network
         with hold(self.name, f"adb {own or adb.serial}"):

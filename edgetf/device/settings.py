@@ -76,7 +76,8 @@ def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
     try:
         tables = tomllib.loads(place.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EdgetfError(f"cannot read {place}: {error}", "see the README for an example") from error
+        reason = getattr(error, "strerror", None) or error
+        raise EdgetfError(f"cannot read {place}: {reason}", "see the README for an example") from error
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise EdgetfError(
@@ -98,6 +99,8 @@ def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSetting
     for key in table:
         if key not in known:
             raise EdgetfError(f"{where}: unknown key {key!r}", nearest(key, known))
+    if "kind" not in table:
+        raise EdgetfError(f"{where}: it has no kind", f"add one of: {', '.join(kind.value for kind in Kind)}")
     if table.get("kind") not in [kind.value for kind in Kind]:
         raise EdgetfError(f"{where}: kind is {table.get('kind')!r}", f"known: {', '.join(kind.value for kind in Kind)}")
     types = {"port": int, "threads": int, "emulated": bool, "env": dict}
@@ -105,17 +108,19 @@ def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSetting
         wanted = types.get(key, str)
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise EdgetfError(f"{where}: {key} = {value!r} is not {_ARTICLES[wanted]}", "see the README for an example")
+    _check_meaning(where, table)
+    return DeviceSettings(**{**table, "kind": Kind(table["kind"])})  # type: ignore[arg-type]  # checked above
+
+
+def _check_meaning(where: str, table: dict[str, object]) -> None:
+    """Values that are known, and keys that mean something for the kind."""
     for key, allowed in _CHOICES.items():
         if table.get(key, allowed[0]) not in allowed:
             raise EdgetfError(f"{where}: {key} is {table[key]!r}", f"known: {', '.join(allowed)}")
     if table["kind"] == Kind.SSH and not table.get("host"):
         raise EdgetfError(f"{where}: it has no host", 'add host = "raspberrypi.local", or its address')
-    foreign = sorted(set(table) & (_FOREIGN.get(str(table["kind"])) or set()))
-    if foreign:
-        raise EdgetfError(
-            f"{where}: {foreign[0]} means nothing for kind = {table['kind']!r}", "remove it, or change kind"
-        )
-    return DeviceSettings(**{**table, "kind": Kind(table["kind"])})  # type: ignore[arg-type]  # checked above
+    for key in sorted(set(table) & _FOREIGN[str(table["kind"])]):
+        raise EdgetfError(f"{where}: {key} means nothing for kind = {table['kind']!r}", "remove it, or change kind")
 
 
 _CHOICES = {"runtime": ("auto", "litert", "tflite-runtime"), "delegate": ("xnnpack", "none", "gpu")}

@@ -219,7 +219,7 @@ def test_an_interrupted_benchmark_leaves_nothing_half_written(converted: Path, t
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "block 2" in line:
+            if "turn 2" in line:
                 break
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 1

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from edgetf.benchmarks.gate import judge, load_gate, to_junit, to_markdown
+from edgetf.errors import EdgetfError
+from edgetf.results import Benchmark, Verdict, read_benchmark
+from tests.conftest import Run
+
+BUDGETS = """
+variants = ["float32", "int8"]
+[budgets]
+max_drop = 50
+max_bytes = 100_000
+max_latency_ms = { local = 1000.0 }
+[budgets.of.int8]
+max_bytes = 10
+"""
+
+
+@pytest.fixture
+def document(benchmarked: Path) -> Benchmark:
+    return read_benchmark(benchmarked)
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "budget.toml").write_text(text)
+    return tmp_path / "budget.toml"
+
+
+def test_each_variant_is_judged_by_its_own_budgets(document: Benchmark, tmp_path: Path) -> None:
+    float32, int8 = judge(load_gate(_file(tmp_path, BUDGETS)), [document])
+    assert (float32.variant, float32.parts["size"].verdict) == ("float32", Verdict.PASS)
+    assert (int8.variant, int8.parts["size"].verdict) == ("int8", Verdict.FAIL)
+    assert "accuracy drop" in int8.parts["parity of output_0"].reason
+    assert "budget 50" in int8.parts["parity of output_0"].reason  # what it does not set is that of all
+    assert set(int8.parts) == {"parity of output_0", "latency", "size"}
+
+
+def test_what_nobody_measured_is_a_failure(document: Benchmark, tmp_path: Path) -> None:
+    gate = load_gate(_file(tmp_path, BUDGETS.replace("local", "pi").replace('"int8"]', '"int8", "int4"]')))
+    missing = {(one.variant, one.device): one for one in judge(gate, [document]) if "measured" in one.parts}
+    assert set(missing) == {("float32", "pi"), ("int8", "pi"), ("int4", "pi")}
+    assert all(one.verdict is Verdict.FAIL for one in missing.values())
+    on_pi = replace(document, results=tuple(replace(r, device="pi") for r in document.results))
+    found = judge(gate, [document, on_pi])
+    assert {(one.variant, one.device) for one in found if "measured" in one.parts} == {("int4", "pi")}
+    assert {one.device for one in found} == {"local", "pi"}
+
+
+def test_a_latency_is_judged_on_the_device_that_it_is_set_for(document: Benchmark, tmp_path: Path) -> None:
+    gate = load_gate(_file(tmp_path, "[budgets]\nmax_latency_ms = { pi = 0.001 }\nmax_memory_bytes = 1\n"))
+    [float32, *_] = judge(gate, [document])
+    assert "latency" not in float32.parts
+    assert float32.parts["memory"].verdict is Verdict.FAIL
+    emulated = replace(document.results[0], device="pi", emulated=True)
+    [judged, *_] = judge(gate, [replace(document, results=(emulated,))])
+    assert judged.parts["latency"].verdict is Verdict.INCONCLUSIVE
+    assert judged.parts["memory"].verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("budgets = 3", "sets no budgets", "max_drop"),
+        ("[budgets]\nmax_dropp = 1", "unknown key 'budgets.max_dropp'", "did you mean 'max_drop'"),
+        ("[budget]\nmax_drop = 1", "unknown key 'budget'", "did you mean 'budgets'"),
+        ("[budgets]\nmax_drop = '1'", "budgets.max_drop = '1' is not a number", ""),
+        ("[budgets]\nmax_bytes = -1", "is not a number from 0", ""),
+        ("[budgets]\nmax_latency_ms = 5.0", "names no device", "max_latency_ms = { local = 5.0 }"),
+        ("[budgets.of.int8]\nmax = 1", "unknown key 'budgets.of.int8.max'", ""),
+        ("variants = 'int8'\n[budgets]\nmax_drop = 1", "is not a list of names", ""),
+        ("[budgets", "cannot read", "edgetf gate --help"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    with pytest.raises(EdgetfError) as caught:
+        load_gate(_file(tmp_path, text))
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_reports_have_every_verdict(document: Benchmark, tmp_path: Path) -> None:
+    checked = judge(load_gate(_file(tmp_path, BUDGETS)), [document])
+    suite = ElementTree.fromstring(to_junit(checked)).find("testsuite")
+    assert suite is not None
+    cases = {(case.get("classname"), case.get("name")): case.find("failure") for case in suite}
+    assert len(cases) == sum(len(one.parts) for one in checked) == int(suite.get("tests", "0"))
+    failure = cases["local.int8", "size"]
+    assert failure is not None
+    assert (failure.get("type"), "budget 10" in str(failure.get("message"))) == ("fail", True)
+    assert cases["local.float32", "size"] is None
+    assert int(suite.get("failures", "0")) == sum(failure is not None for failure in cases.values())
+    table = to_markdown(checked)
+    assert "| int8 | local | size | ❌ FAIL |" in table
+    assert all(line.count(" | ") == 4 for line in table.splitlines() if line.startswith("| "))
+
+
+def test_the_command_writes_them_and_tells_by_its_exit_code(benchmarked: Path, tmp_path: Path, edgetf: Run) -> None:
+    budgets = _file(tmp_path, BUDGETS)
+    for _ in range(2):
+        ended = edgetf("gate", budgets, benchmarked, "--junit", "gate.xml", "--summary", "summary.md")
+        assert ended.returncode == 3
+        assert "budget 10" in ended.stdout
+    assert (tmp_path / "summary.md").read_text().count("## edgetf gate") == 2  # appended, as CI systems want it
+    ElementTree.parse(tmp_path / "gate.xml")
+    lenient = _file(tmp_path, "[budgets]\nmax_bytes = 1_000_000\nmax_drop = 100\n")
+    ended = edgetf("gate", lenient, benchmarked, "--json")
+    assert ended.returncode == 0, ended.stdout
+    assert json.loads(ended.stdout)["exit_code"] == 0
