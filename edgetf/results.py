@@ -234,7 +234,8 @@ class Accuracy:
     """Top-1 accuracy of both on the same labelled samples.
 
     `drop_points` = 100 * (reference - variant), in percentage points, with its 95 % interval `low` to `high` (Tango)
-    and the exact McNemar p-value of "no difference".
+    and the exact McNemar p-value of "no difference". Of samples that were run until decided, the interval is one that
+    holds at any time, and there is no p-value.
     """
 
     n: int
@@ -245,7 +246,7 @@ class Accuracy:
     drop_points: float
     low: float
     high: float
-    mcnemar_p: float
+    mcnemar_p: float | None
 
 
 @dataclass(frozen=True)
@@ -286,12 +287,16 @@ class OutputParity(OutputFigures):
 
 @dataclass(frozen=True)
 class Parity:
-    """A Measurement beside the Reference on `n` samples: the worst verdict of the outputs, with its reason."""
+    """A Measurement beside the Reference on `n` samples: the worst verdict of the outputs, with its reason.
+
+    `of` is how many samples there were, where they were run until there was a verdict.
+    """
 
     verdict: Verdict
     reason: str
     n: int
     outputs: tuple[OutputParity, ...]
+    of: int | None = None
 
 
 @dataclass(frozen=True)

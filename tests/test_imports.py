@@ -36,6 +36,8 @@ COMMANDS = [
     ["benchmark"],
     ["check"],
     ["gate"],
+    ["bundle"],
+    ["runner"],
     ["report"],
     ["inspect"],
     ["models"],

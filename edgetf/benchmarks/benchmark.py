@@ -1,47 +1,38 @@
-"""Variants in, `benchmark.json` and everything raw out: each is run on a Device and compared with the Reference.
-
-Random inputs are used only where there are no samples, for latency alone, and the document says so.
-"""
+"""Variants in, `benchmark.json` and everything raw out: each is run on a Device and compared with the Reference."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.benchmarks import parity, verdict
-from edgetf.benchmarks.reference import load_outputs
+from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare
 from edgetf.benchmarks.result import result_of
 from edgetf.benchmarks.rounds import BLOCKS, PATIENCE, Course, Plan, measure
-from edgetf.benchmarks.targets import Target, find_targets
+from edgetf.benchmarks.targets import find_targets
 from edgetf.benchmarks.times import is_throttled
+from edgetf.benchmarks.verdict import Budgets
 from edgetf.device.devices import Device
 from edgetf.device.doctor import disturbances
 from edgetf.device.facts import Facts
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.errors import EdgetfError
-from edgetf.flatbuffer import read_contents
 from edgetf.process import OnEvent
 from edgetf.results import (
     BENCHMARK_SCHEMA,
     Benchmark,
     Failure,
-    Parity,
-    Reference,
     Result,
     Status,
-    TensorSpec,
-    read_reference,
 )
-from edgetf.samples import Array, Samples, load_samples, make_samples
 
 _FOLDER = "measurements"
-_RANDOM_ROWS = 8
 _BUSY_CORES = 0.2  # of others, above which times are doubtful
 
 
@@ -51,7 +42,8 @@ class BenchmarkOptions:
 
     Variants take `blocks` turns, or up to `patience` times as many where the medians of their blocks do not agree.
     `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` are seconds of load for each variant;
-    `energy_s` are those with the power read, where the device tells it.
+    `energy_s` are those with the power read, where the device tells it. `sequential` are the budgets for which samples
+    are run until a verdict is there; without them all are run.
     """
 
     reference: Path | None = None
@@ -66,17 +58,8 @@ class BenchmarkOptions:
     timing: TimingPlan = TimingPlan()
     sustained_s: float = 0.0
     energy_s: float = 10.0
+    sequential: Budgets | None = None
     force: bool = False
-
-
-@dataclass(frozen=True)
-class _Ground:
-    """What all variants are measured on and compared with."""
-
-    samples: Samples
-    random: bool
-    reference: Reference | None
-    outputs: dict[str, Array]
 
 
 def benchmark(
@@ -87,7 +70,7 @@ def benchmark(
     Raises EdgetfError for what cannot be measured at all. A variant whose run fails is told in its Result.
     """
     targets = find_targets(places)
-    ground = _prepare(targets, options)
+    ground = prepare(targets, options.reference, options.samples, options.sequential)
     claims = [_FOLDER, "benchmark.json"]
     with (
         files.staged(out, claims, options.force) as staging,
@@ -99,8 +82,9 @@ def benchmark(
             inputs[name] = str(Path(work, f"input-{k}.npy"))
             np.save(inputs[name], values)
         job = _job(inputs, options, outputs=ground.reference is not None)
-        plan = Plan(options.blocks, options.patience, job, options.energy_s)
-        courses = measure(targets, device, plan, staging / _FOLDER, on_event)
+        plan = Plan(options.blocks, options.patience, job, options.energy_s, ground.pieces())
+        enough = partial(is_decided, place=staging / _FOLDER, ground=ground)
+        courses = measure(targets, device, plan, staging / _FOLDER, enough, on_event)
         results = [
             _judged(course, result_of(course, device, job, staging, _FOLDER), staging, ground) for course in courses
         ]
@@ -110,7 +94,7 @@ def benchmark(
             edgetf=__version__,
             created=files.now(),
             machine=turns[0].machine if turns else {},
-            inputs=_describe_inputs(ground),
+            inputs=ground.describe(),
             warnings=tuple(warnings_of(turns)),
             samples=None if ground.random else ground.samples.used(),
             reference=ground.reference,
@@ -120,57 +104,7 @@ def benchmark(
     return document
 
 
-# what to measure on -----------------------------------------------------------------------------------------------
-
-
-def _prepare(targets: Sequence[Target], options: BenchmarkOptions) -> _Ground:
-    """Read the Reference and the Samples, and refuse those that do not belong together."""
-    if options.reference is None:
-        specs = _input_specs(next(target for target in targets if not target.failed))
-        if options.samples is None:
-            return _Ground(_random_samples(specs), True, None, {})
-        return _Ground(load_samples(options.samples, specs), False, None, {})
-    reference = read_reference(options.reference)
-    source = options.samples or Path(reference.samples.source)
-    if not source.is_file():
-        raise EdgetfError(f"the reference was made on {source}, which is not here", "give the samples with --samples")
-    samples = load_samples(source, reference.source.inputs)
-    if samples.digest != reference.samples.digest:
-        hint = "make a reference for these samples, or give the ones that it was made on"
-        raise EdgetfError(f"the reference was made on other samples than {source}", hint)
-    for target in targets:
-        if target.source_digest not in (None, reference.source.digest):
-            hint = "make a reference of the SavedModel that the variant was made from"
-            raise EdgetfError(f"{target.path} was made from another model than the reference", hint)
-    return _Ground(samples, False, reference, load_outputs(reference, options.reference))
-
-
-def _input_specs(target: Target) -> tuple[TensorSpec, ...]:
-    """What the variant's inputs take, integers of a quantized input standing for float32."""
-    contents = read_contents(target.path)
-    return tuple(TensorSpec(t.name, t.shape, "float32" if t.quantization else t.dtype) for t in contents.inputs)
-
-
-def _random_samples(specs: Sequence[TensorSpec]) -> Samples:
-    """Seeded numbers: normal for floats, zeros for integers, which may be indices. For latency only."""
-    random = np.random.default_rng(0)
-    inputs: dict[str, Array] = {}
-    for spec in specs:
-        if spec.dtype == "string":
-            raise EdgetfError(f"input {spec.name!r} takes texts", "give samples to measure on with --samples")
-        if None in spec.shape[1:]:
-            raise EdgetfError(f"input {spec.name!r} takes {spec.describe()}", "give samples of the shape to measure")
-        shape = [_RANDOM_ROWS * (spec.shape[0] or 1), *(axis or 1 for axis in spec.shape[1:])]
-        floats = np.issubdtype(np.dtype(spec.dtype), np.floating)
-        inputs[spec.name] = random.standard_normal(shape).astype(spec.dtype) if floats else np.zeros(shape, spec.dtype)
-    return make_samples("random numbers", inputs, None)
-
-
-def _describe_inputs(ground: _Ground) -> str:
-    if ground.random:
-        return "random numbers, seeded: for latency only, nothing was compared"
-    used = ground.samples.used()
-    return f"{used.n} samples of {Path(used.source).name}"
+# what to do, and what came of it --------------------------------------------------------------------------------------
 
 
 def _job(inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Job:
@@ -214,31 +148,12 @@ def warnings_of(turns: Sequence[Measurement]) -> list[str]:
 # parity -----------------------------------------------------------------------------------------------------------
 
 
-def _judged(course: Course, result: Result, out: Path, ground: _Ground) -> Result:
+def _judged(course: Course, result: Result, out: Path, ground: Ground) -> Result:
     """The Result with its Parity; where that cannot be had, the others still can."""
-    if course.last is None or course.error is not None:
+    if not course.passes or course.error is not None or ground.reference is None:
         return result
     try:
-        place = out / _FOLDER / course.last.folder
-        return replace(result, parity=_parity(course.target, course.last.measurement, place, ground))
+        return replace(result, parity=judge(course, out / _FOLDER, ground))
     except EdgetfError as error:
         failure = Failure("parity", error.message, error.hint)
         return replace(result, status=Status.FAILED, error=failure)
-
-
-def _parity(target: Target, measurement: Measurement, folder: Path, ground: _Ground) -> Parity | None:
-    if ground.reference is None or measurement.samples is None:
-        return None
-    try:
-        ours = {o.name: np.load(folder / o.file, mmap_mode="r") for o in measurement.samples.outputs}
-    except (OSError, ValueError) as error:
-        raise EdgetfError(f"an output of {target.path} is missing or damaged: {error}", "benchmark again") from error
-    if set(ours) != set(ground.outputs):
-        raise EdgetfError(
-            f"{target.path} has outputs {sorted(ours)}, the reference has {sorted(ground.outputs)}",
-            "convert and reference the same signature",
-        )
-    truth, doubts = parity.fit_labels(ground.outputs, ground.samples.labels)
-    floor = ground.reference.floor
-    figures = [parity.compare(n, ground.outputs[n], ours[n], truth.get(n), doubts, floor(n)) for n in sorted(ours)]
-    return verdict.judge_parity(target.scheme, len(ground.samples), figures, verdict.Budgets())

@@ -20,7 +20,8 @@ from edgetf.results import Noise, ReferenceLatency
 from edgetf.samples import Array
 
 ROWS = 128  # samples that are computed again
-_MIN_RUNS, _MIN_S, _MAX_S, _WARMUP_S = 50, 1.0, 30.0, 2.0
+_MIN_RUNS, _MAX_S, _WARMUP_S = 50, 30.0, 2.0
+_MIN_S, _LESS_S = 1.0, 0.3  # of the latency that is told first, and of the others
 
 Function = Callable[..., Mapping[str, Any]]
 
@@ -73,14 +74,16 @@ def time_ways(
         on_event({"event": "phase", "phase": f"timing {size} at once{', compiled' if compiled else ''}"})
         run = tf.function(function, jit_compile=True) if compiled else function
         try:
-            times = time_function(tf, run, inputs, size)
+            times = time_function(tf, run, inputs, size, _LESS_S)
         except (tf.errors.OpError, ValueError, TypeError, NotImplementedError):
             continue  # XLA does not know all ops; `measure_noise` says so
         found.append(ReferenceLatency(size, compiled, summarize([times])))
     return tuple(found)
 
 
-def time_function(tf: Any, function: Function, inputs: Mapping[str, Array], batch: int) -> array[int]:
+def time_function(
+    tf: Any, function: Function, inputs: Mapping[str, Array], batch: int, min_s: float = _MIN_S
+) -> array[int]:
     """Nanoseconds of single calls, inputs already on the device, outputs read back (which waits for the GPU)."""
     fed = {name: tf.constant(values[:batch]) for name, values in inputs.items()}
 
@@ -88,8 +91,8 @@ def time_function(tf: Any, function: Function, inputs: Mapping[str, Array], batc
         for value in function(**fed).values():
             value.numpy()
 
-    warm_up(run, _WARMUP_S)
-    return repeat((run,), _MIN_RUNS, _MIN_S, _MAX_S)[0]
+    warm_up(run, _WARMUP_S * min_s)
+    return repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s)[0]
 
 
 def _run(tf: Any, function: Function, inputs: Mapping[str, Array], rows: int, batch: int) -> dict[str, Array]:

@@ -7,13 +7,14 @@ and, for outputs that decide between classes, top-1 agreement and accuracy drop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.benchmarks import statistics
+from edgetf.benchmarks.sequential import Bounds
 from edgetf.errors import EdgetfError
 from edgetf.results import Accuracy, Agreement, OutputFigures
 
@@ -54,6 +55,31 @@ def compare(
         if truth is not None:
             accuracy = statistics.accuracy_drop(theirs == truth, ours == truth)
     return replace(sums.figures(name, reference.size, agreement, accuracy, doubts), floor=floor)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What each sample costs: right answers lost (1) or won (-1) where there are labels, else decisions that differ."""
+
+    values: NDArray[np.float64]
+    bounds: Bounds
+    labelled: bool
+
+
+def costs(reference: Numbers, variant: Numbers, truth: Numbers | None) -> Costs | None:
+    """The costs of the first samples, as many as `variant` has; None for an output that decides between no classes.
+
+    How the output decides is told by the whole `reference` and `truth`, of all samples.
+    """
+    decide = _decision(reference, truth)
+    if decide is None:
+        return None
+    n = len(variant)
+    ours, theirs = _decide_all(decide, variant), _decide_all(decide, reference[:n])
+    if truth is None:
+        return Costs(np.asarray(ours != theirs, np.float64), Bounds(0.0, 1.0), False)
+    known = truth[:n]
+    return Costs((theirs == known).astype(np.float64) - (ours == known), Bounds(-1.0, 1.0), True)
 
 
 def fit_labels(outputs: Mapping[str, Numbers], labels: Numbers | None) -> tuple[dict[str, Numbers], tuple[str, ...]]:

@@ -50,7 +50,8 @@ def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str
 
 def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Result:
     said = [turn.measurement for turn in course.turns]
-    first, last = said[0], said[-1]
+    first, passes = said[0], [turn.measurement for turn in course.passes]
+    rest = passes[0] if passes else first
     timed = [turn for turn in course.blocks if turn.measurement.timings or turn.measurement.told]
     raw = [load_timings(turn.measurement, out / folder / turn.folder) for turn in timed]
     invoked: list[Times | Told] = [
@@ -61,7 +62,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
     told = [times for times in invoked if isinstance(times, Told)]
     known = [times for times in invoked if not isinstance(times, Told)]
     stable, why = judge_stability(blocks, spread_of(told or known)) if blocks else (None, common.stable_reason)
-    passed = last.samples
+    passed = [one.samples for one in passes if one.samples is not None]
     return Result(
         **{
             **vars(common),
@@ -74,10 +75,10 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
             "peak_rss_bytes": _largest(said, "peak_rss_bytes"),
             "added_rss_bytes": _largest(said, "added_rss_bytes"),
             "blocks": blocks,
-            "sustained": sum_up_minutes(last.sustained) if last.sustained else None,
-            "energy": energy_of(last.power) if last.power else None,
-            "ops": tuple(OpTime(**vars(op)) for op in last.ops or ()),
-            "samples_per_second": passed.n / passed.seconds if passed else None,
+            "sustained": sum_up_minutes(rest.sustained) if rest.sustained else None,
+            "energy": energy_of(rest.power) if rest.power else None,
+            "ops": tuple(OpTime(**vars(op)) for op in rest.ops or ()),
+            "samples_per_second": sum(p.n for p in passed) / sum(p.seconds for p in passed) if passed else None,
             "stable": stable,
             "stable_reason": why,
             "measurement": f"{folder}/{common.variant}",

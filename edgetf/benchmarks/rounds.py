@@ -8,8 +8,9 @@ take more turns.
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,11 +44,11 @@ class Turn:
 
 @dataclass
 class Course:
-    """All turns of one variant: the blocks of timing, and the last one, which did the rest."""
+    """All turns of one variant: the blocks of timing, and the passes over samples, the first of which did the rest."""
 
     target: Target
     blocks: list[Turn] = field(default_factory=list)
-    last: Turn | None = None
+    passes: list[Turn] = field(default_factory=list)
     error: Failure | None = None
 
     @property
@@ -58,28 +59,38 @@ class Course:
 
     @property
     def turns(self) -> list[Turn]:
-        return [*self.blocks, self.last] if self.last else self.blocks
+        return [*self.blocks, *self.passes]
 
 
 @dataclass(frozen=True)
 class Plan:
     """How many blocks, and how many times as many where their medians do not agree; what all jobs have in common,
-    with what the last turn does; `energy_s` where power is told.
+    with what is done after the blocks; `energy_s` where power is told; the samples of each pass, first and end.
     """
 
     blocks: int
     patience: int
     job: Job
     energy_s: float
+    pieces: tuple[tuple[int, int], ...]
 
 
-def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on_event: OnEvent) -> list[Course]:
-    """Run all `targets` on the reserved `device` and leave the measurements below `out`, in a folder for each."""
+def measure(
+    targets: Sequence[Target],
+    device: Device,
+    plan: Plan,
+    out: Path,
+    enough: Callable[[Course], bool],
+    on_event: OnEvent,
+) -> list[Course]:
+    """Run all `targets` on the reserved `device` and leave the measurements below `out`, in a folder for each.
+
+    `enough` is asked between the passes over samples whether a variant needs more of them.
+    """
     courses = [Course(target) for target in targets]
     for course in courses:
         if course.target.failed is not None:
             course.error = replace(course.target.failed, code="conversion")
-    number = 0
     for block in range(plan.blocks * (1 if device.emulated else plan.patience)):
         due = [course for course in courses if course.error is None]
         if not due or (block >= plan.blocks and all(course.precise for course in due)):
@@ -89,18 +100,42 @@ def measure(targets: Sequence[Target], device: Device, plan: Plan, out: Path, on
         on_event({"event": "variant", "variant": f"turn {block + 1} {of}", "of": most})
         for course in due if block % 2 == 0 else reversed(due):
             if course.error is None:
-                number += 1
                 job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0)
+                number = 1 + sum(len(one.blocks) for one in courses)
                 turn = _take_turn(course, device, job, out, (number, f"block-{block + 1}"), on_event)
                 course.blocks += [turn] if turn else []
     for course in courses:
-        job = replace(plan.job, timing=None, energy_s=_energy_s(course, plan))
-        if course.error is None and (job.outputs or job.sustained_s or job.energy_s):
-            number += 1
-            what = "all samples" if job.outputs else "under load"
-            on_event({"event": "variant", "variant": f"{course.target.name}, {what}", "of": len(courses)})
-            course.last = _take_turn(course, device, job, out, (number, "samples"), on_event)
+        _pass_samples(course, device, plan, out, enough, on_event)
     return courses
+
+
+def _pass_samples(
+    course: Course, device: Device, plan: Plan, out: Path, enough: Callable[[Course], bool], on_event: OnEvent
+) -> None:
+    """What comes after the blocks: load and energy with the first samples, then more samples until there are enough."""
+    job = replace(plan.job, timing=None, energy_s=_energy_s(course, plan))
+    if not (job.outputs or job.sustained_s or job.energy_s):
+        return
+    with tempfile.TemporaryDirectory() as work:
+        for k, (first, end) in enumerate(plan.pieces):
+            if course.error is not None or (k > 0 and (not job.outputs or enough(course))):
+                return
+            what = f"samples {first + 1} to {end}" if job.outputs else "under load"
+            on_event({"event": "variant", "variant": f"{course.target.name}, {what}", "of": len(plan.pieces)})
+            rest = job if k == 0 else replace(job, sustained_s=0.0, energy_s=0.0)
+            piece = rest if len(plan.pieces) == 1 else replace(rest, inputs=_slices(job, first, end, Path(work)))
+            name = "samples" if k == 0 else f"samples-{k + 1}"
+            turn = _take_turn(course, device, piece, out, (0, name), on_event)
+            course.passes += [turn] if turn else []
+
+
+def _slices(job: Job, first: int, end: int, work: Path) -> dict[str, str]:
+    """Files with some of the samples."""
+    files = {}
+    for k, (name, file) in enumerate(job.inputs.items()):
+        files[name] = str(work / f"input-{k}.npy")
+        np.save(files[name], np.load(file, mmap_mode="r")[first:end])
+    return files
 
 
 def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:

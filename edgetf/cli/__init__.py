@@ -15,6 +15,7 @@ import click
 
 from edgetf import __version__
 from edgetf.cli.benchmark import benchmark
+from edgetf.cli.bundle import bundle, runner
 from edgetf.cli.check import check
 from edgetf.cli.convert import convert
 from edgetf.cli.demo import demo
@@ -51,7 +52,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, convert, reference, benchmark, check, gate, report, inspect, models, devices):
+for _command in (demo, convert, reference, benchmark, check, gate, report, bundle, runner, inspect, models, devices):
     cli.add_command(_command)
 
 

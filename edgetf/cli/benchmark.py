@@ -28,6 +28,8 @@ from edgetf.errors import ExitCode
 @click.option(
     "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load each for so long, such as 10m, too."
 )
+@click.option("--sequential", is_flag=True, help="Run samples only until a verdict on classes is there.")
+@click.option("--max-drop", type=click.FloatRange(0), default=1.0, metavar="POINTS", help="Its budget. [default: 1]")
 @force_option
 @json_option
 def benchmark(
@@ -44,6 +46,8 @@ def benchmark(
     nice: int,
     blocks: int,
     sustained: float,
+    sequential: bool,
+    max_drop: float,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -52,7 +56,8 @@ def benchmark(
     Each variant runs in the device-side runner, a process of its own without TensorFlow. Without --reference there is
     no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
     --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
-    differ too much.
+    differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
+    tell, with 95 % confidence at any time, whether a variant keeps its budget: that matters on slow devices.
 
     \b
     Example:
@@ -63,6 +68,7 @@ def benchmark(
     """
     from edgetf.benchmarks.benchmark import BenchmarkOptions
     from edgetf.benchmarks.benchmark import benchmark as run
+    from edgetf.benchmarks.verdict import Budgets
     from edgetf.cli.results import show_benchmark
     from edgetf.device.devices import find_device, find_settings, refuse_unfit
     from edgetf.files import to_text
@@ -80,6 +86,7 @@ def benchmark(
         nice,
         blocks,
         sustained_s=sustained,
+        sequential=Budgets(max_drop=max_drop) if sequential else None,
         force=force,
     )
     with progress("Measuring") as on_event:

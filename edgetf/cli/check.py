@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, print_table, verdict_mark
+from edgetf.cli.console import PATH, escape, json_option, print_lines, print_table, progress, verdict_mark
 
 if TYPE_CHECKING:
     from edgetf.benchmarks.check import Checked
+    from edgetf.benchmarks.ladder import LadderOptions
+
+_MOST_LAYERS = 12
 
 
 @click.command()
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
 @click.option(
     "--variant", "variants", multiple=True, metavar="NAME", help="Only this variant; may be repeated. [default: all]"
 )
+@click.option("--ladder", is_flag=True, help="Say which step of the one --variant's road broke; see below.")
+@click.option("--layers", is_flag=True, help="With --ladder: the layers that cost most, too.")
+@click.option("--node-data", type=PATH, metavar="FILE", help="With --layers: write them for Model Explorer.")
+@click.option("--reference", type=PATH, help="For --ladder: what the benchmark was compared with.")
+@click.option("--variants", "places", type=PATH, multiple=True, help="For --ladder: where the .tflite files are.")
+@click.option("--samples", type=PATH, help="For --ladder: the samples. [default: those of the reference]")
+@click.option("--keras", type=PATH, help="For --ladder: the Keras file, to see whether the export broke it.")
 @json_option
 def check(
     bench: Path,
@@ -32,6 +42,13 @@ def check(
     max_latency_ms: float | None,
     max_bytes: int | None,
     variants: tuple[str, ...],
+    ladder: bool,
+    layers: bool,
+    node_data: Path | None,
+    reference: Path | None,
+    places: tuple[Path, ...],
+    samples: Path | None,
+    keras: Path | None,
     as_json: bool,
 ) -> int:
     """Judge what `edgetf benchmark` wrote at BENCH against budgets.
@@ -39,10 +56,24 @@ def check(
     PASS and FAIL are said only when the 95 % interval lies on one side of the budget. Exit code: 0 all passed,
     3 a budget was missed, 4 not enough data to tell, 5 a run had failed.
 
+    With --ladder, one variant is followed from (Keras and) the SavedModel over float32 and the quantized file on this
+    machine to the device, and the first step that broke is named, with the share of the error that each adds.
+
     \b
     Example:
       edgetf check bench --variant int8 --max-drop 1 --max-latency-ms 5
+      edgetf check bench --variant int8 --ladder --layers --variants out --reference ref
     """
+    if ladder:
+        if len(variants) != 1 or not places or reference is None:
+            raise click.UsageError("--ladder needs one --variant, --variants and --reference")
+        from edgetf.benchmarks.ladder import LadderOptions
+
+        asked = LadderOptions(variants[0], places, reference, samples, keras)
+        code = _climb(bench, asked, as_json)
+        if layers or node_data:
+            _show_layers(bench, asked, node_data, as_json)
+        return code
     from edgetf.benchmarks.check import check as run
     from edgetf.benchmarks.check import exit_code, select
     from edgetf.benchmarks.verdict import Budgets
@@ -58,6 +89,58 @@ def check(
         return code
     show_checked(checked, f"Budgets against {bench}")
     return code
+
+
+def _climb(bench: Path, asked: LadderOptions, as_json: bool) -> int:
+    from edgetf.benchmarks.ladder import climb
+    from edgetf.errors import ExitCode
+    from edgetf.files import to_text
+    from edgetf.results import Verdict
+
+    with progress("Climbing") as on_event:
+        ladder = climb(bench, asked, on_event)
+    if as_json:
+        click.echo(to_text(ladder), nl=False)
+    else:
+        rows = [
+            [escape(r.name), verdict_mark(r.verdict.value), f"{r.share:.1%}", f"{r.max_abs:.2g}", escape(r.reason)]
+            for r in ladder.rungs
+        ]
+        title = f"{ladder.variant} on {ladder.device}, {ladder.n} samples, each step against the one before"
+        columns = ["step", "verdict", "adds of the error", "largest", "because"]
+        print_table(escape(title), columns, rows, right=columns[2:4])
+        broke = f"Broken by: {ladder.broken}." if ladder.broken else "No step broke it."
+        print_lines(f"[bold]{escape(broke)}[/]")
+    if ladder.broken:
+        return ExitCode.BUDGET_MISSED
+    undecided = any(rung.verdict is Verdict.INCONCLUSIVE for rung in ladder.rungs)
+    return ExitCode.NOT_ENOUGH_DATA if undecided else ExitCode.DONE
+
+
+def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_json: bool) -> None:
+    """The layers that cost most by themselves; as JSON, a second document."""
+    from edgetf.benchmarks.blame import to_node_data
+    from edgetf.benchmarks.ladder import find_layers
+    from edgetf.files import to_plain, write_whole
+
+    found = find_layers(bench, asked)
+    if node_data is not None:
+        write_whole(node_data, json.dumps(to_node_data(found), indent=1).encode())
+    if as_json:
+        click.echo(json.dumps([to_plain(layer) for layer in found]))
+        return
+    rows = [
+        [
+            escape(layer.layer),
+            layer.op,
+            "" if layer.local_db is None else f"{layer.local_db:.1f}",
+            f"{layer.accumulated_db:.1f}",
+            escape(f"{layer.cause}: {layer.remedy}" if layer.cause else ""),
+        ]
+        for layer in found[:_MOST_LAYERS]
+    ]
+    columns = ["layer", "op", "local dB", "accumulated dB", "likely cause, and what to try"]
+    print_table("Layers, those that cost most by themselves first", columns, rows, right=columns[2:4])
 
 
 def show_checked(checked: Sequence[Checked], title: str) -> None:

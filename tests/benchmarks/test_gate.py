@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +15,7 @@ import pytest
 from edgetf.benchmarks.gate import judge, load_gate, to_junit, to_markdown
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, Verdict, read_benchmark
-from tests.conftest import Run
+from tests.conftest import Run, Small
 
 BUDGETS = """
 variants = ["float32", "int8"]
@@ -113,3 +118,24 @@ def test_the_command_writes_them_and_tells_by_its_exit_code(benchmarked: Path, t
     ended = edgetf("gate", lenient, benchmarked, "--json")
     assert ended.returncode == 0, ended.stdout
     assert json.loads(ended.stdout)["exit_code"] == 0
+
+
+@pytest.mark.slow
+def test_the_workflow_for_github_works_as_written(small: Small, tmp_path: Path) -> None:
+    """Its `run` lines, in order, in a folder as it wants one; what is GitHub's own is left out."""
+    workflow = (Path(__file__).parents[2] / "docs" / "github-actions.yml").read_text()
+    commands = re.findall(r"^ *(?:- )?run: (edgetf .*)$", workflow, re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["convert", "reference", "benchmark", "gate", "report"]
+    shutil.copytree(small.saved_model, tmp_path / "saved_model")
+    for name in ("train.npz", "test.npz"):
+        shutil.copy(small.samples, tmp_path / name)
+    _file(tmp_path, 'variants = ["int8"]\n[budgets]\nmax_drop = 100\nmax_latency_ms = { local = 1000.0 }\n')
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    for command in commands:
+        ended = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        unstable = "gate" in command and ended.returncode == 4 and "not stable" in ended.stdout  # a busy machine
+        assert ended.returncode == 0 or unstable, f"{command}\n{ended.stdout}\n{ended.stderr}"
+    assert "| int8 | local |" in (tmp_path / "summary.md").read_text()
+    assert (tmp_path / "gate.xml").is_file()
+    assert (tmp_path / "report.html").is_file()

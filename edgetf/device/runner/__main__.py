@@ -1,7 +1,8 @@
-"""The command of the runner: `python edgetf-runner.pyz JOB.json OUT`.
+"""The command of the runner: `python edgetf-runner.pyz JOB.json OUT`, or `python edgetf-runner.pyz verify BUNDLE`.
 
-Progress goes to standard output, one JSON object a line. The exit code is 0 when `measurement.json` was written,
-whether or not the variant ran: the measurement says so. It is 1 when the job itself cannot be read.
+Of a job, progress goes to standard output, one JSON object a line. The exit code is 0 when `measurement.json` was
+written, whether or not the variant ran: the measurement says so. It is 1 when the job itself cannot be read. Of a
+bundle, the exit code is 0 when it is proven to be as it was, 3 when it is not, 1 when it cannot be read.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ import json
 import sys
 from pathlib import Path
 
+from .interpreter import JobError
 from .job import read_job
 from .run import run_job
+from .verify import verify
+
+_USAGE = "usage: python edgetf-runner.pyz JOB.json OUT\n       python edgetf-runner.pyz verify BUNDLE [RUNTIME]\n"
 
 
 def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["verify"] and len(arguments) in (2, 3):
+        return _verify(Path(arguments[1]), arguments[2] if len(arguments) == 3 else "auto")
     if len(arguments) != 2 or arguments[0].startswith("-"):
-        sys.stderr.write("usage: python edgetf-runner.pyz JOB.json OUT\n")
+        sys.stderr.write(_USAGE)
         return 2
 
     def report(event: dict[str, object]) -> None:
@@ -29,6 +36,21 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{arguments[0]} is not a job for this runner: {error}\n")
         return 1
     run_job(job, Path(arguments[1]), report)
+    return 0
+
+
+def _verify(bundle: Path, runtime: str) -> int:
+    try:
+        proof = verify(bundle, runtime, lambda event: None)
+    except JobError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    for problem in proof.problems:
+        sys.stdout.write(f"FAIL {proof.variant}: {problem}\n")
+    if proof.problems:
+        return 3
+    told = ", ".join(f"{name} within {error:.2g}" for name, error in proof.errors.items())
+    sys.stdout.write(f"PASS {proof.variant}: {proof.n} golden samples in {proof.runtime}, {told}\n")
     return 0
 
 

@@ -1,0 +1,194 @@
+"""What all variants of a benchmark are measured on and compared with: Samples and a Reference, and the comparison.
+
+Random inputs are used only where there are no samples, for latency alone. Samples that are run sequentially come in a
+random order (seeded), in pieces after each of which the evidence is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from edgetf.benchmarks import parity, sequential, verdict
+from edgetf.benchmarks.reference import load_outputs
+from edgetf.benchmarks.rounds import Course
+from edgetf.benchmarks.targets import Target
+from edgetf.benchmarks.verdict import Budgets
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import read_contents
+from edgetf.results import OutputFigures, Parity, Reference, TensorSpec, Verdict, read_reference
+from edgetf.samples import Array, Samples, load_samples, make_samples
+from edgetf.schemes import SCHEMES
+
+_RANDOM_ROWS = 8
+_ORDER_SEED = 0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """`outputs` are the Reference's. With `budgets`, samples are run until there is a verdict on them.
+
+    `used` describes the samples as they are in their file, where they were shuffled.
+    """
+
+    samples: Samples
+    random: bool
+    reference: Reference | None
+    outputs: dict[str, Array]
+    budgets: Budgets | None = None
+
+    def describe(self) -> str:
+        if self.random:
+            return "random numbers, seeded: for latency only, nothing was compared"
+        used = self.samples.used()
+        return f"{used.n} samples of {Path(used.source).name}{', until decided' if self.budgets else ''}"
+
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        """First and last of the samples in each pass: one pass with all, or one for each look at the evidence."""
+        n = len(self.samples)
+        if self.budgets is None or self.reference is None:
+            return ((0, n),)
+        ends = sorted(set(sequential.looks(n, self.reference.batch_alone)))
+        return tuple(pairwise([0, *ends]))
+
+
+def prepare(targets: Sequence[Target], place: Path | None, given: Path | None, sequential: Budgets | None) -> Ground:
+    """Read the Reference at `place` and the Samples, and refuse those that do not belong together."""
+    if place is None:
+        specs = _input_specs(next(target for target in targets if not target.failed))
+        if given is None:
+            return Ground(_random_samples(specs), True, None, {})
+        return Ground(load_samples(given, specs), False, None, {})
+    reference = read_reference(place)
+    source = given or Path(reference.samples.source)
+    if not source.is_file():
+        raise EdgetfError(f"the reference was made on {source}, which is not here", "give the samples with --samples")
+    samples = load_samples(source, reference.source.inputs)
+    if samples.digest != reference.samples.digest:
+        hint = "make a reference for these samples, or give the ones that it was made on"
+        raise EdgetfError(f"the reference was made on other samples than {source}", hint)
+    for target in targets:
+        if target.source_digest not in (None, reference.source.digest):
+            hint = "make a reference of the SavedModel that the variant was made from"
+            raise EdgetfError(f"{target.path} was made from another model than the reference", hint)
+    outputs = load_outputs(reference, place)
+    if sequential is None:
+        return Ground(samples, False, reference, outputs)
+    return _shuffled(Ground(samples, False, reference, outputs, sequential))
+
+
+def _input_specs(target: Target) -> tuple[TensorSpec, ...]:
+    """What the variant's inputs take, integers of a quantized input standing for float32."""
+    contents = read_contents(target.path)
+    return tuple(TensorSpec(t.name, t.shape, "float32" if t.quantization else t.dtype) for t in contents.inputs)
+
+
+def _random_samples(specs: Sequence[TensorSpec]) -> Samples:
+    """Seeded numbers: normal for floats, zeros for integers, which may be indices. For latency only."""
+    random = np.random.default_rng(0)
+    inputs: dict[str, Array] = {}
+    for spec in specs:
+        if spec.dtype == "string":
+            raise EdgetfError(f"input {spec.name!r} takes texts", "give samples to measure on with --samples")
+        if None in spec.shape[1:]:
+            raise EdgetfError(f"input {spec.name!r} takes {spec.describe()}", "give samples of the shape to measure")
+        shape = [_RANDOM_ROWS * (spec.shape[0] or 1), *(axis or 1 for axis in spec.shape[1:])]
+        floats = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        inputs[spec.name] = random.standard_normal(shape).astype(spec.dtype) if floats else np.zeros(shape, spec.dtype)
+    return make_samples("random numbers", inputs, None)
+
+
+def _shuffled(ground: Ground) -> Ground:
+    """The same in random order: what comes first must be like what comes last."""
+    n = len(ground.samples)
+    batch = ground.reference.batch_alone if ground.reference else 1
+    if any(len(values) != n for values in ground.outputs.values()) or n % batch:
+        raise EdgetfError("an output has no axis for samples: it cannot be judged bit by bit", "leave out --sequential")
+    order = np.random.default_rng(_ORDER_SEED).permutation(n)
+    labels = ground.samples.labels
+    inputs = {name: values[order] for name, values in ground.samples.inputs.items()}
+    samples = replace(ground.samples, inputs=inputs, labels=None if labels is None else labels[order])
+    return replace(ground, samples=samples, outputs={name: np.asarray(v)[order] for name, v in ground.outputs.items()})
+
+
+# the comparison ---------------------------------------------------------------------------------------------------
+
+
+def judge(course: Course, place: Path, ground: Ground) -> Parity:
+    """A variant's outputs beside the Reference's. Raises EdgetfError where they cannot be compared."""
+    ours = _load(course, place, ground)
+    n = len(next(iter(ours.values())))
+    figures = list(_figures(ours, ground))
+    if ground.budgets is None or _exact(course):
+        return verdict.judge_parity(course.target.scheme, len(ground.samples), figures, Budgets())
+    found = verdict.judge_parity(course.target.scheme, n, figures, ground.budgets)
+    return replace(found, of=len(ground.samples))
+
+
+def is_decided(course: Course, place: Path, ground: Ground) -> bool:
+    """Whether the evidence so far decides about every output. Never for float32, whose largest error is what counts."""
+    if ground.budgets is None or _exact(course):
+        return False
+    ours = _load(course, place, ground)
+    truth, _ = parity.fit_labels(ground.outputs, ground.samples.labels)
+    for name, values in ours.items():
+        costs = parity.costs(ground.outputs[name], values, truth.get(name))
+        if costs is None or _decide(costs, ground.budgets) is Verdict.INCONCLUSIVE:
+            return False
+    return True
+
+
+def _decide(costs: parity.Costs, budgets: Budgets) -> Verdict:
+    budget = budgets.max_drop / 100 if costs.labelled else 1 - budgets.min_agreement
+    return sequential.decide(costs.values, costs.bounds, budget)
+
+
+def _figures(ours: dict[str, Array], ground: Ground) -> Iterator[OutputFigures]:
+    assert ground.reference is not None
+    truth, doubts = parity.fit_labels(ground.outputs, ground.samples.labels)
+    for name in sorted(ours):
+        theirs, values, known = ground.outputs[name], ours[name], truth.get(name)
+        part = theirs[: len(values)] if ground.budgets else theirs
+        known = known[: len(values)] if known is not None else None
+        found = parity.compare(name, part, values, known, doubts, ground.reference.floor(name))
+        yield _at_any_time(found, parity.costs(theirs, values, truth.get(name))) if ground.budgets else found
+
+
+def _at_any_time(figures: OutputFigures, costs: parity.Costs | None) -> OutputFigures:
+    """Intervals that hold whenever one stops, in the place of those for a number of samples that was fixed before."""
+    if costs is None:
+        return figures
+    low, high = sequential.interval(costs.values, costs.bounds)
+    if costs.labelled and figures.accuracy is not None:
+        accuracy = replace(figures.accuracy, low=100 * low, high=100 * high, mcnemar_p=None)
+        return replace(figures, accuracy=accuracy)
+    if figures.agreement is not None:
+        return replace(figures, agreement=replace(figures.agreement, low=1 - high, high=1 - low))
+    return figures
+
+
+def _exact(course: Course) -> bool:
+    scheme = course.target.scheme
+    return scheme in SCHEMES and SCHEMES[scheme].min_sqnr_db is None
+
+
+def _load(course: Course, place: Path, ground: Ground) -> dict[str, Array]:
+    """The outputs of all passes, one after another."""
+    pieces: dict[str, list[Array]] = {}
+    try:
+        for turn in course.passes:
+            for output in turn.measurement.samples.outputs if turn.measurement.samples else ():
+                pieces.setdefault(output.name, []).append(np.load(place / turn.folder / output.file, mmap_mode="r"))
+    except (OSError, ValueError) as error:
+        path = course.target.path
+        raise EdgetfError(f"an output of {path} is missing or damaged: {error}", "benchmark again") from error
+    if set(pieces) != set(ground.outputs):
+        raise EdgetfError(
+            f"{course.target.path} has outputs {sorted(pieces)}, the reference has {sorted(ground.outputs)}",
+            "convert and reference the same signature",
+        )
+    return {name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for name, arrays in pieces.items()}

@@ -1,0 +1,84 @@
+"""Evidence that may be looked at after every sample: costs in, whether a budget is kept out, at any time.
+
+A cost of a sample lies between two bounds: -1, 0 or 1 for right answers lost or won, 0 or 1 for decisions that differ.
+Against a budget two gamblers bet, one that the mean cost is below it, one that it is above; each bets only what the
+samples until then suggest, so that under a true mean at the budget neither can expect to win. By Ville's inequality the
+chance that one of them ever multiplies its money by 40 is at most 5 %, however often one looks, and whenever one stops.
+Betting: Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting, JRSS B 86:1 (the bets
+are their approximate GRAPA). Samples must come in random order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.results import Verdict
+
+ALPHA = 0.05
+_WIN = np.log(2 / ALPHA)  # each gambler has half of it
+_BOLDNESS = 0.9  # of the largest bet that cannot lose everything
+_FIRST, _GROWTH = 128, 1.25
+_SIDE = 50  # means that are tried below and above the observed one, three times, ever nearer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The least and the largest that the cost of one sample can be."""
+
+    low: float
+    high: float
+
+
+def decide(costs: Floats, bounds: Bounds, budget: float) -> Verdict:
+    """PASS when the mean cost is below `budget`, FAIL when above, with the error rate ALPHA for both together."""
+    below, above = _log_wealth(costs, bounds, np.asarray([budget]))
+    if below[0] >= _WIN:
+        return Verdict.PASS
+    return Verdict.FAIL if above[0] >= _WIN else Verdict.INCONCLUSIVE
+
+
+def interval(costs: Floats, bounds: Bounds) -> tuple[float, float]:
+    """The means that neither gambler has ruled out: covers the true one at all times together with 95 %."""
+    mean = float(costs.mean())
+    low, high = bounds.low, bounds.high
+    for _ in range(3):  # a coarse grid, then finer ones around the ends
+        grid = np.unique(np.concatenate([np.linspace(low, mean, _SIDE), np.linspace(mean, high, _SIDE)]))
+        below, above = _log_wealth(costs, bounds, grid)
+        kept = (below < _WIN) & (above < _WIN) | (grid == mean)
+        inside = np.flatnonzero(kept)
+        low = float(grid[max(inside[0] - 1, 0)])
+        high = float(grid[min(inside[-1] + 1, len(grid) - 1)])
+    return low, high
+
+
+def looks(n: int, batch: int = 1) -> Iterator[int]:
+    """After how many of `n` samples to look: whenever a quarter more is there, and after all."""
+    count = float(_FIRST)
+    while count < n:
+        yield max(int(count) // batch, 1) * batch
+        count *= _GROWTH
+    yield n
+
+
+def _log_wealth(costs: Floats, bounds: Bounds, means: Floats) -> tuple[Floats, Floats]:
+    """Of both gamblers, for each hypothetical mean, after all `costs` in their order: log of the money from 1."""
+    width = bounds.high - bounds.low
+    y = (np.asarray(costs, np.float64) - bounds.low) / width
+    m = (means - bounds.low) / width
+    before = np.arange(len(y))
+    mean = (0.5 + np.concatenate([[0.0], np.cumsum(y)[:-1]])) / (before + 1)
+    squares = np.concatenate([[0.0], np.cumsum((y - mean) ** 2)[:-1]])
+    variance = (0.25 + squares) / (before + 1)
+    edge = 1e-9
+    m = np.clip(m, edge, 1 - edge)[:, None]
+    apart = m - mean[None, :]
+    bet = apart / (variance[None, :] + apart**2)
+    lower = np.log1p(-np.clip(bet, 0, _BOLDNESS / (1 - m)) * (y[None, :] - m)).sum(axis=1)
+    upper = np.log1p(np.clip(-bet, 0, _BOLDNESS / m) * (y[None, :] - m)).sum(axis=1)
+    return lower, upper

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgetf.benchmarks.bundle import BundleOptions, make_bundle
+from edgetf.benchmarks.ladder import LadderOptions
+from edgetf.device.runner.interpreter import JobError
+from edgetf.device.runner.verify import seal, verify
+from edgetf.device.zipapp import build_runner
+from edgetf.errors import EdgetfError
+from tests.conftest import Run, ignore
+
+
+@pytest.fixture
+def bundle(benchmarked: Path, converted: Path, reference: Path, tmp_path: Path) -> Path:
+    (tmp_path / "labels.txt").write_text("circle\nsquare\nstar\n")
+    options = BundleOptions(
+        LadderOptions("float32", (converted,), reference),
+        labels=tmp_path / "labels.txt",
+        before="pixels divided by 255",
+    )
+    make_bundle(benchmarked, tmp_path / "it.edgetf", options, ignore)
+    return tmp_path / "it.edgetf"
+
+
+def _changed(bundle: Path, name: str, content: bytes, to: Path) -> Path:
+    """The same zip with another content of one file, sealed anew."""
+    with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(to, "w") as new:
+        new.comment = bytes(64)
+        for entry in old.namelist():
+            new.writestr(entry, content if entry == name else old.read(entry))
+    to.write_bytes(seal(to.read_bytes()))
+    return to
+
+
+def test_a_bundle_is_proven_by_the_runner_alone(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "runner.pyz").write_bytes(build_runner())
+    command = [sys.executable, "-I", "runner.pyz", "verify", str(bundle)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("PASS float32: 16 golden samples in litert ")
+    older = subprocess.run([*command, "tflite-runtime"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "PASS" in older.stdout or "not installed" in older.stdout
+
+
+def test_it_holds_all_that_was_signed_for(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        assert archive.read("labels.txt") == b"circle\nsquare\nstar\n"
+    assert manifest["preprocessing"] == "pixels divided by 255"
+    assert manifest["provenance"]["verdict"] == "pass"
+    assert len(manifest["provenance"]["saved_model_sha256"]) == 64
+    assert set(manifest["files"]) == {"model.tflite", "input-0.npy", "output-0.npy", "labels.txt"}
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "input-0.npy", "output-0.npy", "labels.txt"])
+def test_a_file_that_was_replaced_is_named(name: str, bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        content = bytearray(archive.read(name))
+    content[len(content) // 2] ^= 1
+    proof = verify(_changed(bundle, name, bytes(content), tmp_path / "changed"), "litert", ignore)
+    assert f"{name} was changed" in proof.problems
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_byte_that_changed_is_found(where: float, bit: int, bundle: Path, tmp_path: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    content[int(where * len(content))] ^= 1 << bit
+    (tmp_path / "hit").write_bytes(content)
+    with contextlib.suppress(JobError):  # it cannot even be read
+        assert verify(tmp_path / "hit", "litert", ignore).problems
+
+
+def test_other_outputs_are_found_though_all_digests_are_right(bundle: Path, tmp_path: Path) -> None:
+    """Packed anew, digests and seal and all, with other golden outputs: the model says something else."""
+    with zipfile.ZipFile(bundle) as archive:
+        outputs = np.load(io.BytesIO(archive.read("output-0.npy")))
+        manifest = json.loads(archive.read("manifest.json"))
+    buffer = io.BytesIO()
+    np.save(buffer, outputs[:, ::-1])
+    manifest["files"]["output-0.npy"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    step = _changed(bundle, "output-0.npy", buffer.getvalue(), tmp_path / "a")
+    step = _changed(step, "manifest.json", json.dumps(manifest).encode(), tmp_path / "b")
+    [problem] = verify(step, "litert", ignore).problems
+    assert "output 'output_0' is off by" in problem
+
+
+def test_what_is_no_bundle_is_told(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "text").write_text("no zip")
+    for place in (tmp_path / "text", tmp_path / "missing"):
+        with pytest.raises(JobError, match="is not a bundle"):
+            verify(place, "litert", ignore)
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    manifest["files"] = {"../../escaped": "0"}
+    text = json.dumps(manifest).encode()
+    with pytest.raises(JobError, match="outside of itself"):
+        verify(_changed(bundle, "manifest.json", text, tmp_path / "evil"), "litert", ignore)
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_what_did_not_pass_is_not_bundled_by_accident(
+    benchmarked: Path, converted: Path, reference: Path, bundle: Path, tmp_path: Path, edgetf: Run
+) -> None:
+    asked = LadderOptions("int8", (converted,), reference)  # 200 samples do not decide about one point
+    with pytest.raises(EdgetfError, match="int8 did not pass"):
+        make_bundle(benchmarked, tmp_path / "int8.edgetf", BundleOptions(asked), ignore)
+    with pytest.raises(EdgetfError, match="already exists"):
+        make_bundle(benchmarked, bundle, BundleOptions(asked), ignore)
+    options = ("--variant", "int8", "--variants", converted, "--reference", reference, "-o", "int8.edgetf")
+    ended = edgetf("bundle", benchmarked, *options, "--force", "--golden", 5)
+    assert ended.returncode == 0, ended.stderr
+    assert edgetf("runner").returncode == 0
+    command = [sys.executable, "edgetf-runner.pyz", "verify", "int8.edgetf"]
+    proven = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert proven.stdout.startswith("PASS int8: 5 golden samples"), proven.stderr
+    assert edgetf("runner").returncode == 1
