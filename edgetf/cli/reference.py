@@ -43,7 +43,15 @@ def reference(
     if as_json:
         click.echo(to_text(made), nl=False)
         return
+    ways = "".join(
+        f"; {one.batch} at once{', compiled' if one.compiled else ''} {one.latency_ms.median:.3g} ms"
+        for one in made.latencies
+    )
+    noise = [f"{one.way} {max(one.max_abs.values()):.2g}" for one in made.noise if one.max_abs]
+    failed = [f"{one.way}: not measured, {one.why_not}" for one in made.noise if one.why_not]
     print_lines(
         f"[bold]{escape(made.device.sentence)}[/]",
-        f"{made.samples.n} samples; {made.latency_ms.median:.3g} ms for one alone; written to {escape(str(out))}",
+        f"{made.samples.n} samples; {made.latency_ms.median:.3g} ms for one alone{ways}",
+        f"TensorFlow is this far from itself: {escape('; '.join([*noise, *failed]))}",
+        f"Written to {escape(str(out))}",
     )
