@@ -258,7 +258,8 @@ class OutputFigures:
     reach); it is what verdicts look at. `centred_low_db` and `centred_high_db` bound it with 95 % confidence
     (bootstrap), null where an end is infinite. All are null where there is no error at all, or nothing to compare it
     with. `problems` are reasons to fail whatever the budget, such as NaN; `doubts` are reasons why these samples show
-    nothing. `floor` is how far TensorFlow is from itself on this output (null where that was not measured).
+    nothing. `floor` is how far TensorFlow is from itself on this output (null where that was not measured). `any_time`
+    says that the intervals hold whenever one stops looking, and are wider for it.
     """
 
     name: str
@@ -275,6 +276,7 @@ class OutputFigures:
     problems: tuple[str, ...]
     doubts: tuple[str, ...]
     floor: float | None
+    any_time: bool
 
 
 @dataclass(frozen=True)

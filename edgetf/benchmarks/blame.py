@@ -2,7 +2,8 @@
 
 *Accumulated* is how far a layer's output is from the float one's in the whole graph. *Local* is how far it is when the
 layer alone is given right inputs (the float ones, quantized): what the layer itself costs. Both as signal to noise in
-dB, over all samples. Reference kernels without delegates compute both, so that nothing is fused. It runs in a child.
+dB, over all samples. The interpreter's own kernels compute both, without delegates, which fuse. It runs in a child.
+Layers are twins by the names of their tensors; what the two graphs name differently is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _NO_LAYERS = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SH
 _NOT_ALONE = {"WHILE", "IF", "CALL", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 _CAP_DB = 120.0  # no error at all
 _OUTLIER, _LONG_TAIL = 8.0, 4.0
+_DOUBTFUL_DB = 40.0  # of a layer alone, above which there is nothing to explain
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,15 @@ def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], send: Sen
     ops = [(op, names[_code_of(model, op)]) for op in graph.operators]
     there = _all_values(variant, rows)
     right = _by_index(graph, ops, _all_values(float32, rows))
+    weights = {int(op.outputs[0]): op for op, kind in ops if kind == "DEQUANTIZE"}  # of float16, and such
     layers = []
     for op, kind in ops:
         k, name = int(op.outputs[0]), tensor_name(graph.tensors[op.outputs[0]])
         if kind in _NO_LAYERS or k not in right or name not in there:
             continue
-        local = None if kind in _NOT_ALONE else _local_db(model, op, right)
-        cause, remedy = _explain(kind, op, right)
+        local = None if kind in _NOT_ALONE else _local_db(model, op, right, weights)
+        doubtful = local is not None and local < _DOUBTFUL_DB and _is_quantized(graph.tensors[k])
+        cause, remedy = _explain(kind, op, right) if doubtful else ("", "")
         layers.append(Layer(_layer_of(name), kind, name, local, _db(right[k], there[name]), cause, remedy))
     return {"layers": [asdict(layer) for layer in layers]}
 
@@ -123,6 +127,7 @@ def _all_values(path: Path, rows: Mapping[str, Array]) -> dict[str, NDArray[np.f
     for begin in range(0, n // batch * batch, batch):
         for name, detail in fed.items():
             interpreter.set_tensor(detail["index"], _quantized(rows[name][begin : begin + batch], detail))
+        interpreter.reset_all_variables()  # samples do not depend on each other
         interpreter.invoke()
         now = {detail["name"]: _dequantized(interpreter.get_tensor(detail["index"]), detail) for detail in known}
         for name, value in now.items():
@@ -148,14 +153,22 @@ def _interpreter(content: bytes, preserve: bool = False) -> Any:
     return Interpreter(model_content=content, **options)
 
 
-def _local_db(model: Any, op: Any, right: Mapping[int, NDArray[np.float64]]) -> float | None:
-    """The SQNR of one op alone, given right inputs; None where it has inputs that the float graph does not have."""
+def _local_db(
+    model: Any, op: Any, right: Mapping[int, NDArray[np.float64]], weights: Mapping[int, Any]
+) -> float | None:
+    """The SQNR of one op alone, given right inputs; None where it has inputs that the float graph does not have.
+
+    `weights` are the ops that dequantize, by what they give: constants that are stored as float16 come from such.
+    """
     graph = model.subgraphs[0]
-    fed = [int(k) for k in op.inputs if k >= 0 and not _is_constant(model, graph.tensors[k])]
+    inputs = [int(k) for k in op.inputs if k >= 0 and not _is_constant(model, graph.tensors[k])]
+    before = [weights[k] for k in inputs if k in weights and _is_constant(model, graph.tensors[weights[k].inputs[0]])]
+    made = {int(one.outputs[0]) for one in before}
+    fed = [k for k in inputs if k not in made]
     expected = right[int(op.outputs[0])]
     if not fed or any(k not in right for k in fed):
         return None
-    interpreter = _interpreter(_alone(model, op, fed))
+    interpreter = _interpreter(_alone(model, [*before, op], fed))
     interpreter.allocate_tensors()
     [output] = interpreter.get_output_details()[:1]
     results = []
@@ -167,15 +180,20 @@ def _local_db(model: Any, op: Any, right: Mapping[int, NDArray[np.float64]]) -> 
     return _db(expected, np.stack(results))
 
 
-def _alone(model: Any, op: Any, fed: Sequence[int]) -> bytes:
-    """A model of that op and nothing else; buffers of others are left empty, which keeps it small."""
+def _alone(model: Any, ops: Sequence[Any], fed: Sequence[int]) -> bytes:
+    """A model of these ops and nothing else; buffers of others are left empty, which keeps it small."""
     one, graph = copy.copy(model), copy.copy(model.subgraphs[0])
-    graph.operators, graph.inputs, graph.outputs = [op], list(fed), list(op.outputs)
-    used = {graph.tensors[k].buffer for k in op.inputs if k >= 0}
+    graph.operators, graph.inputs, graph.outputs = list(ops), list(fed), list(ops[-1].outputs)
+    used = {graph.tensors[k].buffer for op in ops for k in op.inputs if k >= 0}
     empty = model.buffers[0]
     one.buffers = [buffer if k in used else empty for k, buffer in enumerate(model.buffers)]
     one.subgraphs, one.signatureDefs, one.metadata = [graph], None, None
     return pack(one)
+
+
+def _is_quantized(tensor: Any) -> bool:
+    parameters = tensor.quantization
+    return parameters is not None and parameters.scale is not None and len(parameters.scale) > 0
 
 
 def _is_constant(model: Any, tensor: Any) -> bool:
@@ -214,11 +232,9 @@ def _explain(kind: str, op: Any, right: Mapping[int, NDArray[np.float64]]) -> tu
     if kind == "CONCATENATION" and ranges and max(ranges) > _OUTLIER * min(ranges):
         return "inputs of unlike ranges share one scale", "scale the branches alike, or concatenate later"
     if kind in ("SOFTMAX", "LOGISTIC", "TANH"):
-        return "its output scale is fixed, 1/256 (int8)", "take it out of the model, and compute it from the logits"
+        return "its output scale is fixed", "take it out of the model, and compute it from the logits"
     if kind == "HARD_SWISH":
         return "hard-swish in int8 is coarse near zero", "train for int8 (--qat), or use relu"
-    if kind in ("PAD", "PADV2", "MIRROR_PAD") and values.min() > 0:
-        return "padding outside of the range widens it", "pad with a value inside of the range"
     if kind in ("MUL", "ADD", "SUB") and len(ranges) == 1:
         return "a constant that is not folded into the layer before, as an unfused batch norm", "put it right after it"
     channels = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0) if values.ndim > 1 else np.zeros(1)

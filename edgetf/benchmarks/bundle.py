@@ -34,27 +34,29 @@ _TOLERANCE = 0.01
 @dataclass(frozen=True)
 class BundleOptions:
     """`asked` names the variant, its file and its reference; `labels` is a text file with a class a line; `before` and
-    `after` say in words (or name a file that says) what is done to inputs and outputs."""
+    `after` say in words (or name a file that says) what is done to inputs and outputs; `unproven` allows what did not
+    pass, `force` replaces a file."""
 
     asked: LadderOptions
     golden: int = GOLDEN
     labels: Path | None = None
     before: str = ""
     after: str = ""
+    unproven: bool = False
     force: bool = False
 
 
 def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEvent) -> dict[str, Any]:
     """Write the bundle of a variant of the benchmark at `place` to the file `out`; returns its manifest.
 
-    Raises EdgetfError for a variant that did not pass (unless `force`), and what `ladder.climb` raises.
+    Raises EdgetfError for a variant that did not pass (unless `unproven`), and what `ladder.climb` raises.
     """
     if out.exists() and not options.force:
         raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
     twins = find_twins(place, options.asked)
     result, target, samples = twins.result, twins.target, twins.samples
-    if not options.force and (result.parity is None or result.parity.verdict is not Verdict.PASS):
-        hint = "see why with: edgetf check; or --force to bundle it anyhow"
+    if not options.unproven and (result.parity is None or result.parity.verdict is not Verdict.PASS):
+        hint = "see why with: edgetf check; or --unproven to bundle it anyhow"
         raise EdgetfError(f"{result.variant} did not pass", hint)
     count = min(options.golden, len(samples)) // twins.batch * twins.batch or twins.batch
     content = {"model.tflite": target.path.read_bytes()}
@@ -69,9 +71,7 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
     listed = []
     for k, (name, values) in enumerate(sorted(outputs.items())):
         content[f"output-{k}.npy"] = _npy(values)
-        spread = float(np.ptp(np.asarray(values, np.float64))) or 1.0
-        allowed = _TOLERANCES.get(result.scheme or "", _TOLERANCE) * spread
-        listed.append({"name": name, "file": f"output-{k}.npy", "tolerance": allowed})
+        listed.append({"name": name, "file": f"output-{k}.npy", "tolerance": _tolerance(result.scheme, values)})
     if options.labels is not None:
         content["labels.txt"] = _read(options.labels)
     manifest = {
@@ -86,10 +86,19 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         "preprocessing": _words(options.before),
         "postprocessing": _words(options.after),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+        "budgets": vars(options.asked.budgets),
         "provenance": _provenance(result, twins.reference.source.digest, samples.digest),
     }
     _write(out, content, json.dumps(manifest, indent=1).encode())
     return manifest
+
+
+def _tolerance(scheme: str | None, values: Any) -> float:
+    """A share of the range of the golden outputs, no less than two steps of a quantized one, or float's rounding."""
+    found = np.unique(np.asarray(values, np.float64))
+    share, exact = _TOLERANCES.get(scheme or "", _TOLERANCE), scheme in _TOLERANCES
+    step = 0.0 if exact or len(found) < 2 else float(np.diff(found).min())
+    return max(share * float(np.ptp(found)), 2.01 * step, 1e-6 * float(np.abs(found).max()), 1e-9)
 
 
 def _provenance(result: Result, model: str, samples: str) -> dict[str, Any]:

@@ -103,4 +103,6 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
         parts["size"] = judge_bytes(result.bytes, budgets.max_bytes)
     if budgets.max_memory_bytes is not None:
         parts["memory"] = _judge_memory(result, budgets.max_memory_bytes)
+    if not parts:
+        parts["budgets"] = Judged(Verdict.INCONCLUSIVE, "no budget is set for it, and nothing was compared")
     return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)

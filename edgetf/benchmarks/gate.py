@@ -24,7 +24,7 @@ from typing import Any
 
 from edgetf import files
 from edgetf.benchmarks.check import Checked, check_one
-from edgetf.benchmarks.verdict import Budgets, Judged
+from edgetf.benchmarks.verdict import Budgets, Judged, judge_agreement, worst
 from edgetf.errors import EdgetfError, nearest
 from edgetf.results import Benchmark, Result, Verdict
 
@@ -41,13 +41,13 @@ _LATENCY, _OF = "max_latency_ms", "of"
 class Gate:
     """What a release may cost: `variants` that must be there (all where empty), budgets for all, and for one each.
 
-    `latency_ms` are milliseconds by the name of the device. `labelled` says that an accuracy drop was asked for.
+    `latency_ms` are milliseconds by the name of the device. `asked` are the budgets that the file sets.
     """
 
     variants: tuple[str, ...]
     budgets: Budgets
     latency_ms: dict[str, float]
-    labelled: bool
+    asked: frozenset[str]
     of: dict[str, Gate] = field(default_factory=dict)
 
     def for_variant(self, name: str) -> Gate:
@@ -90,8 +90,16 @@ def judge(gate: Gate, benchmarks: Sequence[Benchmark]) -> list[Checked]:
 
 
 def _judge(gate: Gate, result: Result, compared: bool) -> Checked:
+    """What is asked of parity must have been compared, and an agreement that is asked for is judged beside the drop."""
     budgets = replace(gate.budgets, max_latency_ms=gate.latency_ms.get(result.device))
-    return check_one(result, budgets, gate.labelled, compared)
+    compared = compared or bool(gate.asked & {"max_drop", "min_agreement"})
+    checked = check_one(result, budgets, "max_drop" in gate.asked, compared)
+    if "min_agreement" not in gate.asked or result.parity is None or checked.failed_run:
+        return checked
+    parts = dict(checked.parts)
+    for output in result.parity.outputs:
+        parts[f"agreement of {output.name}"] = judge_agreement(output, budgets)
+    return replace(checked, parts=parts, verdict=worst(list(parts.values())).verdict)
 
 
 def _read(path: Path, where: str, table: Any, common: Gate | None) -> Gate:
@@ -99,16 +107,18 @@ def _read(path: Path, where: str, table: Any, common: Gate | None) -> Gate:
     if not isinstance(table, dict):
         raise EdgetfError(f"{path}: {where} = {table!r} is not a table", "see `edgetf gate --help` for an example")
     _refuse_unknown(path, f"{where}.", table, (*_NUMBERS, _LATENCY))
-    latency = table.get(_LATENCY, common.latency_ms if common else {})
+    latency = table.get(_LATENCY, {})
     if not isinstance(latency, dict):
         raise EdgetfError(f"{path}: {where}.{_LATENCY} names no device", f"write {_LATENCY} = {{ local = {latency} }}")
     numbers = {key: table[key] for key in _NUMBERS if key in table}
     for key, value in [*numbers.items(), *((f"{_LATENCY}.{device}", ms) for device, ms in latency.items())]:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise EdgetfError(f"{path}: {where}.{key} = {value!r} is not a number from 0", "correct it")
-    base = common.budgets if common else Budgets()
-    labelled = "max_drop" in numbers or (common is not None and common.labelled)
-    return Gate((), replace(base, **numbers), dict(latency), labelled)
+    if numbers.get("min_agreement", 0) > 1:
+        raise EdgetfError(f"{path}: {where}.min_agreement is a share", "write 0.98 for 98 %")
+    base, asked = (common.budgets, common.asked) if common else (Budgets(), frozenset[str]())
+    merged = {**(common.latency_ms if common else {}), **latency}
+    return Gate((), replace(base, **numbers), merged, asked | numbers.keys())
 
 
 def _refuse_unknown(path: Path, where: str, table: dict[str, Any], known: Sequence[str]) -> None:

@@ -123,8 +123,8 @@ def judge(course: Course, place: Path, ground: Ground) -> Parity:
     ours = _load(course, place, ground)
     n = len(next(iter(ours.values())))
     figures = list(_figures(ours, ground))
-    if ground.budgets is None or _exact(course):
-        return verdict.judge_parity(course.target.scheme, len(ground.samples), figures, Budgets())
+    if ground.budgets is None:
+        return verdict.judge_parity(course.target.scheme, n, figures, Budgets())
     found = verdict.judge_parity(course.target.scheme, n, figures, ground.budgets)
     return replace(found, of=len(ground.samples))
 
@@ -162,6 +162,7 @@ def _at_any_time(figures: OutputFigures, costs: parity.Costs | None) -> OutputFi
     """Intervals that hold whenever one stops, in the place of those for a number of samples that was fixed before."""
     if costs is None:
         return figures
+    figures = replace(figures, any_time=True)
     low, high = sequential.interval(costs.values, costs.bounds)
     if costs.labelled and figures.accuracy is not None:
         accuracy = replace(figures.accuracy, low=100 * low, high=100 * high, mcnemar_p=None)

@@ -43,6 +43,7 @@ class LadderOptions:
     reference: Path
     samples: Path | None = None
     keras: Path | None = None
+    budgets: verdict.Budgets = verdict.Budgets()
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,17 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs of a variant in order; `broken` names the first that failed, or is null."""
+    """The rungs of a variant in order; `broken` names the first that failed, or is null. `whole` is the verdict on all
+    steps together: small losses add up.
+    """
 
     variant: str
     device: str
     n: int
     rungs: tuple[Rung, ...]
     broken: str | None
+    whole: Verdict
+    because: str
 
 
 def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
@@ -83,9 +88,12 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
         device = _on_device(result, place if place.is_dir() else place.parent)
         if device is not None:
             said.append((f"{result.variant}: this machine to {result.device}", device))
-        rungs = _compare(said, result, reference, samples)
+        rungs = _compare(said, result, reference, samples, options.budgets)
     broken = next((rung.name for rung in rungs if rung.verdict is Verdict.FAIL), None)
-    return Ladder(result.variant, result.device, len(samples), rungs, broken)
+    assert result.parity is not None  # `find_twins` saw to that
+    n, outputs = result.parity.n, result.parity.outputs
+    whole = verdict.worst([verdict.judge_output(result.scheme, n, output, options.budgets) for output in outputs])
+    return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, whole.reason)
 
 
 @dataclass(frozen=True)
@@ -125,9 +133,10 @@ def find_twins(place: Path, options: LadderOptions) -> Twins:
     targets = find_targets(options.variants)
     same = [target for target in targets if target.sha256 == result.sha256]
     target = next((one for one in same if one.name == result.variant), same[0] if same else None)
+    known = (None, reference.source.digest)  # a float32 of another model is no twin
     if target is None:
         raise EdgetfError(f"the file of {result.variant} is not there", "give its folder with --variants")
-    float32 = next((t for t in targets if t.scheme == _EXACT or t.name == _EXACT), None)
+    float32 = next((t for t in targets if _EXACT in (t.scheme, t.name) and t.source_digest in known), None)
     return Twins(result, target, float32, reference, samples)
 
 
@@ -155,7 +164,11 @@ def _collect(work: Path, twins: Twins, options: LadderOptions, on_event: OnEvent
 
 
 def _compare(
-    said: Sequence[tuple[str, Outputs]], result: Result, reference: Reference, samples: Samples
+    said: Sequence[tuple[str, Outputs]],
+    result: Result,
+    reference: Reference,
+    samples: Samples,
+    budgets: verdict.Budgets,
 ) -> tuple[Rung, ...]:
     truth, doubts = parity.fit_labels(said[0][1], samples.labels)
     judged, powers = [], []
@@ -166,7 +179,7 @@ def _compare(
         figures = [
             parity.compare(k, before[k], after[k], truth.get(k), doubts, reference.floor(k)) for k in sorted(before)
         ]
-        found = verdict.judge_parity(scheme, len(samples), figures, verdict.Budgets())
+        found = verdict.judge_parity(scheme, len(samples), figures, budgets)
         if all(figure.max_abs == 0 and not figure.problems for figure in figures):  # bit for bit: nothing to doubt
             found = replace(found, verdict=Verdict.PASS, reason="no difference at all")
         judged.append((name, found, max(figure.max_abs for figure in figures)))
@@ -181,8 +194,9 @@ def _compare(
 def _power(before: Any, after: Any) -> float:
     """The mean square of the difference, over the variance of what was before, so that outputs of any size count."""
     one = np.asarray(before, np.float64)
-    spread = float(one.var()) or 1.0
-    return float(np.mean((np.asarray(after, np.float64) - one) ** 2)) / spread
+    spread = float(np.var(one[np.isfinite(one)])) or 1.0
+    power = float(np.mean((np.asarray(after, np.float64) - one) ** 2)) / spread
+    return power if np.isfinite(power) else 0.0  # NaN fails its step anyway
 
 
 def run_here(target: Target, inputs: dict[str, str], out: Path, on_event: OnEvent) -> dict[str, Array]:
@@ -228,7 +242,7 @@ def _result(document: Benchmark, variant: str) -> Result:
     if variant not in known:
         raise EdgetfError(f"there is no result of a variant {variant!r}", nearest(variant, known))
     found = known[variant].parity
-    if found is not None and found.of not in (None, found.n):
+    if found is not None and found.of is not None:  # in another order, and perhaps not all
         raise EdgetfError(f"{variant} ran on {found.n} of {found.of} samples", "benchmark it without --sequential")
     if found is None:
         raise EdgetfError(f"{variant} was not compared with a reference", "benchmark it with --reference")

@@ -59,7 +59,11 @@ def measure_noise(
         except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
             found.append(Noise(way, 0, {}, counts, " ".join(str(error).split())[:200]))
             continue
-        found.append(Noise(way, rows, {name: _apart(known[name], again[name]) for name in known}, counts))
+        apart = {name: _apart(known[name], again[name]) for name in known}
+        if not all(np.isfinite(value) for value in apart.values()):
+            found.append(Noise(way, 0, {}, counts, "it gives NaN or infinity that way"))
+            continue
+        found.append(Noise(way, rows, apart, counts))
     return tuple(found)
 
 

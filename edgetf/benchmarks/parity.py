@@ -115,13 +115,14 @@ class _Sums:
         self.mean = mean
         self.signal, self.centred, self.noise, self.dot, self.power = (np.zeros(n) for _ in range(5))
         self.max_abs = self.total_abs = self.max_reference = 0.0
-        self.not_finite = 0
+        self.not_finite = self.reference_not_finite = 0
         self.first: tuple[Numbers, Numbers] | None = None
         self.reference_varies = self.variant_varies = False
 
     def add(self, rows: slice, reference: Numbers, variant: Numbers) -> None:
         self.not_finite += int(np.sum(~np.isfinite(variant)))
-        variant = np.where(np.isfinite(variant), variant, 0.0)
+        self.reference_not_finite += int(np.sum(~np.isfinite(reference)))
+        reference, variant = (np.where(np.isfinite(values), values, 0.0) for values in (reference, variant))
         if self.first is None:
             self.first = reference[0].copy(), variant[0].copy()
         self.reference_varies |= bool((reference != self.first[0]).any())
@@ -152,6 +153,8 @@ class _Sums:
         doubts = list(known_doubts)
         if self.not_finite:
             problems.append(f"{self.not_finite} values are NaN or infinite")
+        if self.reference_not_finite:
+            problems.append(f"{self.reference_not_finite} values of what it is compared with are NaN or infinite")
         if n > 1 and self.reference_varies and not self.variant_varies:
             problems.append("it is the same for every sample, and the reference's is not")
         if n > 1 and not self.reference_varies:
@@ -171,6 +174,7 @@ class _Sums:
             problems=tuple(problems),
             doubts=tuple(doubts),
             floor=None,
+            any_time=False,
         )
 
 

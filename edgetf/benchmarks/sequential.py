@@ -75,10 +75,10 @@ def _log_wealth(costs: Floats, bounds: Bounds, means: Floats) -> tuple[Floats, F
     mean = (0.5 + np.concatenate([[0.0], np.cumsum(y)[:-1]])) / (before + 1)
     squares = np.concatenate([[0.0], np.cumsum((y - mean) ** 2)[:-1]])
     variance = (0.25 + squares) / (before + 1)
-    edge = 1e-9
-    m = np.clip(m, edge, 1 - edge)[:, None]
-    apart = m - mean[None, :]
-    bet = apart / (variance[None, :] + apart**2)
-    lower = np.log1p(-np.clip(bet, 0, _BOLDNESS / (1 - m)) * (y[None, :] - m)).sum(axis=1)
-    upper = np.log1p(np.clip(-bet, 0, _BOLDNESS / m) * (y[None, :] - m)).sum(axis=1)
+    lower, upper = np.empty(len(m)), np.empty(len(m))
+    for k, one in enumerate(np.clip(m, 1e-9, 1 - 1e-9)):  # one after another: memory stays that of the costs
+        apart = one - mean
+        bet = apart / (variance + apart**2)
+        lower[k] = np.log1p(-np.clip(bet, 0, _BOLDNESS / (1 - one)) * (y - one)).sum()
+        upper[k] = np.log1p(np.clip(-bet, 0, _BOLDNESS / one) * (y - one)).sum()
     return lower, upper

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgetf.benchmarks.noise import ROWS as NOISE_ROWS
 from edgetf.benchmarks.statistics import agreement, paired_interval
 from edgetf.figures import Latency
 from edgetf.results import Accuracy, Agreement, OutputFigures, OutputParity, Parity, Verdict
@@ -21,6 +22,7 @@ MIN_SAMPLES = 10  # the bootstrap of fewer says little
 # TensorFlow from itself, the largest of 64 samples against the largest of as many (docs/parity.md)
 FLOOR_FACTOR = 4.0
 _ULP = 2.0**-23  # of float32
+_MARGIN = 4.0  # the largest of many samples may be so much more than the largest of those that the noise is known of
 _LEAST_ULPS = 8  # of the largest value, which adding a few numbers in another order gives
 _DOUBLINGS = 14  # of the number of samples, beyond which "more" is no advice
 _SEVERITY = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -87,20 +89,31 @@ def _judge_exactness(n: int, figures: OutputFigures) -> Judged:
         if allowed > least
         else f"{_LEAST_ULPS} units in the last place"
     )
-    verdict = Verdict.PASS if figures.max_abs <= allowed else Verdict.FAIL
-    sign = "within" if verdict is Verdict.PASS else "beyond"
-    return Judged(verdict, f"largest error {figures.max_abs:.2g}, {sign} {allowed:.2g}, {by}")
+    if figures.max_abs <= allowed:
+        return Judged(Verdict.PASS, f"largest error {figures.max_abs:.2g}, within {allowed:.2g}, {by}")
+    told = f"largest error {figures.max_abs:.2g}, beyond {allowed:.2g}, {by}"
+    if n > NOISE_ROWS and figures.max_abs <= _MARGIN * allowed:
+        return Judged(Verdict.INCONCLUSIVE, f"{told}, which was measured on {NOISE_ROWS} of the {n} samples only")
+    return Judged(Verdict.FAIL, told)
 
 
 def _judge_use(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
     if figures.accuracy is not None:
         return judge_drop(figures, budgets)
     if figures.agreement is not None:
-        found = figures.agreement
-        interval = f"agrees on {found.share:.2%} [{found.low:.2%}, {found.high:.2%}]"
-        told, least = f"{interval}, needs {budgets.min_agreement:.0%}", -budgets.min_agreement
-        return _judge_range(-found.high, -found.low, least, told, _needed(found.n, _agreement_cost(found), least))
+        return judge_agreement(figures, budgets)
     return _judge_sqnr(scheme, n, figures)
+
+
+def judge_agreement(figures: OutputFigures, budgets: Budgets) -> Judged:
+    """The agreement with the Reference's decisions against its budget; not known for outputs without classes."""
+    found = figures.agreement
+    if found is None:
+        return Judged(Verdict.INCONCLUSIVE, "the agreement is not known: this output does not decide between classes")
+    told = f"agrees on {found.share:.2%} [{found.low:.2%}, {found.high:.2%}], needs {budgets.min_agreement:.0%}"
+    low, high, least = -found.high, -found.low, -budgets.min_agreement
+    cost = _narrowing(low, high, found.n) if figures.any_time else _agreement_cost(found)
+    return _judge_range(low, high, least, told, _needed(found.n, cost, least))
 
 
 def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
@@ -119,13 +132,8 @@ def _judge_sqnr(scheme: str | None, n: int, figures: OutputFigures) -> Judged:
     high = math.inf if figures.centred_high_db is None else figures.centred_high_db
     told = f"SQNR about the mean {figures.centred_db:.1f} dB [{low:.1f}, {high:.1f}], needs {needed:.0f}"
     known = math.isfinite(low) and math.isfinite(high)
-    centre, reach = (low + high) / 2, (high - low) / 2
-
-    def cost(m: int) -> tuple[float, float]:  # an interval narrows with the root of the number of samples
-        narrowed = reach * math.sqrt(n / m)
-        return -centre - narrowed, -centre + narrowed
-
-    return _judge_range(-high, -low, -needed, told, _needed(n, cost, -needed) if known else "more samples would decide")
+    hint = _needed(n, _narrowing(-high, -low, n), -needed) if known else "more samples would decide"
+    return _judge_range(-high, -low, -needed, told, hint)
 
 
 def judge_drop(figures: OutputFigures, budgets: Budgets) -> Judged:
@@ -135,7 +143,8 @@ def judge_drop(figures: OutputFigures, budgets: Budgets) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, "the accuracy drop is not known: the samples have no labels that fit")
     told = f"accuracy drop {found.drop_points:+.2f} points [{found.low:+.2f}, {found.high:+.2f}]"
     told = f"{told}, budget {budgets.max_drop:g}"
-    hint = _needed(found.n, _drop_cost(found), budgets.max_drop)
+    cost = _narrowing(found.low, found.high, found.n) if figures.any_time else _drop_cost(found)
+    hint = _needed(found.n, cost, budgets.max_drop)
     return _judge_range(found.low, found.high, budgets.max_drop, told, hint)
 
 
@@ -150,6 +159,16 @@ def judge_latency(latency: Latency, max_ms: float, stable: bool | None, why: str
 def judge_bytes(size: int, most: int) -> Judged:
     """A number of bytes against its budget."""
     return Judged(Verdict.PASS if size <= most else Verdict.FAIL, f"{size:,} bytes, budget {most:,}")
+
+
+def _narrowing(low: float, high: float, n: int) -> Callable[[int], tuple[float, float]]:
+    """An interval that is `low` to `high` with `n` samples, and narrows with the root of their number."""
+    centre, reach = (low + high) / 2, (high - low) / 2
+
+    def cost(m: int) -> tuple[float, float]:
+        return centre - reach * math.sqrt(n / m), centre + reach * math.sqrt(n / m)
+
+    return cost
 
 
 def _drop_cost(found: Accuracy) -> Callable[[int], tuple[float, float]]:

@@ -57,7 +57,7 @@ def benchmark(
     no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
     --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
     differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
-    tell, with 95 % confidence at any time, whether a variant keeps its budget: that matters on slow devices.
+    tell, with 95 % confidence at any time and for each output, whether it keeps its budget.
 
     \b
     Example:

@@ -21,7 +21,8 @@ from edgetf.cli.console import PATH, escape, json_option, print_lines, progress
 @click.option("--labels", type=PATH, help="A text file with a class a line.")
 @click.option("--preprocessing", default="", metavar="TEXT_OR_FILE", help="What is done to inputs, in words.")
 @click.option("--postprocessing", default="", metavar="TEXT_OR_FILE", help="What is done to outputs, in words.")
-@click.option("--force", is_flag=True, help="Replace the file; bundle what did not pass.")
+@click.option("--unproven", is_flag=True, help="Bundle what did not pass; `verify` will say so.")
+@click.option("--force", is_flag=True, help="Replace the file.")
 @json_option
 def bundle(
     bench: Path,
@@ -34,6 +35,7 @@ def bundle(
     labels: Path | None,
     preprocessing: str,
     postprocessing: str,
+    unproven: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -52,7 +54,7 @@ def bundle(
     from edgetf.benchmarks.ladder import LadderOptions
 
     asked = LadderOptions(variant, places, reference, samples)
-    options = BundleOptions(asked, golden, labels, preprocessing, postprocessing, force)
+    options = BundleOptions(asked, golden, labels, preprocessing, postprocessing, unproven, force)
     with progress("Bundling") as on_event:
         manifest = make_bundle(bench, out, options, on_event)
     if as_json:

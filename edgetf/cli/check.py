@@ -64,19 +64,23 @@ def check(
       edgetf check bench --variant int8 --max-drop 1 --max-latency-ms 5
       edgetf check bench --variant int8 --ladder --layers --variants out --reference ref
     """
+    from edgetf.benchmarks.verdict import Budgets
+
     if ladder:
         if len(variants) != 1 or not places or reference is None:
             raise click.UsageError("--ladder needs one --variant, --variants and --reference")
         from edgetf.benchmarks.ladder import LadderOptions
 
-        asked = LadderOptions(variants[0], places, reference, samples, keras)
+        if max_latency_ms is not None or max_bytes is not None:
+            raise click.UsageError("--ladder is about outputs: leave --max-latency-ms and --max-bytes out")
+        budgets = Budgets(max_drop=Budgets.max_drop if max_drop is None else max_drop)
+        asked = LadderOptions(variants[0], places, reference, samples, keras, budgets)
         code = _climb(bench, asked, as_json)
         if layers or node_data:
             _show_layers(bench, asked, node_data, as_json)
         return code
     from edgetf.benchmarks.check import check as run
     from edgetf.benchmarks.check import exit_code, select
-    from edgetf.benchmarks.verdict import Budgets
     from edgetf.files import to_plain
     from edgetf.results import read_benchmark
 
@@ -109,12 +113,15 @@ def _climb(bench: Path, asked: LadderOptions, as_json: bool) -> int:
         title = f"{ladder.variant} on {ladder.device}, {ladder.n} samples, each step against the one before"
         columns = ["step", "verdict", "adds of the error", "largest", "because"]
         print_table(escape(title), columns, rows, right=columns[2:4])
-        broke = f"Broken by: {ladder.broken}." if ladder.broken else "No step broke it."
-        print_lines(f"[bold]{escape(broke)}[/]")
-    if ladder.broken:
+        undecided = [rung.name for rung in ladder.rungs if rung.verdict is Verdict.INCONCLUSIVE]
+        broke = f"Broken by: {ladder.broken}." if ladder.broken else "No step is shown to have broken it."
+        open_ = f" Undecided: {', '.join(undecided)}." if undecided else ""
+        print_lines(f"[bold]{escape(broke + open_)}[/]")
+        print_lines(f"The whole way: {verdict_mark(ladder.whole.value)}: {escape(ladder.because)}")
+    verdicts = {ladder.whole, *(rung.verdict for rung in ladder.rungs)}
+    if Verdict.FAIL in verdicts:
         return ExitCode.BUDGET_MISSED
-    undecided = any(rung.verdict is Verdict.INCONCLUSIVE for rung in ladder.rungs)
-    return ExitCode.NOT_ENOUGH_DATA if undecided else ExitCode.DONE
+    return ExitCode.NOT_ENOUGH_DATA if Verdict.INCONCLUSIVE in verdicts else ExitCode.DONE
 
 
 def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_json: bool) -> None:

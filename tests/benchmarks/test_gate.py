@@ -58,6 +58,26 @@ def test_what_nobody_measured_is_a_failure(document: Benchmark, tmp_path: Path) 
     assert {one.device for one in found} == {"local", "pi"}
 
 
+def test_an_agreement_that_is_asked_for_is_judged_and_what_was_not_compared_is_open(
+    document: Benchmark, tmp_path: Path
+) -> None:
+    gate = load_gate(_file(tmp_path, "[budgets]\nmin_agreement = 0.999\nmax_bytes = 1_000_000\n"))
+    int8 = next(one for one in judge(gate, [document]) if one.variant == "int8")
+    assert int8.parts["agreement of output_0"].verdict is not Verdict.PASS  # 200 samples do not show 99.9 %
+    alone = replace(document, reference=None, results=tuple(replace(r, parity=None) for r in document.results))
+    assert all(one.verdict is Verdict.INCONCLUSIVE for one in judge(gate, [alone]))
+    elsewhere = load_gate(_file(tmp_path, "[budgets]\nmax_latency_ms = { pi = 20.0 }\n"))
+    assert {one.verdict for one in judge(elsewhere, [alone])} == {Verdict.INCONCLUSIVE, Verdict.FAIL}
+
+
+def test_a_latency_of_one_variant_leaves_those_of_other_devices(document: Benchmark, tmp_path: Path) -> None:
+    text = "[budgets]\nmax_latency_ms = { pi = 20.0 }\n[budgets.of.int8]\nmax_latency_ms = { local = 1e-6 }\n"
+    gate = load_gate(_file(tmp_path, text))
+    assert gate.for_variant("int8").latency_ms == {"pi": 20.0, "local": 1e-6}
+    found = [one for one in judge(gate, [document]) if one.variant == "int8"]
+    assert {(one.device, "measured" in one.parts) for one in found} == {("local", False), ("pi", True)}
+
+
 def test_a_latency_is_judged_on_the_device_that_it_is_set_for(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmax_latency_ms = { pi = 0.001 }\nmax_memory_bytes = 1\n"))
     [float32, *_] = judge(gate, [document])
@@ -76,6 +96,8 @@ def test_a_latency_is_judged_on_the_device_that_it_is_set_for(document: Benchmar
         ("[budgets]\nmax_dropp = 1", "unknown key 'budgets.max_dropp'", "did you mean 'max_drop'"),
         ("[budget]\nmax_drop = 1", "unknown key 'budget'", "did you mean 'budgets'"),
         ("[budgets]\nmax_drop = '1'", "budgets.max_drop = '1' is not a number", ""),
+        ("[budgets]\nmin_agreement = 98", "min_agreement is a share", "0.98"),
+        ("[budgets]\nmax_drop = nan", "is not a number from 0", ""),
         ("[budgets]\nmax_bytes = -1", "is not a number from 0", ""),
         ("[budgets]\nmax_latency_ms = 5.0", "names no device", "max_latency_ms = { local = 5.0 }"),
         ("[budgets.of.int8]\nmax = 1", "unknown key 'budgets.of.int8.max'", ""),

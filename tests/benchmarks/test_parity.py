@@ -115,3 +115,14 @@ def test_nothing_passes_by_being_empty() -> None:
     assert "show nothing" in compare("y", np.ones((5, 2)), np.ones((5, 2)), None).doubts[0]
     with pytest.raises(EdgetfError, match=r"has shape \[50, 4\], the reference's has \[50, 4, 3\]"):
         compare("y", DENSE, LOGITS, None)
+
+
+def test_a_reference_with_nan_is_a_problem_and_never_an_agreement() -> None:
+    """On a ladder, what a step is compared with may itself be broken."""
+    reference = np.random.default_rng(0).normal(size=(50, 4))
+    variant = reference + 50
+    reference[3, 1] = np.nan
+    found = compare("y", reference, variant)
+    assert found.max_abs >= 50
+    assert found.problems == ("1 values of what it is compared with are NaN or infinite",)
+    assert np.isfinite(found.sqnr_db or 0.0)

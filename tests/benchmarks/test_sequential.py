@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgetf.benchmarks.parity import compare
 from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
 from edgetf.benchmarks.sequential import Bounds, decide, interval, looks
-from edgetf.results import Verdict
+from edgetf.benchmarks.verdict import Budgets, judge_drop
+from edgetf.results import OutputFigures, Verdict
 from tests.conftest import Run, Small, ignore
 
 PAIRED, SHARE = Bounds(-1.0, 1.0), Bounds(0.0, 1.0)
@@ -75,6 +79,28 @@ def test_the_interval_and_the_verdict_agree(costs: list[float], budget: float, p
         assert low - slack <= budget <= high + slack
 
 
+def test_what_is_missing_is_told_by_the_interval_that_was_told() -> None:
+    """Not by the narrower one of a number of samples that was fixed before: 46 more would not do."""
+    costs = np.zeros(3000)
+    costs[:: 3000 // 15] = 1.0
+    low, high = interval(costs, PAIRED)
+    assert low < 0.01 < high
+    figures = _figures(15, 3000)
+    assert figures.accuracy is not None
+    accuracy = replace(figures.accuracy, low=100 * low, high=100 * high)
+    judged = judge_drop(replace(figures, accuracy=accuracy, any_time=True), Budgets(max_drop=1.0))
+    found = re.search(r"about ([\d,]+) more samples", judged.reason)
+    assert found is not None
+    assert int(found[1].replace(",", "")) > 300
+
+
+def _figures(lost: int, n: int) -> OutputFigures:
+    right = np.stack([np.full(n, 0.9), np.full(n, 0.1)], axis=1)
+    wrong = right.copy()
+    wrong[:lost] = wrong[:lost, ::-1]
+    return compare("p", right, wrong, np.zeros(n, np.int64))
+
+
 @given(st.integers(1, 20_000), st.integers(1, 9))
 def test_looks_grow_in_whole_batches_up_to_all(n: int, batch: int) -> None:
     n = n * batch
@@ -102,7 +128,7 @@ def test_a_benchmark_stops_when_the_evidence_is_there(
     ended = edgetf("benchmark", *variants, *options, "--json")
     assert ended.returncode == 0, ended.stderr
     float32, int8 = (result["parity"] for result in json.loads(ended.stdout)["results"])
-    assert (float32["n"], float32["of"], float32["verdict"]) == (3000, None, "pass")
+    assert (float32["n"], float32["of"], float32["verdict"]) == (3000, 3000, "pass")
     assert int8["verdict"] == "pass"
     assert 0 < int8["n"] < 1000 < int8["of"] == 3000
     accuracy = int8["outputs"][0]["accuracy"]

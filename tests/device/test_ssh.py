@@ -319,7 +319,8 @@ def test_the_benchmark_command_measures_on_the_device(
     server: Server, converted: Path, reference: Path, edgetf: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "devices.toml").write_text(server.settings(sys.executable, emulated="true"))
-    ended = edgetf("benchmark", converted, "--device", "pi", "--reference", reference, "-o", "bench", "--json")
+    options: tuple[object, ...] = ("--device", "pi", "--reference", reference, "--blocks", 2, "-o", "bench", "--json")
+    ended = edgetf("benchmark", converted, *options)
     assert ended.returncode == 0, ended.stderr
     results = json.loads(ended.stdout)["results"]
     assert {result["device"] for result in results} == {"pi"}

@@ -222,7 +222,11 @@ def test_a_published_model_converts_and_its_float32_variant_agrees(
     options = ReferenceOptions(on=Place.CPU)
     make_reference(Path(conversion.source.path), tmp_path / "s.npz", tmp_path / "ref", options, ignore)
     measured = benchmark(
-        [out], LocalDevice(), tmp_path / "b", BenchmarkOptions(reference=tmp_path / "ref", timing=_QUICK), ignore
+        [out],
+        LocalDevice(),
+        tmp_path / "b",
+        BenchmarkOptions(reference=tmp_path / "ref", timing=_QUICK, blocks=2, patience=1),
+        ignore,
     )
     results = {result.scheme: result for result in measured.results}
     _rows.append(f"| **{model.name}** | | | | | {model.package}; samples: {model.what} |")

@@ -50,7 +50,8 @@ def _verify(bundle: Path, runtime: str) -> int:
     if proof.problems:
         return 3
     told = ", ".join(f"{name} within {error:.2g}" for name, error in proof.errors.items())
-    sys.stdout.write(f"PASS {proof.variant}: {proof.n} golden samples in {proof.runtime}, {told}\n")
+    signed = "" if proof.signed == "pass" else f"; it was signed {proof.signed}"
+    sys.stdout.write(f"PASS {proof.variant}: {proof.n} golden samples in {proof.runtime}, {told}{signed}\n")
     return 0
 
 

@@ -30,13 +30,17 @@ MANIFEST, SEAL_BYTES = "manifest.json", 64  # SHA-256 in hex
 
 @dataclass(frozen=True)
 class Proof:
-    """What became of it: `problems` is empty when all is as it was; `errors` are the largest by output."""
+    """What became of it: `problems` is empty when all is as it was; `errors` are the largest by output.
+
+    `signed` is the verdict that it was signed with.
+    """
 
     variant: str
     runtime: str
     n: int
     errors: dict[str, float]
     problems: list[str]
+    signed: str = ""
 
 
 def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
@@ -62,7 +66,8 @@ def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
             return Proof(manifest["variant"], ran, 0, {}, [f"it does not run: {measurement.error}"])
         found = {output.name: np.load(folder / "out" / output.file) for output in measurement.samples.outputs}
         errors, problems = _compare(manifest, folder, found)
-        return Proof(manifest["variant"], ran, measurement.samples.n, errors, problems)
+        signed = str(manifest.get("provenance", {}).get("verdict") or "without a verdict")
+        return Proof(manifest["variant"], ran, measurement.samples.n, errors, problems, signed)
 
 
 def seal(content: bytes) -> bytes:
@@ -88,6 +93,7 @@ def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
         TypeError,
         EOFError,
         NotImplementedError,
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -102,6 +108,9 @@ def _read_files(bundle: Path, folder: Path, problems: list[str]) -> dict[str, An
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         if manifest["schema"] != BUNDLE_SCHEMA:
             raise JobError(f"{bundle} has schema {manifest['schema']}, this runner reads {BUNDLE_SCHEMA}")
+        named = [manifest["model"], *manifest["inputs"].values(), *(one["file"] for one in manifest["outputs"])]
+        if not set(named) <= set(manifest["files"]) or "signature" not in manifest:
+            raise ValueError("its manifest is not whole")
         for file, digest in manifest["files"].items():
             if Path(file).name != file:
                 raise JobError(f"{bundle} names a file outside of itself: {file!r}")
