@@ -217,6 +217,8 @@ def _dequantized(value: Any, detail: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def _db(right: NDArray[np.float64], found: NDArray[np.float64]) -> float:
     noise, signal = float(np.sum((found - right) ** 2)), float(np.sum(right**2))
+    if not np.isfinite(noise):
+        return -_CAP_DB
     if noise == 0:
         return _CAP_DB
     return min(float(10 * np.log10(signal / noise)), _CAP_DB) if signal > 0 else 0.0

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetf.benchmarks import parity, sequential, verdict
 from edgetf.benchmarks.reference import load_outputs
@@ -108,11 +109,16 @@ def _shuffled(ground: Ground) -> Ground:
     batch = ground.reference.batch_alone if ground.reference else 1
     if any(len(values) != n for values in ground.outputs.values()) or n % batch:
         raise EdgetfError("an output has no axis for samples: it cannot be judged bit by bit", "leave out --sequential")
-    order = np.random.default_rng(_ORDER_SEED).permutation(n)
+    order = random_order(n)
     labels = ground.samples.labels
     inputs = {name: values[order] for name, values in ground.samples.inputs.items()}
     samples = replace(ground.samples, inputs=inputs, labels=None if labels is None else labels[order])
     return replace(ground, samples=samples, outputs={name: np.asarray(v)[order] for name, v in ground.outputs.items()})
+
+
+def random_order(n: int) -> NDArray[np.int64]:
+    """The rows of `n` samples in the order in which samples are run until decided."""
+    return np.random.default_rng(_ORDER_SEED).permutation(n)
 
 
 # the comparison ---------------------------------------------------------------------------------------------------

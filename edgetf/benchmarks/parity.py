@@ -82,6 +82,18 @@ def costs(reference: Numbers, variant: Numbers, truth: Numbers | None) -> Costs 
     return Costs((theirs == known).astype(np.float64) - (ours == known), Bounds(-1.0, 1.0), True)
 
 
+def decisions(reference: Numbers, variant: Numbers, truth: Numbers | None) -> tuple[Numbers, Numbers] | None:
+    """The classes, shape (n,), that the Reference and the variant decide for; None where they decide between none.
+
+    How the output decides is told by the whole `reference` and `truth`; the classes are those of the first samples, as
+    many as `variant` has.
+    """
+    decide = _decision(reference, truth)
+    if decide is None:
+        return None
+    return _decide_all(decide, reference[: len(variant)]), _decide_all(decide, variant)
+
+
 def fit_labels(outputs: Mapping[str, Numbers], labels: Numbers | None) -> tuple[dict[str, Numbers], tuple[str, ...]]:
     """The classes for each of the Reference's `outputs` that decides between them, and doubts where none does.
 
