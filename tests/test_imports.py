@@ -103,7 +103,7 @@ def test_arrows_between_the_parts_run_one_way(folder: str, forbidden: tuple[str,
 
 def test_the_ground_floor_stands_on_nothing_of_the_house() -> None:
     parts = ("edgetf.convert", "edgetf.models", "edgetf.benchmarks", "edgetf.device", "edgetf.cli")
-    for path in HOUSE.glob("*.py"):
+    for path in [*HOUSE.glob("*.py"), *_files("samples")]:
         if path.name != "__main__.py":
             assert not {name for name in _imports(path) if name.startswith(parts)}, path
 

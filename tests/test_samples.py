@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -111,6 +113,54 @@ def test_what_is_not_an_npz_file_is_refused(tmp_path: Path) -> None:
             load_samples(path, [IMAGE])
     with pytest.raises(EdgetfError, match="there are no samples at"):
         load_samples(tmp_path / "missing.npz", [IMAGE])
+
+
+def test_stored_samples_are_mapped_and_compressed_ones_read(tmp_path: Path) -> None:
+    arrays = {"image": IMAGES, "labels": np.arange(3)}
+    np.savez(tmp_path / "turned.npz", image=np.asfortranarray(IMAGES), labels=arrays["labels"])
+    np.savez_compressed(tmp_path / "small.npz", **arrays)
+    plain = load_samples(_save(tmp_path, **arrays), [IMAGE])
+    turned, small = (load_samples(tmp_path / f"{name}.npz", [IMAGE]) for name in ("turned", "small"))
+    for samples in (plain, turned):
+        assert not samples.inputs["image"].flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            samples.inputs["image"][0] = 0
+    assert small.inputs["image"].flags.writeable
+    assert plain.digest == turned.digest == small.digest == make_samples("", {"image": IMAGES}, np.arange(3)).digest
+    np.testing.assert_array_equal(plain.inputs["image"][[2, 0]], IMAGES[[2, 0]])
+
+
+def test_the_digest_of_a_file_stays_what_it_was() -> None:
+    """Computed by edgetf before arrays were mapped: references that are kept name it."""
+    known = "19bfb61e355ec708a8001821238276d803db8a14dc936c8932703263c91a2e0d"
+    assert make_samples("", {"image": IMAGES}, np.arange(3)).digest == known
+
+
+def test_a_flipped_byte_in_mapped_samples_is_found(tmp_path: Path) -> None:
+    path = _save(tmp_path, image=IMAGES)
+    content = bytearray(path.read_bytes())
+    content[content.index(IMAGES.tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EdgetfError, match=r"is not an \.npz file of plain arrays"):
+        load_samples(path, [IMAGE])
+
+
+def _peak_of_loading(path: Path, n: int) -> int:
+    """Peak memory, in bytes, of a process that loads `n` samples of 256 kB and goes through some of them."""
+    save_samples(path / f"{n}.npz", make_samples("", {"x": np.ones((n, 65536), np.float32)}, np.arange(n)))
+    code = (
+        "import re, sys, pathlib; from edgetf.results import TensorSpec; from edgetf.samples import load_samples\n"
+        "samples = load_samples(sys.argv[1], [TensorSpec('x', (None, 65536), 'float32')])\n"
+        "assert len(samples.take(8)) == 8\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
+    )
+    command = [sys.executable, "-c", code, str(path / f"{n}.npz")]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None:
+    few, many = _peak_of_loading(tmp_path, 64), _peak_of_loading(tmp_path, 512)  # 16 MiB and 128 MiB
+    assert abs(many - few) < 4 << 20
 
 
 @given(st.integers(1, 50), st.integers(1, 60))

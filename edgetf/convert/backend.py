@@ -1,50 +1,5 @@
-"""TensorFlow, imported late and quietly, or an error that says which `pip install` brings it."""
+"""TensorFlow for what converts: the ground floor's loader, under the name by which this part knows it."""
 
-from __future__ import annotations
+from edgetf.backend import load_tensorflow
 
-import contextlib
-import logging
-import os
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator
-from typing import Any
-
-from edgetf.errors import MissingExtraError
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to standard error; show it after all when the import fails.
-
-    TensorFlow 2.21 logs before it looks at TF_CPP_MIN_LOG_LEVEL.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            os.write(kept, held.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def load_tensorflow() -> Any:
-    """Import TensorFlow with its start-up chatter off. Raises MissingExtraError where it is not installed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
-    try:
-        with _quiet_stderr():
-            import tensorflow as tf
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("tensorflow", "convert") from error
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    return tf
+__all__ = ["load_tensorflow"]
