@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetf import files
 from edgetf.benchmarks import parity, verdict
 from edgetf.benchmarks.blame import Layer, blame
 from edgetf.benchmarks.reference import load_outputs
@@ -29,6 +30,9 @@ from edgetf.process import OnEvent
 from edgetf.results import Benchmark, Reference, Result, Verdict, read_benchmark, read_reference
 from edgetf.samples import Array, Samples, load_samples
 
+# 1: first
+LADDER_SCHEMA = 1
+_FOLDER = "ladder"  # beside `benchmark.json`
 _EXACT = "float32"
 Outputs = Mapping[str, Any]
 
@@ -75,6 +79,19 @@ class Ladder:
     because: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """`ladder/VARIANT.json` beside `benchmark.json`, for the report: a ladder, and layers where they were asked for.
+
+    `benchmark` is when that was made: a ladder of an older one is none of this one.
+    """
+
+    schema: int
+    benchmark: str
+    ladder: Ladder
+    layers: tuple[Layer, ...]
+
+
 def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     """Climb the ladder of a variant of the benchmark at `place`.
 
@@ -94,6 +111,26 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     n, outputs = result.parity.n, result.parity.outputs
     whole = verdict.worst([verdict.judge_output(result.scheme, n, output, options.budgets) for output in outputs])
     return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, whole.reason)
+
+
+def keep(place: Path, ladder: Ladder, layers: Sequence[Layer]) -> None:
+    """Leave what was found beside the benchmark at `place`. Raises EdgetfError where that cannot be written."""
+    folder = (place if place.is_dir() else place.parent) / _FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise EdgetfError(
+            f"cannot write to {folder}: {error.strerror}", "copy the benchmark to where you may"
+        ) from error
+    found = Kept(LADDER_SCHEMA, read_benchmark(place).created, ladder, tuple(layers))
+    files.write_document(folder / f"{ladder.variant}.json", found)
+
+
+def read_kept(folder: Path, document: Benchmark) -> list[Kept]:
+    """The ladders kept beside `document` in `folder` that are its own, in the order of its results."""
+    paths = [folder / _FOLDER / f"{result.variant}.json" for result in document.results]
+    found = [files.read_document(path, Kept, LADDER_SCHEMA) for path in paths if path.is_file()]
+    return [one for one in found if one.benchmark == document.created]
 
 
 @dataclass(frozen=True)
