@@ -146,12 +146,11 @@ def test_a_flipped_byte_in_mapped_samples_is_found(tmp_path: Path) -> None:
 
 
 def _peak_of_loading(path: Path, n: int) -> int:
-    """Peak memory, in bytes, of a process that loads `n` samples of 256 kB and goes through some of them."""
+    """Peak memory, in bytes, of a process that loads `n` samples of 256 kB."""
     save_samples(path / f"{n}.npz", make_samples("", {"x": np.ones((n, 65536), np.float32)}, np.arange(n)))
     code = (
         "import re, sys, pathlib; from edgetf.results import TensorSpec; from edgetf.samples import load_samples\n"
         "samples = load_samples(sys.argv[1], [TensorSpec('x', (None, 65536), 'float32')])\n"
-        "assert len(samples.take(8)) == 8\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
     )
     command = [sys.executable, "-c", code, str(path / f"{n}.npz")]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgetf.errors import EdgetfError
 from edgetf.results import SamplesUsed
-from edgetf.samples.mapped import Array, blocks
+from edgetf.samples.mapped import Array, blocks, release
 
 LABELS = "labels"
 CALIBRATION_SEED = 0
@@ -53,6 +53,8 @@ class Samples:
             return self
         rows = np.sort(np.random.default_rng(CALIBRATION_SEED).choice(len(self), count, replace=False))
         inputs = {name: array[rows] for name, array in self.inputs.items()}
+        for array in self.inputs.values():
+            release(array)
         taken = make_samples(self.source, inputs, None if self.labels is None else self.labels[rows])
         return replace(taken, rows=rows)
 
