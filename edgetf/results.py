@@ -17,10 +17,12 @@ from edgetf.figures import Block, Energy, Latency, OpTime, Sustained
 # 1: first
 CONVERSION_SCHEMA = 1
 # 2: noise, latencies
-REFERENCE_SCHEMA = 2
+# 3: what TensorFlow Serving said, whose precision is not known
+REFERENCE_SCHEMA = 3
 # 2: blocks, sustained load, energy, added memory, ops, delegate, warnings
 # 3: the reference's noise and latencies, with which outputs are judged; how the run was made
-BENCHMARK_SCHEMA = 3
+# 4: metrics; references of TensorFlow Serving
+BENCHMARK_SCHEMA = 4
 
 
 class Status(str, Enum):
@@ -136,7 +138,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class ReferenceDevice:
-    """Where TensorFlow ran: `kind` is "gpu" or "cpu"; `sentence` says it in words that nobody can misread."""
+    """Where TensorFlow ran: `kind` is "gpu", "cpu" or "serving"; `sentence` says it in words that nobody can misread."""
 
     kind: str
     name: str
@@ -145,12 +147,12 @@ class ReferenceDevice:
 
 @dataclass(frozen=True)
 class Precision:
-    """The settings that decide TensorFlow's arithmetic."""
+    """The settings that decide TensorFlow's arithmetic; null where a server keeps them to itself."""
 
     dtype: str
-    tf32: bool
-    deterministic: bool
-    onednn: bool
+    tf32: bool | None
+    deterministic: bool | None
+    onednn: bool | None
 
 
 @dataclass(frozen=True)
@@ -288,16 +290,45 @@ class OutputParity(OutputFigures):
 
 
 @dataclass(frozen=True)
-class Parity:
-    """A Measurement beside the Reference on `n` samples: the worst verdict of the outputs, with its reason.
+class MetricFigures:
+    """What both sides reach on the same `n` labelled samples by a metric of which more is better.
 
-    `of` is how many samples there were, where they were run until there was a verdict.
+    `drop` = reference - variant, with its 95 % interval `low` to `high` (paired bootstrap). `points` says that it is in
+    points (of 100), as those are that edgetf makes of labels itself; else it is in the unit of the user's function.
+    """
+
+    name: str
+    n: int
+    reference: float
+    variant: float
+    drop: float
+    low: float
+    high: float
+    points: bool
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MetricParity(MetricFigures):
+    """The figures of one metric, and what they mean for the default budgets."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A Measurement beside the Reference on `n` samples: the worst verdict, with its reason.
+
+    `metrics` judge in the place of the outputs, where there are any. `of` is how many samples there were, where they
+    were run until there was a verdict.
     """
 
     verdict: Verdict
     reason: str
     n: int
     outputs: tuple[OutputParity, ...]
+    metrics: tuple[MetricParity, ...] = ()
     of: int | None = None
 
 

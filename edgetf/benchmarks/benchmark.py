@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare
+from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare, with_metrics
 from edgetf.benchmarks.result import result_of
 from edgetf.benchmarks.rounds import BLOCKS, PATIENCE, Course, Plan, measure
 from edgetf.benchmarks.targets import find_targets
@@ -43,7 +43,7 @@ class BenchmarkOptions:
     Variants take `blocks` turns, or up to `patience` times as many where the medians of their blocks do not agree.
     `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` are seconds of load for each variant;
     `energy_s` are those with the power read, where the device tells it. `sequential` are the budgets for which samples
-    are run until a verdict is there; without them all are run.
+    are run until a verdict is there; without them all are run. `metrics` name functions (`module:function`) that judge.
     """
 
     reference: Path | None = None
@@ -59,6 +59,7 @@ class BenchmarkOptions:
     sustained_s: float = 0.0
     energy_s: float = 10.0
     sequential: Budgets | None = None
+    metrics: tuple[str, ...] = ()
     force: bool = False
 
 
@@ -71,6 +72,8 @@ def benchmark(
     """
     targets = find_targets(places)
     ground = prepare(targets, options.reference, options.samples, options.sequential)
+    if options.metrics:
+        ground = with_metrics(ground, options.metrics)
     claims = [_FOLDER, "benchmark.json"]
     with (
         files.staged(out, claims, options.force) as staging,

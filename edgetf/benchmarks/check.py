@@ -11,11 +11,12 @@ from edgetf.benchmarks.verdict import (
     judge_bytes,
     judge_drop,
     judge_latency,
+    judge_metric,
     judge_output,
     worst,
 )
 from edgetf.errors import EdgetfError, ExitCode, nearest
-from edgetf.results import Benchmark, Result, Status, Verdict
+from edgetf.results import Benchmark, Parity, Result, Status, Verdict
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,7 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
         return Checked(result.variant, result.device, Verdict.FAIL, {what: Judged(Verdict.FAIL, message)}, ran)
     parts: dict[str, Judged] = {}
     if result.parity is not None:
-        for output in result.parity.outputs:
-            parts[f"parity of {output.name}"] = judge_output(result.scheme, result.parity.n, output, budgets)
-        labelled = [output for output in result.parity.outputs if output.accuracy is not None]
-        if explicit_drop and not labelled:
-            parts["accuracy drop"] = judge_drop(result.parity.outputs[0], budgets)
+        parts = _judge_parity(result.scheme, result.parity, budgets, explicit_drop)
     elif compared or explicit_drop:
         parts["parity"] = Judged(Verdict.INCONCLUSIVE, "nothing was compared")
     if budgets.max_latency_ms is not None:
@@ -106,3 +103,13 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
     if not parts:
         parts["budgets"] = Judged(Verdict.INCONCLUSIVE, "no budget is set for it, and nothing was compared")
     return Checked(result.variant, result.device, worst(list(parts.values())).verdict, parts, False)
+
+
+def _judge_parity(scheme: str | None, parity: Parity, budgets: Budgets, explicit_drop: bool) -> dict[str, Judged]:
+    parts = {metric.name: judge_metric(metric, budgets) for metric in parity.metrics}
+    for output in parity.outputs:
+        parts[f"parity of {output.name}"] = judge_output(scheme, parity.n, output, budgets, parity.metrics)
+    labelled = bool(parity.metrics) or any(output.accuracy is not None for output in parity.outputs)
+    if explicit_drop and not labelled:
+        parts["accuracy drop"] = judge_drop(parity.outputs[0], budgets)
+    return parts

@@ -4,6 +4,7 @@
 
     [budgets]
     max_drop = 1.0                  # points of accuracy
+    max_metric_drop = 0.01          # of a --metric of yours, in its unit
     max_bytes = 500_000
     max_memory_bytes = 80_000_000   # peak of the process
     max_latency_ms = { local = 5.0, pi = 20.0 }
@@ -33,7 +34,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NUMBERS = ("max_drop", "min_agreement", "max_bytes", "max_memory_bytes")
+_NUMBERS = ("max_drop", "max_metric_drop", "min_agreement", "max_bytes", "max_memory_bytes")
 _LATENCY, _OF = "max_latency_ms", "of"
 
 
@@ -92,7 +93,7 @@ def judge(gate: Gate, benchmarks: Sequence[Benchmark]) -> list[Checked]:
 def _judge(gate: Gate, result: Result, compared: bool) -> Checked:
     """What is asked of parity must have been compared, and an agreement that is asked for is judged beside the drop."""
     budgets = replace(gate.budgets, max_latency_ms=gate.latency_ms.get(result.device))
-    compared = compared or bool(gate.asked & {"max_drop", "min_agreement"})
+    compared = compared or bool(gate.asked & {"max_drop", "max_metric_drop", "min_agreement"})
     checked = check_one(result, budgets, "max_drop" in gate.asked, compared)
     if "min_agreement" not in gate.asked or result.parity is None or checked.failed_run:
         return checked

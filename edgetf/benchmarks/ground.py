@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.benchmarks import parity, sequential, verdict
+from edgetf.benchmarks import metrics, parity, sequential, verdict
 from edgetf.benchmarks.reference import load_outputs
 from edgetf.benchmarks.rounds import Course
 from edgetf.benchmarks.targets import Target
 from edgetf.benchmarks.verdict import Budgets
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import read_contents
-from edgetf.results import OutputFigures, Parity, Reference, TensorSpec, Verdict, read_reference
+from edgetf.results import MetricFigures, OutputFigures, Parity, Reference, TensorSpec, Verdict, read_reference
 from edgetf.samples import Array, Samples, load_samples, make_samples
-from edgetf.schemes import SCHEMES
 
 _RANDOM_ROWS = 8
 _ORDER_SEED = 0
@@ -33,7 +32,8 @@ _ORDER_SEED = 0
 class Ground:
     """`outputs` are the Reference's. With `budgets`, samples are run until there is a verdict on them.
 
-    `used` describes the samples as they are in their file, where they were shuffled.
+    `used` describes the samples as they are in their file, where they were shuffled. `metrics` name functions of the
+    user's.
     """
 
     samples: Samples
@@ -41,6 +41,7 @@ class Ground:
     reference: Reference | None
     outputs: dict[str, Array]
     budgets: Budgets | None = None
+    metrics: tuple[str, ...] = ()
 
     def describe(self) -> str:
         if self.random:
@@ -80,6 +81,16 @@ def prepare(targets: Sequence[Target], place: Path | None, given: Path | None, s
     if sequential is None:
         return Ground(samples, False, reference, outputs)
     return _shuffled(Ground(samples, False, reference, outputs, sequential))
+
+
+def with_metrics(ground: Ground, names: tuple[str, ...]) -> Ground:
+    """The same, judged by these functions. Raises EdgetfError, before anything runs, for what cannot be judged so."""
+    if ground.reference is None or ground.samples.labels is None:
+        lacks = "a reference: give --reference" if ground.reference is None else "labels in the samples"
+        raise EdgetfError(f"the metric {names[0]} needs {lacks}", "a metric compares both sides with the labels")
+    for name in names:
+        metrics.load_metric(name)
+    return replace(ground, metrics=names)
 
 
 def _input_specs(target: Target) -> tuple[TensorSpec, ...]:
@@ -128,16 +139,16 @@ def judge(course: Course, place: Path, ground: Ground) -> Parity:
     """A variant's outputs beside the Reference's. Raises EdgetfError where they cannot be compared."""
     ours = _load(course, place, ground)
     n = len(next(iter(ours.values())))
-    figures = list(_figures(ours, ground))
+    figures, scores = list(_figures(ours, ground)), _metrics(ours, ground)
     if ground.budgets is None:
-        return verdict.judge_parity(course.target.scheme, n, figures, Budgets())
-    found = verdict.judge_parity(course.target.scheme, n, figures, ground.budgets)
+        return verdict.judge_parity(course.target.scheme, n, figures, Budgets(), scores)
+    found = verdict.judge_parity(course.target.scheme, n, figures, ground.budgets, scores)
     return replace(found, of=len(ground.samples))
 
 
 def is_decided(course: Course, place: Path, ground: Ground) -> bool:
     """Whether the evidence so far decides about every output. Never for float32, whose largest error is what counts."""
-    if ground.budgets is None or _exact(course):
+    if ground.budgets is None or ground.metrics or verdict.is_exact(course.target.scheme):
         return False
     ours = _load(course, place, ground)
     truth, _ = parity.fit_labels(ground.outputs, ground.samples.labels)
@@ -178,9 +189,15 @@ def _at_any_time(figures: OutputFigures, costs: parity.Costs | None) -> OutputFi
     return figures
 
 
-def _exact(course: Course) -> bool:
-    scheme = course.target.scheme
-    return scheme in SCHEMES and SCHEMES[scheme].min_sqnr_db is None
+def _metrics(ours: dict[str, Array], ground: Ground) -> list[MetricFigures]:
+    """Those that were asked for, else what the labels let one say."""
+    labels = ground.samples.labels
+    if labels is not None and ground.budgets is not None:
+        labels = labels[: len(next(iter(ours.values())))]  # as many as were run until there was a verdict
+    theirs = {name: ground.outputs[name][: len(values)] for name, values in ours.items()}
+    if ground.metrics:
+        return [metrics.own_metric(name, theirs, ours, labels) for name in ground.metrics]
+    return metrics.built_in_metrics(theirs, ours, labels)
 
 
 def _load(course: Course, place: Path, ground: Ground) -> dict[str, Array]:

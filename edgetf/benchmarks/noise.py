@@ -8,7 +8,7 @@ instead, and TF32 instead of float32 (which is told, and does not count). Each c
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from edgetf.samples import Array
 
 ROWS = 128  # samples that are computed again
 _MIN_RUNS, _MAX_S, _WARMUP_S = 50, 30.0, 2.0
-_MIN_S, _LESS_S = 1.0, 0.3  # of the latency that is told first, and of the others
+_MIN_S, LESS_S = 1.0, 0.3  # of the latency that is told first, and of the others
 
 Function = Callable[..., Mapping[str, Any]]
+# what it is called, what computes the first samples that way, and whether it makes the floor
+Way = tuple[str, Callable[[], Mapping[str, Array]], bool]
 
 
 def measure_noise(
@@ -42,7 +44,7 @@ def measure_noise(
     n, (batch, alone) = len(next(iter(inputs.values()))), batches
     rows = min(ROWS, n) // batch * batch or min(batch, n)
     known = {name: values[:rows] for name, values in outputs.items() if len(values) == n}
-    ways: list[tuple[str, Callable[[], dict[str, Array]], bool]] = [
+    ways: list[Way] = [
         ("op by op, nothing fused", lambda: _unoptimized(tf, function, inputs, rows, batch), True),
         ("compiled by XLA", lambda: _run(tf, tf.function(function, jit_compile=True), inputs, rows, batch), True),
     ]
@@ -51,12 +53,20 @@ def measure_noise(
     if tf.config.list_logical_devices("GPU"):
         ways.append(("on the CPU", lambda: _on_cpu(tf, function, inputs, rows, batch), True))
         ways.append(("with TF32", lambda: _with_tf32(tf, function, inputs, rows, batch), False))
+    failures = (tf.errors.OpError, ValueError, TypeError, NotImplementedError)
+    return compare_ways(ways, known, rows, failures, on_event)
+
+
+def compare_ways(
+    ways: Sequence[Way], known: Mapping[str, Array], rows: int, failures: tuple[type[Exception], ...], on_event: OnEvent
+) -> tuple[Noise, ...]:
+    """Compute `known`, the outputs of the first `rows` samples, in other ways; one of `failures` is told as such."""
     found = []
     for way, compute, counts in ways:
         on_event({"event": "phase", "phase": f"TensorFlow beside itself: {way}"})
         try:
             again = compute()
-        except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
+        except failures as error:
             found.append(Noise(way, 0, {}, counts, " ".join(str(error).split())[:200]))
             continue
         apart = {name: _apart(known[name], again[name]) for name in known}
@@ -78,7 +88,7 @@ def time_ways(
         on_event({"event": "phase", "phase": f"timing {size} at once{', compiled' if compiled else ''}"})
         run = tf.function(function, jit_compile=True) if compiled else function
         try:
-            times = time_function(tf, run, inputs, size, _LESS_S)
+            times = time_function(tf, run, inputs, size, LESS_S)
         except (tf.errors.OpError, ValueError, TypeError, NotImplementedError):
             continue  # XLA does not know all ops; `measure_noise` says so
         found.append(ReferenceLatency(size, compiled, summarize([times])))
@@ -95,6 +105,11 @@ def time_function(
         for value in function(**fed).values():
             value.numpy()
 
+    return time_calls(run, min_s)
+
+
+def time_calls(run: Callable[[], None], min_s: float = _MIN_S) -> array[int]:
+    """Nanoseconds of single calls of `run`, after a warm-up: at least 50 of them, for at least `min_s` seconds."""
     warm_up(run, _WARMUP_S * min_s)
     return repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s)[0]
 

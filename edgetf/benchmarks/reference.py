@@ -1,34 +1,52 @@
 """What TensorFlow says on the Samples: a SavedModel in, `reference.json` and its outputs as `.npy` files out.
 
-Float32 on a GPU where there is one, with TF32 off and deterministic ops, else on the CPU; the document says which in
-words. Latency is one sample alone (or the model's own batch), outputs read back to the host.
+Float32 on a GPU where there is one, with TF32 off and deterministic ops, else on the CPU, or by a running TensorFlow
+Serving; the document says which in words. Latency is one sample alone (or the model's own batch), outputs read back to
+the host. Outputs are written as they come: samples may be millions, and an interrupted run goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.benchmarks.noise import measure_noise, time_function, time_ways
+from edgetf.benchmarks import serving
+from edgetf.benchmarks.noise import LESS_S, compare_ways, measure_noise, time_calls, time_function, time_ways
+from edgetf.benchmarks.partial import Partial
 from edgetf.benchmarks.times import summarize
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.savedmodel import compute_dtype, read_source
 from edgetf.device.runner.machine import describe_machine
 from edgetf.errors import EdgetfError
+from edgetf.figures import Latency
 from edgetf.process import OnEvent
-from edgetf.results import REFERENCE_SCHEMA, ArrayFile, Precision, Reference, ReferenceDevice, Source
+from edgetf.results import (
+    REFERENCE_SCHEMA,
+    ArrayFile,
+    Noise,
+    Precision,
+    Reference,
+    ReferenceDevice,
+    ReferenceLatency,
+    Source,
+)
 from edgetf.samples import Array, Samples, load_samples
 
 _BATCH = 64
 _FOLDER = "reference"
+_PARTIAL = ".edgetf-partial-reference"
+_LIKENESS = 16  # samples that a server and the SavedModel must agree on
+_UNLIKE = 0.02  # of the largest output: beyond what TF32 (a mantissa of 10 bits) was seen to cost
 
 
 class Place(str, Enum):
@@ -41,9 +59,36 @@ class Place(str, Enum):
 
 @dataclass(frozen=True)
 class ReferenceOptions:
+    """`serving` is the address of a TensorFlow Serving that is to answer, in the place of `on`."""
+
     on: Place = Place.AUTO
+    serving: str | None = None
     signature: str | None = None
     force: bool = False
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """How fast TensorFlow is, and how far from itself."""
+
+    latency: Latency
+    latencies: tuple[ReferenceLatency, ...]
+    noise: tuple[Noise, ...]
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """What answers for TensorFlow: `ask` takes a batch of inputs by name; `most` is how many it takes at once.
+
+    `function` is the signature in this process: what answers, or beside a server what computes the same here.
+    """
+
+    device: ReferenceDevice
+    precision: Precision
+    ask: serving.Ask
+    most: int
+    function: Any
+    served: bool
 
 
 def make_reference(
@@ -51,7 +96,8 @@ def make_reference(
 ) -> Reference:
     """Run `saved_model` on `samples` and write the Reference into `out`.
 
-    Raises EdgetfError for a model or samples that do not fit, a GPU that is not there, outputs that are not finite.
+    An interrupted run is gone on with where it stopped. Raises EdgetfError for a model or samples that do not fit, a
+    GPU or a server that is not there, outputs that are not finite.
     """
     if out.resolve().is_relative_to(saved_model.resolve()):
         raise EdgetfError(f"{out} lies inside of {saved_model}", "give a folder outside of the model with -o")
@@ -60,40 +106,31 @@ def make_reference(
     source = read_source(saved_model, options.signature)
     rows = load_samples(samples, source.inputs)
     with files.staged(out, [_FOLDER, "reference.json"], options.force) as staging:
-        dtype = compute_dtype(source)
-        device = _choose_device(tf, options.on, dtype)
-        model = tf.saved_model.load(str(saved_model))
-        function = model.signatures[source.signature]
-        on_event({"event": "phase", "phase": f"TensorFlow on the {device.kind.upper()}"})
-        batch, outputs = _run_all(tf, function, source, rows, on_event)
-        alone = source.inputs[0].shape[0] or 1
-        latency = summarize([time_function(tf, function, rows.inputs, alone)])
-        latencies = time_ways(tf, function, rows.inputs, batch, alone, on_event)
+        teller = _find_teller(tf, saved_model, source, options)
+        on_event({"event": "phase", "phase": teller.device.sentence.split(",")[0]})
         (staging / _FOLDER).mkdir()
-        listed = []
-        for k, (name, values) in enumerate(sorted(outputs.items())):
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise EdgetfError(
-                    f"TensorFlow's own output {name!r} holds NaN or infinity", "mend the model or samples"
-                )
-            file = f"{_FOLDER}/output-{k}.npy"
-            np.save(staging / file, values)
-            listed.append(ArrayFile(name, file, files.sha256_file(staging / file)))
+        batch, outputs = _tell_all(teller, source, rows, out / _PARTIAL, staging / _FOLDER, on_event)
+        alone = source.inputs[0].shape[0] or 1
+        known = {name: np.load(path, mmap_mode="r") for name, path in outputs.items()}
+        speak = _speak_served if teller.served else _speak_here
+        spoken = speak(tf, teller, rows.inputs, known, (batch, alone), on_event)
         reference = Reference(
             schema=REFERENCE_SCHEMA,
             edgetf=__version__,
             created=files.now(),
             source=source,
             samples=rows.used(),
-            device=device,
-            precision=_precision(device.kind, dtype),
-            versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            device=teller.device,
+            precision=teller.precision,
+            versions=_versions(tf),
             batch=batch,
             batch_alone=alone,
-            latency_ms=latency,
-            latencies=latencies,
-            noise=measure_noise(tf, function, rows.inputs, outputs, (batch, alone), on_event),
-            outputs=tuple(listed),
+            latency_ms=spoken.latency,
+            latencies=spoken.latencies,
+            noise=spoken.noise,
+            outputs=tuple(
+                ArrayFile(name, f"{_FOLDER}/{path.name}", files.sha256_file(path)) for name, path in outputs.items()
+            ),
         )
         files.write_document(staging / "reference.json", reference)
     return reference
@@ -135,40 +172,154 @@ def _choose_device(tf: Any, on: Place, dtype: str) -> ReferenceDevice:
     return ReferenceDevice("gpu", name, f"{version} on the GPU ({name}), {dtype} with TF32 off")
 
 
+def _find_teller(tf: Any, saved_model: Path, source: Source, options: ReferenceOptions) -> _Teller:
+    dtype = compute_dtype(source)
+    place = Place.CPU if options.serving else options.on
+    device = _choose_device(tf, place, dtype)
+    model = tf.saved_model.load(str(saved_model))
+    function = model.signatures[source.signature]
+
+    def ask(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        fed = {name: tf.constant(values) for name, values in inputs.items()}
+        return {name: value.numpy() for name, value in function(**fed).items()}
+
+    function.model = model  # which would be collected otherwise, its variables with it
+    if options.serving is None:
+        return _Teller(device, _precision(device.kind, dtype), ask, _BATCH, function, served=False)
+    served = serving.connect(options.serving, source)
+    sentence = f"TensorFlow Serving, {served.name}; its device and precision are its own"
+    known = Precision(dtype=dtype, tf32=None, deterministic=None, onednn=None)
+    device = ReferenceDevice("serving", served.name, sentence)
+    return _Teller(device, known, served.ask, min(_BATCH, served.most), function, served=True)
+
+
+def _versions(tf: Any) -> dict[str, str]:
+    return {"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()}
+
+
 def _precision(kind: str, dtype: str) -> Precision:
     onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0" and platform.machine() == "x86_64"
     return Precision(dtype=dtype, tf32=False, deterministic=kind == "gpu", onednn=onednn)
 
 
-def _run_all(
-    tf: Any, function: Callable[..., Any], source: Source, samples: Samples, on_event: OnEvent
-) -> tuple[int, dict[str, Array]]:
-    """Outputs for all samples, by name, sample by sample; and the batch that was used.
+# outputs ----------------------------------------------------------------------------------------------------------
+
+
+class _MixesSamplesError(Exception):
+    """An output has no axis for samples."""
+
+
+def _tell_all(
+    teller: _Teller, source: Source, samples: Samples, folder: Path, out: Path, on_event: OnEvent
+) -> tuple[int, dict[str, Path]]:
+    """Outputs for all samples, in files of `out` by name, sample by sample; and the batch that was used.
 
     Batches are the model's own where fixed. A model whose outputs do not have the batch along axis 0 runs alone.
     """
+    own = source.inputs[0].shape[0]
     free = all(spec.shape and spec.shape[0] is None for spec in source.inputs)
-    batch = min(_BATCH, len(samples)) if free else source.inputs[0].shape[0] or 1
-    whole = _run_batches(tf, function, samples, batch, on_event)
-    if free and batch > 1 and any(len(values) != len(samples) for values in whole.values()):
-        batch, whole = 1, _run_batches(tf, function, samples, 1, on_event)
-    return batch, whole
-
-
-def _run_batches(
-    tf: Any, function: Callable[..., Any], samples: Samples, batch: int, on_event: OnEvent
-) -> dict[str, Array]:
-    n = len(samples)
-    pieces: dict[str, list[Array]] = {}
-    for begin in range(0, n, batch):
-        end = min(begin + batch, n)
-        inputs = {name: tf.constant(values[begin:end]) for name, values in samples.inputs.items()}
-        for name, value in function(**inputs).items():
-            values = value.numpy()
-            fits = values.ndim and len(values) == end - begin
-            pieces.setdefault(name, []).append(values if fits else values[np.newaxis])
-        on_event({"event": "progress", "done": end, "of": n})
+    said = (source.digest, source.signature, samples.digest, teller.device.sentence, str(teller.precision))
+    begun = Partial(folder, hashlib.sha256("\0".join(said).encode()).hexdigest())
+    batch = min(teller.most, len(samples)) if free else own or 1
+    if begun.progress is not None:
+        batch = begun.progress.batch
+        on_event({"event": "phase", "phase": f"going on after sample {begun.progress.done:,}"})
     try:
-        return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
-    except ValueError as error:
-        raise EdgetfError("an output changes its shape from sample to sample", "give samples of one shape") from error
+        try:
+            _tell_batches(teller, samples, batch, begun, free and batch > 1, on_event)
+        except _MixesSamplesError:
+            batch = 1
+            begun.discard()
+            _tell_batches(teller, samples, batch, begun, False, on_event)
+    except BaseException:
+        begun.save()
+        raise
+    return batch, begun.finish(out)
+
+
+def _tell_batches(
+    teller: _Teller, samples: Samples, batch: int, begun: Partial, strictly: bool, on_event: OnEvent
+) -> None:
+    """Ask for batch after batch; `strictly` refuses outputs without an axis for samples, which else become one row."""
+    n = len(samples)
+    for begin in range(begun.progress.done if begun.progress else 0, n, batch):
+        end = min(begin + batch, n)
+        told = teller.ask({name: values[begin:end] for name, values in samples.inputs.items()})
+        rows = {}
+        for name, values in told.items():
+            fits = values.ndim > 0 and len(values) == end - begin
+            if strictly and not fits:
+                raise _MixesSamplesError
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                begun.discard()
+                problem = f"TensorFlow's own output {name!r} holds NaN or infinity"
+                raise EdgetfError(problem, f"mend the model, or samples {begin + 1} to {end}")
+            rows[name] = values if fits else values[np.newaxis]
+        begun.append(rows, end, batch)
+        on_event({"event": "progress", "done": end, "of": n})
+
+
+# speed and noise --------------------------------------------------------------------------------------------------
+
+
+def _speak_here(
+    tf: Any,
+    teller: _Teller,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    batches: tuple[int, int],
+    on_event: OnEvent,
+) -> _Spoken:
+    batch, alone = batches
+    latency = summarize([time_function(tf, teller.function, inputs, alone)])
+    latencies = time_ways(tf, teller.function, inputs, batch, alone, on_event)
+    return _Spoken(latency, latencies, measure_noise(tf, teller.function, inputs, outputs, batches, on_event))
+
+
+def _speak_served(
+    tf: Any,
+    teller: _Teller,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    batches: tuple[int, int],
+    on_event: OnEvent,
+) -> _Spoken:
+    """Times of requests, with the network in them; the noise is that of other batches, and of this machine's CPU.
+
+    Raises EdgetfError where the server says something else than the SavedModel: other weights are served.
+    """
+    batch, alone = batches
+    rows = max(_LIKENESS // alone, 1) * alone
+    first = {name: values[:rows] for name, values in inputs.items()}
+    n = len(next(iter(inputs.values())))
+    known = {name: values[:rows] for name, values in outputs.items() if len(values) == n}
+
+    def here() -> dict[str, Array]:
+        with tf.device("/CPU:0"):
+            pieces = [teller.function(**{k: tf.constant(v[i : i + alone]) for k, v in first.items()}) for i in steps]
+        return {name: np.concatenate([piece[name].numpy() for piece in pieces]) for name in known}
+
+    def singly() -> dict[str, Array]:
+        pieces = [teller.ask({name: values[i : i + alone] for name, values in first.items()}) for i in steps]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in known}
+
+    steps = range(0, len(next(iter(first.values()))), alone)
+    ways = [("this machine's CPU beside the server", here, True), ("one request at a time", singly, True)]
+    noise = compare_ways(ways, known, len(steps) * alone, (tf.errors.OpError,), on_event)
+    for name, apart in noise[0].max_abs.items():
+        largest = float(np.abs(np.asarray(known[name], np.float64)).max())
+        if apart > _UNLIKE * largest:
+            told = f"{name!r} is {apart:.2g} away from what the SavedModel says here, of at most {largest:.2g}"
+            raise EdgetfError(
+                f"{teller.device.name} serves other weights: {told}", "give the SavedModel that is served"
+            )
+    times = {}
+    for size, seconds in {batch: LESS_S, alone: 1.0}.items():
+        fed = {name: values[:size] for name, values in inputs.items()}
+        times[size] = summarize([time_calls(partial(_ask, teller, fed), seconds)])
+    latencies = [ReferenceLatency(batch, False, times[batch])] if batch != alone else []
+    return _Spoken(times[alone], tuple(latencies), noise)
+
+
+def _ask(teller: _Teller, inputs: Mapping[str, Array]) -> None:
+    teller.ask(inputs)

@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 CONFIDENCE = 0.95
 _Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 _RESAMPLES = 2000
+_FEW = 10  # differences, of which drawing again says little
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +70,25 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     low = -1.0 if score(-edge) < _Z else optimize.brentq(lambda d: score(d) - _Z, -edge, observed)
     high = 1.0 if score(edge) > -_Z else optimize.brentq(lambda d: score(d) + _Z, observed, edge)
     return float(low), float(high)
+
+
+def paired_bootstrap(differences: Floats, scores: tuple[float, float]) -> tuple[float, float]:
+    """Interval of the mean of `differences`, shape (n,), between two scores of the same samples.
+
+    Scores of 0 and 1 are proportions (`paired_interval`); else it is the percentile bootstrap over samples (Efron and
+    Tibshirani, An Introduction to the Bootstrap, chapter 13). Where fewer than ten differ, drawing again would not show
+    what others may do: it is widened by as many more as may differ (Wilson), by the most that `scores` span.
+    """
+    n = len(differences)
+    changed = int(np.count_nonzero(differences))
+    if scores == (0.0, 1.0) and set(np.unique(differences)) <= {-1.0, 0.0, 1.0}:
+        return paired_interval(int(np.sum(differences > 0)), int(np.sum(differences < 0)), n)
+    random = np.random.default_rng(0)
+    means = [float(differences[random.integers(0, n, n)].mean()) for _ in range(_RESAMPLES)]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    few = agreement(changed, n)
+    more = (few.high - few.share) * (scores[1] - scores[0]) if changed < _FEW else 0.0
+    return float(low) - more, float(high) + more
 
 
 def sqnr_interval(signal: Floats, noise: Floats) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Verdicts: PASS only when the interval lies inside the budget, FAIL only when it lies outside, else not enough data.
 
-What judges an output: with labels the paired accuracy drop, else for classes the agreement with the Reference, else
-the SQNR about the mean. A float32 variant must reproduce the numbers themselves, and is judged by nothing else.
+What judges an output: the metrics that the labels or the user give, else with classes the paired accuracy drop, else
+for classes the agreement with the Reference, else the SQNR about the mean. A float32 variant must reproduce the numbers
+themselves, and is judged by them first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from dataclasses import dataclass
 from edgetf.benchmarks.noise import ROWS as NOISE_ROWS
 from edgetf.benchmarks.statistics import agreement, paired_interval
 from edgetf.figures import Latency
-from edgetf.results import Accuracy, Agreement, OutputFigures, OutputParity, Parity, Verdict
+from edgetf.results import (
+    Accuracy,
+    Agreement,
+    MetricFigures,
+    MetricParity,
+    OutputFigures,
+    OutputParity,
+    Parity,
+    Verdict,
+)
 from edgetf.schemes import SCHEMES
 
 _UNKNOWN_SQNR_DB = 20.0  # as for int8
@@ -32,11 +42,13 @@ _SEVERITY = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 class Budgets:
     """What a variant may cost. `max_drop` is in percentage points of accuracy; `min_agreement` is a share.
 
-    The defaults: one point of accuracy, and 98 % of the Reference's decisions (MLPerf Mobile's gate for quantized
-    classification is 98 % of the float accuracy). The SQNR that outputs without classes need is the Scheme's.
+    `max_metric_drop` is in the unit of the user's metric. The defaults: one point of accuracy, a hundredth of a metric,
+    and 98 % of the Reference's decisions (MLPerf Mobile's gate for quantized classification is 98 % of the float
+    accuracy). The SQNR that outputs without classes need is the Scheme's.
     """
 
     max_drop: float = 1.0
+    max_metric_drop: float = 0.01
     min_agreement: float = 0.98
     max_latency_ms: float | None = None
     max_bytes: int | None = None
@@ -56,25 +68,64 @@ def worst(judged: Sequence[Judged]) -> Judged:
     return min(judged, key=lambda one: _SEVERITY.index(one.verdict))
 
 
-def judge_parity(scheme: str | None, n: int, figures: Sequence[OutputFigures], budgets: Budgets) -> Parity:
-    """The verdict on every output, and the worst of them for the whole."""
+def judge_parity(
+    scheme: str | None,
+    n: int,
+    figures: Sequence[OutputFigures],
+    budgets: Budgets,
+    metrics: Sequence[MetricFigures] = (),
+) -> Parity:
+    """The verdict on every output and metric, and the worst of them for the whole."""
     outputs = []
     for figure in figures:
-        judged = judge_output(scheme, n, figure, budgets)
+        judged = judge_output(scheme, n, figure, budgets, metrics)
         outputs.append(OutputParity(**vars(figure), verdict=judged.verdict, reason=judged.reason))
-    total = worst([Judged(o.verdict, o.reason if len(outputs) == 1 else f"{o.name}: {o.reason}") for o in outputs])
-    return Parity(total.verdict, total.reason, n, tuple(outputs))
+    measured = []
+    for metric in metrics:
+        judged = judge_metric(metric, budgets)
+        measured.append(MetricParity(**vars(metric), verdict=judged.verdict, reason=judged.reason))
+    all_ = [(o.name, Judged(o.verdict, o.reason)) for o in outputs]
+    all_ = [(m.name, Judged(m.verdict, m.reason)) for m in measured] + all_  # of equals, what judges comes first
+    total = worst([one if len(all_) == 1 else Judged(one.verdict, f"{name}: {one.reason}") for name, one in all_])
+    return Parity(total.verdict, total.reason, n, tuple(outputs), tuple(measured))
 
 
-def judge_output(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
-    """The verdict on one output: problems first, then exactness for float32, or else what the output is for."""
+def judge_output(
+    scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets, metrics: Sequence[MetricFigures] = ()
+) -> Judged:
+    """The verdict on one output: problems first, then exactness for float32, or else what the output is for.
+
+    With `metrics` it is they that say what the outputs are worth.
+    """
     if figures.problems:
         return Judged(Verdict.FAIL, "; ".join(figures.problems))
+    if is_exact(scheme):
+        return (
+            Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts)) if figures.doubts else _judge_exactness(n, figures)
+        )
+    if metrics:
+        return Judged(Verdict.PASS, f"judged by {', '.join(metric.name for metric in metrics)}")
     if figures.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts))
-    if scheme in SCHEMES and SCHEMES[scheme].min_sqnr_db is None:
-        return _judge_exactness(n, figures)
     return _judge_use(scheme, n, figures, budgets)
+
+
+def judge_metric(found: MetricFigures, budgets: Budgets) -> Judged:
+    """The drop of a metric against its budget, by its interval."""
+    if found.doubts:
+        return Judged(Verdict.INCONCLUSIVE, "; ".join(found.doubts))
+    if found.n < MIN_SAMPLES:
+        return Judged(Verdict.INCONCLUSIVE, f"{found.n} sample(s) are too few; {MIN_SAMPLES} are the least")
+    budget = budgets.max_drop if found.points else budgets.max_metric_drop
+    told = f"{found.variant:.4g} beside the reference's {found.reference:.4g}"
+    told = f"{told}, drop {found.drop:+.3g} [{found.low:+.3g}, {found.high:+.3g}], budget {budget:g}"
+    hint = _needed(found.n, _narrowing(found.low, found.high, found.n), budget)
+    return _judge_range(found.low, found.high, budget, told, hint)
+
+
+def is_exact(scheme: str | None) -> bool:
+    """Whether the scheme must reproduce the numbers themselves."""
+    return scheme in SCHEMES and SCHEMES[scheme].min_sqnr_db is None
 
 
 def _judge_exactness(n: int, figures: OutputFigures) -> Judged:

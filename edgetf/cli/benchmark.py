@@ -30,6 +30,9 @@ from edgetf.errors import ExitCode
 )
 @click.option("--sequential", is_flag=True, help="Run samples only until a verdict on classes is there.")
 @click.option("--max-drop", type=click.FloatRange(0), default=1.0, metavar="POINTS", help="Its budget. [default: 1]")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
+)
 @force_option
 @json_option
 def benchmark(
@@ -48,6 +51,7 @@ def benchmark(
     sustained: float,
     sequential: bool,
     max_drop: float,
+    metrics: tuple[str, ...],
     force: bool,
     as_json: bool,
 ) -> int:
@@ -57,13 +61,16 @@ def benchmark(
     no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
     --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
     differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
-    tell, with 95 % confidence at any time and for each output, whether it keeps its budget.
+    tell, with 95 % confidence at any time and for each output, whether it keeps its budget. A --metric is a function
+    of (outputs, labels) that returns a number for each sample or one for all, of which more is better; it is loaded
+    from the current folder.
 
     \b
     Example:
       edgetf benchmark out --reference ref -o bench
       edgetf benchmark out/int8.tflite --threads 2 -o bench2
       edgetf benchmark out --reference ref --device pi -o bench3
+      edgetf benchmark out --reference ref --metric detection:mean_average_precision -o bench5
       edgetf benchmark out/int8.tflite --device phone --delegate gpu --sustained 10m -o bench4
     """
     from edgetf.benchmarks.benchmark import BenchmarkOptions
@@ -87,6 +94,7 @@ def benchmark(
         blocks,
         sustained_s=sustained,
         sequential=Budgets(max_drop=max_drop) if sequential else None,
+        metrics=metrics,
         force=force,
     )
     with progress("Measuring") as on_event:

@@ -12,8 +12,9 @@ import click
 from edgetf.cli.console import PATH, escape, json_option, print_lines, print_table, progress, verdict_mark
 
 if TYPE_CHECKING:
+    from edgetf.benchmarks.blame import Layer
     from edgetf.benchmarks.check import Checked
-    from edgetf.benchmarks.ladder import LadderOptions
+    from edgetf.benchmarks.ladder import Ladder, LadderOptions
 
 _MOST_LAYERS = 12
 
@@ -22,6 +23,9 @@ _MOST_LAYERS = 12
 @click.argument("bench", type=PATH)
 @click.option(
     "--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Points of accuracy that may be lost. [default: 1]"
+)
+@click.option(
+    "--max-metric-drop", type=click.FloatRange(0), metavar="X", help="What a --metric may lose. [default: 0.01]"
 )
 @click.option("--max-latency-ms", type=click.FloatRange(0), metavar="MS", help="The most that the median may be.")
 @click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="The most that the file may have.")
@@ -39,6 +43,7 @@ _MOST_LAYERS = 12
 def check(
     bench: Path,
     max_drop: float | None,
+    max_metric_drop: float | None,
     max_latency_ms: float | None,
     max_bytes: int | None,
     variants: tuple[str, ...],
@@ -57,7 +62,8 @@ def check(
     3 a budget was missed, 4 not enough data to tell, 5 a run had failed.
 
     With --ladder, one variant is followed from (Keras and) the SavedModel over float32 and the quantized file on this
-    machine to the device, and the first step that broke is named, with the share of the error that each adds.
+    machine to the device, and the first step that broke is named, with the share of the error that each adds. What was
+    found is kept beside BENCH, where `edgetf report` shows it.
 
     \b
     Example:
@@ -75,17 +81,18 @@ def check(
             raise click.UsageError("--ladder is about outputs: leave --max-latency-ms and --max-bytes out")
         budgets = Budgets(max_drop=Budgets.max_drop if max_drop is None else max_drop)
         asked = LadderOptions(variants[0], places, reference, samples, keras, budgets)
-        code = _climb(bench, asked, as_json)
-        if layers or node_data:
-            _show_layers(bench, asked, node_data, as_json)
-        return code
+        climbed = _climb(bench, asked, as_json)
+        found = _show_layers(bench, asked, node_data, as_json) if layers or node_data else []
+        _keep(bench, climbed, found)
+        return _code_of(climbed)
     from edgetf.benchmarks.check import check as run
     from edgetf.benchmarks.check import exit_code, select
     from edgetf.files import to_plain
     from edgetf.results import read_benchmark
 
     drop = Budgets.max_drop if max_drop is None else max_drop
-    budgets = Budgets(max_drop=drop, max_latency_ms=max_latency_ms, max_bytes=max_bytes)
+    metric = Budgets.max_metric_drop if max_metric_drop is None else max_metric_drop
+    budgets = Budgets(drop, metric, max_latency_ms=max_latency_ms, max_bytes=max_bytes)
     checked = run(select(read_benchmark(bench), variants), budgets, explicit_drop=max_drop is not None)
     code = exit_code(checked)
     if as_json:
@@ -95,9 +102,8 @@ def check(
     return code
 
 
-def _climb(bench: Path, asked: LadderOptions, as_json: bool) -> int:
+def _climb(bench: Path, asked: LadderOptions, as_json: bool) -> Ladder:
     from edgetf.benchmarks.ladder import climb
-    from edgetf.errors import ExitCode
     from edgetf.files import to_text
     from edgetf.results import Verdict
 
@@ -118,13 +124,31 @@ def _climb(bench: Path, asked: LadderOptions, as_json: bool) -> int:
         open_ = f" Undecided: {', '.join(undecided)}." if undecided else ""
         print_lines(f"[bold]{escape(broke + open_)}[/]")
         print_lines(f"The whole way: {verdict_mark(ladder.whole.value)}: {escape(ladder.because)}")
+    return ladder
+
+
+def _keep(bench: Path, ladder: Ladder, layers: Sequence[Layer]) -> None:
+    """For the report. A benchmark that cannot be written to has its verdict all the same."""
+    from edgetf.benchmarks.ladder import keep
+    from edgetf.errors import EdgetfError
+
+    try:
+        keep(bench, ladder, layers)
+    except EdgetfError as error:
+        click.echo(f"Not kept for the report: {error.message}", err=True)
+
+
+def _code_of(ladder: Ladder) -> int:
+    from edgetf.errors import ExitCode
+    from edgetf.results import Verdict
+
     verdicts = {ladder.whole, *(rung.verdict for rung in ladder.rungs)}
     if Verdict.FAIL in verdicts:
         return ExitCode.BUDGET_MISSED
     return ExitCode.NOT_ENOUGH_DATA if Verdict.INCONCLUSIVE in verdicts else ExitCode.DONE
 
 
-def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_json: bool) -> None:
+def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_json: bool) -> list[Layer]:
     """The layers that cost most by themselves; as JSON, a second document."""
     from edgetf.benchmarks.blame import to_node_data
     from edgetf.benchmarks.ladder import find_layers
@@ -135,7 +159,7 @@ def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_j
         write_whole(node_data, json.dumps(to_node_data(found), indent=1).encode())
     if as_json:
         click.echo(json.dumps([to_plain(layer) for layer in found]))
-        return
+        return found
     rows = [
         [
             escape(layer.layer),
@@ -148,6 +172,7 @@ def _show_layers(bench: Path, asked: LadderOptions, node_data: Path | None, as_j
     ]
     columns = ["layer", "op", "local dB", "accumulated dB", "likely cause, and what to try"]
     print_table("Layers, those that cost most by themselves first", columns, rows, right=columns[2:4])
+    return found
 
 
 def show_checked(checked: Sequence[Checked], title: str) -> None:

@@ -15,10 +15,10 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for reference.json and the outputs.")
 @click.option(
     "--on",
-    type=click.Choice(["auto", "gpu", "cpu"]),
     default="auto",
     show_default=True,
-    help="Where TensorFlow runs; auto is a GPU where there is one.",
+    metavar="PLACE",
+    help="Where TensorFlow runs: auto (a GPU where there is one), gpu, cpu, or serving:URL.",
 )
 @click.option("--signature", metavar="NAME", help="The signature to run. [default: serving_default, or the only one]")
 @force_option
@@ -29,17 +29,24 @@ def reference(
     """Run SAVED_MODEL in TensorFlow and pin down what it says, for variants to be compared with.
 
     Float32 with TF32 off, on a GPU where TensorFlow finds one. Labels in the samples (under `labels`) let
-    `edgetf benchmark` compare accuracies.
+    `edgetf benchmark` compare accuracies. With serving:URL a running TensorFlow Serving answers, over REST or gRPC.
+    Outputs are written as they come; a run that was interrupted goes on where it stopped.
 
     \b
     Example:
       edgetf reference saved_model --samples test.npz -o ref
+      edgetf reference saved_model --samples test.npz -o ref --on serving:http://gpu-host:8501/v1/models/digits
+      edgetf reference saved_model --samples test.npz -o ref --on serving:grpc://gpu-host:8500/digits
     """
     from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
     from edgetf.files import to_text
 
+    url = on.removeprefix("serving:") if on.startswith("serving:") else None
+    if url is None and on not in [place.value for place in Place]:
+        raise click.BadParameter(f"{on!r} is none of auto, gpu, cpu and serving:URL", param_hint="--on")
+    options = ReferenceOptions(Place.AUTO if url else Place(on), url, signature, force)
     with progress("Reference") as on_event:
-        made = make_reference(saved_model, samples, out, ReferenceOptions(Place(on), signature, force), on_event)
+        made = make_reference(saved_model, samples, out, options, on_event)
     if as_json:
         click.echo(to_text(made), nl=False)
         return

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import tensorflow as tf
 from edgetf.benchmarks.reference import Place, ReferenceOptions, load_outputs, make_reference
 from edgetf.convert.savedmodel import read_source
 from edgetf.errors import EdgetfError
+from edgetf.process import Event
 from edgetf.results import read_reference
 from edgetf.samples import load_samples
 from tests.conftest import Small, ignore
@@ -89,3 +93,33 @@ def test_outputs_that_are_not_those_of_the_reference_are_refused(reference: Path
 def test_results_inside_of_the_model_are_refused(small: Small) -> None:
     with pytest.raises(EdgetfError, match="lies inside of"):
         make_reference(small.saved_model, small.samples, small.saved_model / "ref", ReferenceOptions(), ignore)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgetf.benchmarks import partial
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+partial._SAVE_S = 0.0  # after each batch: the whole takes less than a second
+
+def kill(event):
+    if event.get("done", 0) >= 100:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+make_reference(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), ReferenceOptions(on=Place.CPU), kill)
+"""
+
+
+def test_a_killed_reference_goes_on_where_it_stopped_and_says_the_same(
+    small: Small, reference: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(small.saved_model), str(small.samples), str(tmp_path / "ref")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "ref" / "reference.json").exists()
+    events: list[Event] = []
+    options = ReferenceOptions(on=Place.CPU)
+    resumed = make_reference(small.saved_model, small.samples, tmp_path / "ref", options, events.append)
+    assert {"event": "phase", "phase": "going on after sample 128"} in events
+    assert [event["done"] for event in events if event["event"] == "progress"] == [192, 200]
+    assert resumed.outputs == read_reference(reference).outputs
+    assert sorted(path.name for path in (tmp_path / "ref").iterdir()) == ["reference", "reference.json"]
