@@ -1,21 +1,19 @@
-"""The pictures of the report, as SVG text: size, latency and accuracy in one; and the latency distributions."""
+"""The pictures of time in the report, as SVG text: how latencies are spread, and how they went over time."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.errors import MissingExtraError
+from edgetf.benchmarks.canvas import INK, VERDICT_COLOURS, draw_axes, set_log_ticks, style_of, to_svg
 from edgetf.results import Result
 
-_COLOURS = {"pass": "#1a7f4b", "fail": "#c0362c", "inconclusive": "#9a6700", "none": "#4a5568"}
-_INK, _GRID = "#1f2933", "#dde3ea"
+_HEAT = "#a11d33"
+_CLOCK = "#31458f"
 
 
 @dataclass(frozen=True)
@@ -27,41 +25,23 @@ class Times:
     verdict: str
 
 
-def tradeoff_svg(results: Sequence[Result]) -> str | None:
-    """Latency along x, its cost along y, the size of the file as the size of the mark; None where nothing was compared.
+@dataclass(frozen=True)
+class Course:
+    """How one variant went: at each `at` (a turn, or the end of a minute) its median in milliseconds, and what the
+    device told then: degrees Celsius and MHz, None where it did not."""
 
-    The cost is the accuracy drop where there are labels, else the SQNR about the mean of the worst output.
-    """
-    points = _points(results)
-    if not points or not any(r.parity for r in results):
-        return None
-    figure, axes = _axes(4.2)
-    biggest = max(point.bytes for point in points)
-    for point in points:
-        colour = _COLOURS[point.verdict]
-        if point.low is not None and point.high is not None:
-            axes.vlines(point.ms, point.low, point.high, color=colour, linewidth=1.5, alpha=0.7)
-        area = 60 + 840 * point.bytes / biggest
-        axes.scatter([point.ms], [point.cost], s=area, color=colour, alpha=0.35, edgecolors=colour, linewidths=1.5)
-        axes.scatter([point.ms], [point.cost], s=6, color=colour)
-    _label_points(axes, [(point.ms, point.cost, point.label) for point in points])
-    axes.set_xscale("log")
-    axes.margins(x=0.16, y=0.2)
-    _plain_ticks(axes)
-    axes.set_xlabel("median latency, ms")
-    if _drops(results):
-        axes.set_ylabel("accuracy drop, points (lower is better)")
-        axes.axhline(0, color=_INK, linewidth=0.8, linestyle=":")
-    else:
-        axes.set_ylabel("SQNR about the mean, dB (higher is better)")
-    return _svg(figure, "tradeoff", "Latency, cost in accuracy, and size of each variant")
+    label: str
+    at: tuple[float, ...]
+    ms: tuple[float, ...]
+    heat: tuple[float | None, ...]
+    clock: tuple[float | None, ...]
 
 
-def distribution_svg(rows: Sequence[Times]) -> str | None:
+def draw_distribution(rows: Sequence[Times]) -> str | None:
     """A box for each row: the middle half, the median, and whiskers from the 1st to the 99th percentile."""
     if not rows:
         return None
-    figure, axes = _axes(0.9 + 0.42 * len(rows))
+    figure, [axes] = draw_axes(0.7 + 0.34 * len(rows))
     boxes = axes.boxplot(
         [row.ms for row in reversed(rows)],
         orientation="horizontal",
@@ -72,129 +52,104 @@ def distribution_svg(rows: Sequence[Times]) -> str | None:
         tick_labels=[row.label for row in reversed(rows)],
     )
     for box, row in zip(boxes["boxes"], reversed(rows), strict=True):
-        box.set(facecolor=_COLOURS[row.verdict] + "66", edgecolor=_COLOURS[row.verdict])
+        box.set(facecolor=VERDICT_COLOURS[row.verdict] + "66", edgecolor=VERDICT_COLOURS[row.verdict])
     for line in (*boxes["whiskers"], *boxes["caps"]):
-        line.set(color=_COLOURS["none"])
+        line.set(color=VERDICT_COLOURS["none"])
     for line in boxes["medians"]:
-        line.set(color=_INK, linewidth=2)
-    axes.set_xscale("log")
-    _plain_ticks(axes)
+        line.set(color=INK, linewidth=2)
+    set_log_ticks(axes)
     axes.set_xlabel("latency of one inference, ms")
-    return _svg(figure, "latency", "Distribution of latencies of each variant")
+    return to_svg(figure, "latency", "Distribution of latencies of each variant")
 
 
-@dataclass(frozen=True)
-class _Point:
-    label: str
-    ms: float
-    bytes: int
-    verdict: str
-    cost: float
-    low: float | None
-    high: float | None
-
-
-def _drops(results: Sequence[Result]) -> bool:
-    """Whether the picture shows accuracy drops: some result has one."""
-    return any(output.accuracy for result in results if result.parity for output in result.parity.outputs)
-
-
-def _points(results: Sequence[Result]) -> list[_Point]:
-    """The results that have a latency and the cost that the picture shows."""
-    drops = _drops(results)
-    known = [o.centred_db for r in results if r.parity for o in r.parity.outputs if o.centred_db is not None]
-    top = max(known, default=0.0) + 10  # where a variant without any error is drawn: infinity is higher than all
-    points = []
-    for result in results:
-        if result.latency_ms is None or result.bytes is None or result.parity is None:
-            continue
-        verdict = result.parity.verdict.value
-        point = _Point(result.variant, result.latency_ms.median, result.bytes, verdict, 0.0, None, None)
-        outputs = result.parity.outputs
-        dropped = [output.accuracy for output in outputs if output.accuracy]
-        if drops and dropped:
-            point = replace(point, cost=dropped[0].drop_points, low=dropped[0].low, high=dropped[0].high)
-        elif drops:
-            continue
-        elif finite := [output for output in outputs if output.centred_db is not None]:
-            worst = min(finite, key=lambda output: output.centred_db or 0.0)
-            point = replace(point, cost=worst.centred_db or 0.0, low=worst.centred_low_db, high=worst.centred_high_db)
-        else:
-            point = replace(point, cost=top, label=f"{result.variant} (no error)")
-        points.append(point)
-    return points
-
-
-def _axes(height: float) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "report") from error
-    figure = Figure(figsize=(8.4, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GRID)
-    axes.tick_params(colors=_INK, length=3)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.patch.set_alpha(0)
-    figure.patch.set_alpha(0)
-    return figure, axes
-
-
-def _plain_ticks(axes: Any) -> None:
-    """Numbers as people write them (0.02, 0.5, 30) on a logarithmic axis, a few to a decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axes.get_xlim()
-    narrow = high / low < 3000
-    if high / low < 4:  # too little for decades: a plain scale says more
-        axes.set_xscale("linear")
-        return
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=30))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _label_points(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Names above their marks; marks that (nearly) coincide share a label."""
-    groups: list[tuple[float, float, list[str]]] = []
-    span = max(p[1] for p in points) - min(p[1] for p in points) or 1.0
-    for x, y, name in points:
-        for gx, gy, names in groups:
-            if abs(x / gx - 1) < 0.08 and abs(y - gy) < 0.06 * span:
-                names.append(name)
-                break
-        else:
-            groups.append((x, y, [name]))
-    xs = [point[0] for point in points]
-    near = max(1.3, (max(xs) / min(xs)) ** 0.25)
-    left, level = 0.0, 0
-    for x, y, names in sorted(groups):
-        level = (level + 1) % 3 if left and x / left < near else 0  # neighbours at different heights
-        left = x
-        axes.annotate(
-            ", ".join(names),
-            (x, y),
-            xytext=(0, 18 + 15 * level),
-            textcoords="offset points",
-            ha="center",
-            color=_INK,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+def courses_of_turns(results: Sequence[Result]) -> list[Course]:
+    """The blocks of each variant, by their turn among all."""
+    return [
+        Course(
+            result.variant,
+            tuple(float(block.turn) for block in result.blocks),
+            tuple(block.median_ms for block in result.blocks),
+            tuple(_number(block.temperature_c) for block in result.blocks),
+            tuple(_number(block.frequency_mhz) for block in result.blocks),
         )
+        for result in results
+        if len(result.blocks) > 1
+    ]
 
 
-def _svg(figure: Any, salt: str, title: str) -> str:
-    import matplotlib
+def courses_of_minutes(results: Sequence[Result]) -> list[Course]:
+    """The minutes of sustained load of each variant, where there is more than one."""
+    return [
+        Course(
+            result.variant,
+            tuple(min(float(k + 1), result.sustained.seconds / 60) for k in range(len(result.sustained.minutes))),
+            tuple(minute.median_ms for minute in result.sustained.minutes),
+            tuple(minute.temperature_c for minute in result.sustained.minutes),
+            tuple(minute.frequency_mhz for minute in result.sustained.minutes),
+        )
+        for result in results
+        if result.sustained and len(result.sustained.minutes) > 1
+    ]
 
-    buffer = io.StringIO()
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 11}
-    ):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'id="([^"]+)"', rf'id="{salt}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{salt}-\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{salt}-\1"', text)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+def draw_turns(results: Sequence[Result]) -> str | None:
+    """Each block's median against its variant's own, over the turns; below it heat and frequency where known."""
+    return _draw_course(courses_of_turns(results), "turn, one after another", ("turns", "Latency over the turns"), True)
+
+
+def draw_minutes(results: Sequence[Result]) -> str | None:
+    """Each minute's median against the first, under load without a pause, with heat and frequency where known."""
+    titles = ("minutes", "Latency over minutes of load")
+    return _draw_course(courses_of_minutes(results), "minutes of load", titles, False)
+
+
+def _draw_course(courses: Sequence[Course], xlabel: str, titles: tuple[str, str], shared: bool) -> str | None:
+    """`shared` says that all variants took turns, so that heat and frequency are one line; else each has its own."""
+    if not courses:
+        return None
+    told = [
+        (name, unit, colour, values)
+        for name, unit, colour, values in (
+            ("temperature", "°C", _HEAT, [course.heat for course in courses]),
+            ("frequency", "MHz", _CLOCK, [course.clock for course in courses]),
+        )
+        if any(value is not None for one in values for value in one)
+    ]
+    columns = max(1, min(3, 50 // (8 + max(len(course.label) for course in courses))))
+    legend = 0.22 * -(-len(courses) // columns)
+    figure, panels = draw_axes(2.4 + legend + 1.1 * len(told), [2.2, *(1.0 for _ in told)])
+    for k, course in enumerate(courses):
+        base = float(np.median(course.ms)) if shared else course.ms[0]
+        change = [100 * (ms / base - 1) for ms in course.ms]
+        panels[0].plot(course.at, change, label=course.label, linewidth=1.5, markersize=5, **style_of(k))
+    panels[0].axhline(0, color=INK, linewidth=0.8, linestyle=":")
+    panels[0].set_ylabel("median, % from\nits variant's own" if shared else "median, % from\nthe first minute")
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(min(low, -1.0), max(high, 1.0))  # noise of a thousandth is not to look like a mountain
+    for axes, (name, unit, colour, values) in zip(panels[1:], told, strict=True):
+        _draw_told(axes, courses, values, colour if shared else None)
+        axes.set_ylabel(f"{name},\n{unit}")
+    panels[-1].set_xlabel(xlabel)
+    if all(float(at).is_integer() for course in courses for at in course.at):
+        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK)
+    return to_svg(figure, *titles)
+
+
+def _draw_told(axes: Any, courses: Sequence[Course], values: Sequence[Sequence[float | None]], one: str | None) -> None:
+    """What the device told: one line in the colour `one` for all variants, or each variant's own."""
+    lines = [
+        [(at, value) for at, value in zip(course.at, known, strict=True) if value is not None]
+        for course, known in zip(courses, values, strict=True)
+    ]
+    if one is not None:
+        whole = sorted(pair for line in lines for pair in line)
+        axes.plot([at for at, _ in whole], [value for _, value in whole], color=one, marker=".", linewidth=1.5)
+        return
+    for k, line in enumerate(lines):
+        axes.plot([at for at, _ in line], [value for _, value in line], linewidth=1.5, markersize=4, **style_of(k))
+
+
+def _number(said: str) -> float | None:
+    return float(said) if said else None

@@ -13,10 +13,14 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 @click.command()
 @click.argument("bench", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.html", help="The file to write.")
+@click.option("--reference", type=PATH, help="What the benchmark was compared with. [default: looked for beside BENCH]")
 @force_option
 @json_option
-def report(bench: Path, out: Path, force: bool, as_json: bool) -> None:
+def report(bench: Path, out: Path, reference: Path | None, force: bool, as_json: bool) -> None:
     """Make one self-contained HTML file of what `edgetf benchmark` wrote at BENCH.
+
+    It shows what `edgetf check --ladder --layers` found, too, and the worst samples, where the reference and the
+    samples are still there.
 
     \b
     Example:
@@ -24,7 +28,7 @@ def report(bench: Path, out: Path, force: bool, as_json: bool) -> None:
     """
     from edgetf.benchmarks.report import write_report
 
-    write_report(bench, out, force)
+    write_report(bench, out, force, reference)
     if as_json:
         click.echo(json.dumps({"report": str(out)}))
         return

@@ -1,0 +1,82 @@
+"""What the pictures of the report share: colours that can be told apart, a bare canvas, and a figure as SVG text.
+
+A picture is about as wide as a column of the report on a desk, and still readable on a phone. Its text is text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from edgetf.errors import MissingExtraError
+
+VERDICT_COLOURS = {"pass": "#1a7f4b", "fail": "#c0362c", "inconclusive": "#9a6700", "none": "#4a5568"}
+VERDICT_MARKS = {"pass": "o", "fail": "X", "inconclusive": "D", "none": "s"}  # for who cannot tell the colours
+INK, GRID = "#1f2933", "#dde3ea"
+# Okabe and Ito's colours, which the colour-blind tell apart (https://jfly.uni-koeln.de/color/), without the yellow and
+# light ones that have less than 3:1 on white; what repeats has another dash
+LINE_COLOURS = ("#0072B2", "#D55E00", "#000000", "#00805C", "#A8467F", "#7A5C00")
+LINE_MARKS = ("o", "s", "^", "D", "v", "P")
+LINE_DASHES = ("-", "--", ":")
+_WIDTH = 4.5  # inches
+
+
+def style_of(k: int) -> dict[str, str]:
+    """Colour, mark and dash of the k-th line of a picture."""
+    kinds = len(LINE_COLOURS)
+    dash = LINE_DASHES[k // kinds % len(LINE_DASHES)]
+    return {"color": LINE_COLOURS[k % kinds], "marker": LINE_MARKS[k % kinds], "linestyle": dash}
+
+
+def draw_axes(height: float, panels: Sequence[float] = (1.0,)) -> tuple[Any, list[Any]]:
+    """A figure `height` inches high, and its axes: panels of these relative heights, one above the other."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("matplotlib", "report") from error
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    ratios = {"height_ratios": list(panels)}
+    found = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw=ratios)
+    for axes in found[:, 0]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GRID)
+        axes.tick_params(colors=INK, length=3)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.patch.set_alpha(0)
+    figure.patch.set_alpha(0)
+    return figure, list(found[:, 0])
+
+
+def set_log_ticks(axes: Any) -> None:
+    """Numbers as people write them (0.02, 0.5, 30) on a logarithmic axis, a few to a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    narrow = high / low < 3000
+    if high / low < 4:  # too little for decades: a plain scale says more
+        axes.set_xscale("linear")
+        return
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=30))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def to_svg(figure: Any, salt: str, title: str) -> str:
+    """The figure as SVG text whose ids begin with `salt`; `title` is what a screen reader says."""
+    import matplotlib
+
+    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+        text.set_parse_math(False)  # a variant's name with $ is no formula
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'id="([^"]+)"', rf'id="{salt}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{salt}-\1)", text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{salt}-\1"', text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
