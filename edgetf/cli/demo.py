@@ -33,13 +33,14 @@ def demo(out: Path, force: bool, as_json: bool) -> int:
     from edgetf.convert.convert import ConvertOptions, convert
     from edgetf.device.devices import find_device
     from edgetf.files import to_text
+    from edgetf.models.run import Run
     from edgetf.models.training import train_and_export
     from edgetf.schemes import SCHEMES
 
     begin = perf_counter()
     model, saved_model, test = out / "model", out / "saved_model", out / "model" / "test.npz"
     with progress("1/5 Training") as on_event:
-        training = train_and_export("cnn", model, saved_model, force, on_event)
+        training = train_and_export("cnn", model, saved_model, force, Run(on_event))
     with progress("2/5 Converting", len(SCHEMES)) as on_event:
         convert(saved_model, out, ConvertOptions(samples=model / "train.npz", force=force), on_event)
     with progress("3/5 Reference") as on_event:

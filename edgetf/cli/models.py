@@ -45,8 +45,8 @@ def list_models(as_json: bool) -> None:
 @click.option("--prune", type=float, metavar="SHARE", help="Make this share of each layer's weights zero: 0.5 is half.")
 @click.option("--cluster", type=int, metavar="N", help="Leave each layer N distinct weights: 16 is usual.")
 @click.option("--epochs", type=int, default=5, show_default=True, help="Epochs of each of these three.")
-@click.option("--samples", type=PATH, help="Labelled samples to train on (.npz), for a file of your own.")
-@click.option("--test", type=PATH, help="Labelled samples to judge on (.npz), for a file of your own.")
+@click.option("--samples", metavar="SOURCE", help="Labelled samples to train on, for a file of your own.")
+@click.option("--test", metavar="SOURCE", help="Labelled samples to judge on, for a file of your own.")
 @force_option
 @json_option
 def train(
@@ -56,8 +56,8 @@ def train(
     prune: float | None,
     cluster: int | None,
     epochs: int,
-    samples: Path | None,
-    test: Path | None,
+    samples: str | None,
+    test: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +75,7 @@ def train(
     """
     from edgetf.files import to_text
     from edgetf.models.compression import Compression, train_compressed
+    from edgetf.models.run import Run
     from edgetf.models.training import train as run
 
     with progress("Training") as on_event:
@@ -82,7 +83,7 @@ def train(
             compression = Compression(qat, prune, cluster, epochs)
             training = train_compressed(model, out, compression, on_event, samples=samples, test=test, force=force)
         else:
-            training = run(model, out, force, on_event)
+            training = run(model, out, force, Run(on_event))
     if as_json:
         click.echo(to_text(training), nl=False)
         return

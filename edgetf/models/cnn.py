@@ -7,13 +7,11 @@ from typing import Any
 import tensorflow as tf
 
 from edgetf.models.digits import load_digits
-from edgetf.models.fitting import SEED, evaluate, fit
-from edgetf.models.progress import ReportProgress
-from edgetf.models.zoo import Data
-from edgetf.process import OnEvent
+from edgetf.models.fitting import Recipe, evaluate, fit
+from edgetf.models.run import Run
+from edgetf.models.zoo import Data, Trained
 
 keras = tf.keras
-EPOCHS, LEARNING_RATE = 12, 3e-3
 
 
 def load_data() -> Data:
@@ -38,14 +36,15 @@ def build() -> Any:
     )
 
 
-def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
-    keras.utils.set_random_seed(SEED)
-    model = build()
-    fit(model, data.train, EPOCHS, LEARNING_RATE, [ReportProgress(EPOCHS, on_event)], augment)
-    return model, evaluate(model, data.test)
+def train(data: Data, run: Run) -> Trained:
+    model = fit(build, data.train, RECIPE, run)
+    return Trained(model, evaluate(model, data.test), data)
 
 
-def augment(image: Any, label: Any) -> tuple[Any, Any]:
+def augment(image: Any, label: Any, seed: Any) -> tuple[Any, Any]:
     """Move an image by up to two pixels: four thousand images are few."""
     padded = tf.pad(image, [[2, 2], [2, 2], [0, 0]])
-    return tf.image.random_crop(padded, [28, 28, 1]), label
+    return tf.image.stateless_random_crop(padded, [28, 28, 1], seed), label
+
+
+RECIPE = Recipe(epochs=12, learning_rate=3e-3, augment=augment)

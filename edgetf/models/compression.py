@@ -68,13 +68,13 @@ def train_compressed(
     compression: Compression,
     on_event: OnEvent,
     *,
-    samples: Path | None = None,
-    test: Path | None = None,
+    samples: SampleSource | None = None,
+    test: SampleSource | None = None,
     force: bool = False,
 ) -> Training:
     """Train `model` with tfmot and leave the files in `out`.
 
-    `samples` and `test` are labelled samples (`.npz`) for a Keras file or a `module:function`; the zoo has its own.
+    `samples` and `test` are labelled samples for a Keras file or a `module:function`; the zoo has its own.
     Raises EdgetfError for a model that tfmot cannot take, with the reason.
     """
     compression.check()

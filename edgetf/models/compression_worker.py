@@ -9,6 +9,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,20 +43,21 @@ def _train(request: Request, on_event: OnEvent) -> None:
     on_event({"event": "phase", "phase": "loading TensorFlow"})
     tf = load_tensorflow()
     from edgetf.models import compress
-    from edgetf.models.fitting import BATCH, SEED, batches, evaluate, fit
-    from edgetf.models.progress import ReportProgress
+    from edgetf.models.fitting import batches, evaluate, fit
+    from edgetf.models.pipeline import BATCH, SEED
+    from edgetf.models.run import Run
 
     begin = perf_counter()
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(SEED)
-    model, data, rate, augment = _base(request, on_event)
+    model, data, recipe = _base(request, on_event)
     compress.check_supported(model, request.compression)
     export_model(model, Path(request.out) / "float_saved_model")
     metrics = {f"float_{name}": value for name, value in evaluate(model, data.test).items()}
     epochs = request.compression.epochs
 
     def train_stage(model: Any, callbacks: Sequence[Any]) -> None:
-        fit(model, data.train, epochs, rate, [ReportProgress(epochs, on_event), *callbacks], augment)
+        fit(lambda: model, data.train, recipe, Run(on_event), callbacks)
 
     steps, few = -(-len(data.train) // BATCH) * epochs, batches(model, data.train, _CALIBRATION)
     for stage in compress.stages(request.compression, steps, few):
@@ -73,19 +75,19 @@ def _train(request: Request, on_event: OnEvent) -> None:
     files.write_document(out / "training.json", training)
 
 
-def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
-    """The trained float model in Keras 2, its data, the rate to go on with, and what augments a sample."""
+def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
+    """The trained float model in Keras 2, its data, and the recipe to go on with."""
+    from edgetf.models.fitting import Recipe
+    from edgetf.models.run import Run
+
+    epochs = request.compression.epochs
     if request.model in ZOO:
         module: Any = ZOO[request.model].load()
-        data = module.load_data()
         on_event({"event": "phase", "phase": f"training {request.model}"})
-        model, _ = module.train(data, on_event)
-        return (
-            model,
-            data,
-            getattr(module, "LEARNING_RATE", _LEARNING_RATE) * _RATE_SHARE,
-            getattr(module, "augment", None),
-        )
+        trained = module.train(module.load_data(), Run(on_event))
+        recipe = getattr(module, "RECIPE", Recipe(epochs, _LEARNING_RATE))
+        rate = recipe.learning_rate * _RATE_SHARE
+        return trained.model, trained.data, replace(recipe, epochs=epochs, learning_rate=rate)
     assert request.train is not None
     assert request.test is not None
     from edgetf.models.compress import check_graph
@@ -96,9 +98,9 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, float, Any]:
         model = to_keras2(model)
     check_graph(model)
     specs = [TensorSpec(i.name, tuple(i.shape), i.dtype.name) for i in model.inputs]
-    data = Data(load_samples(Path(request.train), specs), load_samples(Path(request.test), specs))
+    data = Data(load_samples(request.train, specs), load_samples(request.test, specs))
     # a function may return a model that nothing has trained yet
-    return model, data, _LEARNING_RATE * (1.0 if ":" in request.model else _RATE_SHARE), None
+    return model, data, Recipe(epochs, _LEARNING_RATE * (1.0 if ":" in request.model else _RATE_SHARE))
 
 
 def _load(path: Path) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from edgetf.errors import MissingExtraError
@@ -12,6 +14,7 @@ TRAIN, TEST = 4000, 1000
 _SEED = 0
 
 
+@cache
 def load_digits() -> Data:
     """Images of shape (n, 28, 28, 1), float32 from 0 to 1, under `image`; labels int64 from 0 to 9.
 

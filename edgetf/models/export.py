@@ -9,6 +9,7 @@ from pathlib import Path
 from edgetf import files
 from edgetf.convert import keras_file
 from edgetf.errors import EdgetfError
+from edgetf.models.run import Run
 from edgetf.models.training import train_and_export
 from edgetf.models.zoo import ZOO, find_model
 from edgetf.process import OnEvent
@@ -30,7 +31,7 @@ def export_trained(name: str, out: Path, force: bool, on_event: OnEvent) -> None
     find_model(name)
     refuse_other_folders(out)
     with tempfile.TemporaryDirectory() as folder:
-        train_and_export(name, Path(folder, "model"), out, force, on_event)
+        train_and_export(name, Path(folder, "model"), out, force, Run(on_event))
 
 
 def refuse_other_folders(out: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgetf.models.zoo import Data
-from edgetf.process import OnEvent
+from edgetf.models.epochs import Epochs
+from edgetf.models.run import Run
+from edgetf.models.zoo import Data, Trained
 from edgetf.samples import make_samples
 
 keras = tf.keras
@@ -36,15 +37,18 @@ def load_data() -> Data:
     return Data(make_samples("the handbook's two rows", {"x": x}, y), between)
 
 
-def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
+def train(data: Data, run: Run) -> Trained:
+    run.on_one_device("linear")
     x, y = tf.constant(data.train.inputs["x"]), tf.constant(data.train.labels)
     model = Linear()
+    model(x)  # makes the variables
     optimizer = keras.optimizers.SGD(learning_rate=LEARNING_RATE)
-    for step in range(STEPS):
+    steps = Epochs(run, STEPS, every=25, model=model, optimizer=optimizer)
+    for step in steps.left():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(x) - y))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        on_event({"event": "progress", "done": step + 1, "of": STEPS})
+        steps.done(step, loss=loss)
     error = model(tf.constant(data.test.inputs["x"])) - data.test.labels
-    return model, {"test_mean_squared_error": float(tf.reduce_mean(tf.square(error)))}
+    return Trained(model, {"test_mean_squared_error": float(tf.reduce_mean(tf.square(error)))}, data)

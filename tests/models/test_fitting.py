@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgetf.errors import EdgetfError
-from edgetf.models.fitting import evaluate, fit
+from edgetf.models.fitting import Recipe, evaluate, fit
 from edgetf.samples import Array, Samples, make_samples
 
 RANDOM = np.random.default_rng(0)
@@ -35,18 +35,18 @@ def _model(units: int, activation: str) -> Any:
 def test_the_loss_follows_from_the_labels(
     units: int, activation: str, labels: Array, metric: str, reached: float
 ) -> None:
-    samples, model = make_samples("x", {"x": X}, labels), _model(units, activation)
-    fit(model, samples, 30, 0.1)
+    samples = make_samples("x", {"x": X}, labels)
+    model = fit(lambda: _model(units, activation), samples, Recipe(30, 0.1))
     value = evaluate(model, samples)[metric]
     assert value > reached if metric == "test_accuracy" else value < reached
 
 
 def test_samples_without_labels_are_refused() -> None:
     with pytest.raises(EdgetfError, match="has no labels"):
-        fit(_model(2, "softmax"), Samples("x", {"x": X}, None, "d", None), 1, 0.1)
+        fit(lambda: _model(2, "softmax"), Samples("x", {"x": X}, None, "d", None), Recipe(1, 0.1))
 
 
 def test_a_model_with_other_inputs_than_the_samples_is_refused() -> None:
     samples = make_samples("two", {"x": X, "y": X}, CLASSES)
     with pytest.raises(EdgetfError, match="has 1 inputs, the samples have 2"):
-        fit(_model(2, "softmax"), samples, 1, 0.1)
+        fit(lambda: _model(2, "softmax"), samples, Recipe(1, 0.1))

@@ -8,13 +8,14 @@ from edgetf import files
 from edgetf.convert.savedmodel import read_source
 from edgetf.errors import EdgetfError
 from edgetf.models.export import export_file, export_trained
+from edgetf.models.run import QUIET
 from edgetf.models.training import TRAINING_SCHEMA, Training, train
 from edgetf.samples import load_samples
 from tests.conftest import ignore
 
 
 def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path) -> None:
-    training = train("linear", tmp_path / "linear", False, ignore)
+    training = train("linear", tmp_path / "linear", False, QUIET)
     assert sorted(p.name for p in (tmp_path / "linear").iterdir()) == [
         "model.keras",
         "test.npz",
@@ -24,11 +25,11 @@ def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path)
     assert files.read_document(tmp_path / "linear" / "training.json", Training, TRAINING_SCHEMA) == training
     assert training.metrics["test_mean_squared_error"] < 0.2
     with pytest.raises(EdgetfError, match=r"already holds model\.keras"):
-        train("linear", tmp_path / "linear", False, ignore)
+        train("linear", tmp_path / "linear", False, QUIET)
 
 
 def test_a_trained_file_and_a_name_export_to_a_saved_model_that_takes_the_samples(tmp_path: Path) -> None:
-    train("linear", tmp_path / "linear", False, ignore)
+    train("linear", tmp_path / "linear", False, QUIET)
     export_file(tmp_path / "linear" / "model.keras", tmp_path / "from_file", False, ignore)
     export_trained("linear", tmp_path / "from_name", False, ignore)
     for name in ("from_file", "from_name"):
@@ -39,7 +40,7 @@ def test_a_trained_file_and_a_name_export_to_a_saved_model_that_takes_the_sample
 
 def test_an_unknown_model_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="unknown model"):
-        train("nothing", tmp_path / "out", False, ignore)
+        train("nothing", tmp_path / "out", False, QUIET)
     assert not (tmp_path / "out").exists()
 
 

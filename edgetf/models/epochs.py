@@ -1,0 +1,74 @@
+"""What every epoch of a training leaves: an event for the progress bar, scalars for TensorBoard, a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from edgetf.models.checkpoints import Checkpoints
+from edgetf.models.run import Run
+
+_PROFILED = 20  # batches
+
+
+class Epochs:
+    """The epochs of one training, of which those that a checkpoint has behind it are not done again.
+
+        epochs = Epochs(run, 10, model=model, optimizer=optimizer)
+        for epoch in epochs.left():
+            ...
+            epochs.done(epoch, loss=loss)
+
+    `count` is how many there are, where `run` asks for no other number; `every` says after how many there is a
+    checkpoint. The state by name is what a checkpoint keeps.
+    """
+
+    def __init__(self, run: Run, count: int, *, every: int = 1, **state: Any) -> None:
+        self._run, self.count, self._every = run, run.epochs or count, every
+        resolver = getattr(run.strategy, "cluster_resolver", None)
+        self._is_chief = getattr(resolver, "task_id", 0) in (0, None)
+        self._checkpoints = Checkpoints(run.checkpoints, self._is_chief, **state)
+        self._first = self._checkpoints.restore()
+        logs = run.logs if self._is_chief else None
+        self._writer = tf.summary.create_file_writer(str(logs)) if logs else tf.summary.create_noop_writer()
+        self._profiled = 0 if run.profile and logs else None
+        if self._first:
+            run.on_event({"event": "phase", "phase": f"going on after epoch {self._first} of {self.count}"})
+
+    def left(self) -> range:
+        """The numbers, from 0, of the epochs that are still to be done."""
+        return range(self._first, self.count)
+
+    def done(self, epoch: int, **metrics: float) -> None:
+        """Tell and keep what the epoch `epoch` has come to."""
+        told = {name: float(value) for name, value in metrics.items()}
+        with self._writer.as_default(step=epoch):
+            for name, value in told.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+        self._stop_profile()
+        if (epoch + 1) % self._every == 0 or epoch + 1 == self.count:
+            self._checkpoints.save(epoch + 1)
+        self._run.on_event({"event": "progress", "done": epoch + 1, "of": self.count, "metrics": told})
+
+    def draw(self, function: Any, *arguments: Any) -> None:
+        """Give TensorBoard the graph of a `tf.function` as it is for these arguments."""
+        if self._run.logs and self._is_chief:
+            with self._writer.as_default(step=0):
+                tf.summary.graph(function.get_concrete_function(*arguments).graph)
+
+    def batch(self) -> None:
+        """Tell that a batch begins: the profile, where one is asked for, is of the second to the twentieth."""
+        if self._profiled is None:
+            return
+        self._profiled += 1
+        if self._profiled == 2:
+            tf.profiler.experimental.start(str(self._run.logs))
+        elif self._profiled > _PROFILED:
+            self._stop_profile()
+
+    def _stop_profile(self) -> None:
+        if self._profiled is not None and self._profiled >= 2:
+            tf.profiler.experimental.stop()
+            self._profiled = None

@@ -1,0 +1,100 @@
+"""Text, letter by letter: a subclassed `tf.keras.Model` reads forty letters with an LSTM cell and names the next one.
+
+The text is made here: whole numbers in words, counted upwards from random places ("... forty one, forty two, ..."), so
+that a network which has learned it can count. The cell is called in a Python loop, as the handbook does: the graph has
+a copy for each letter and no WHILE, and every scheme can quantize it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgetf.models.fitting import Recipe, evaluate, fit
+from edgetf.models.run import Run
+from edgetf.models.zoo import Data, Trained
+from edgetf.samples import Samples, make_samples
+
+keras = tf.keras
+RECIPE = Recipe(epochs=12, learning_rate=1e-2)
+LENGTH, UNITS = 40, 64
+TRAIN, TEST = 6000, 1000
+_ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+ONES = [*_ONES.split(), "seventeen", "eighteen", "nineteen"]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+LETTERS = "".join(sorted(set("".join(ONES + TENS) + " ,")))
+
+
+@keras.utils.register_keras_serializable("edgetf")
+class TextRNN(tf.keras.Model):  # type: ignore[misc]  # keras has no types
+    """Letters as numbers, int32 (n, LENGTH), to the probabilities of the next one, (n, len(LETTERS))."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.cell = keras.layers.LSTMCell(UNITS)
+        self.dense = keras.layers.Dense(len(LETTERS), activation="softmax")
+
+    def build(self, shape: Any) -> None:
+        self.cell.build((shape[0], len(LETTERS)))
+        self.dense.build((shape[0], UNITS))
+
+    def call(self, letters: Any) -> Any:
+        inputs = tf.one_hot(letters, len(LETTERS))
+        state = [tf.zeros([tf.shape(letters)[0], UNITS])] * 2
+        output = state[0]
+        for k in range(LENGTH):
+            output, state = self.cell(inputs[:, k], state)
+        return self.dense(output)
+
+
+def in_words(number: int) -> str:
+    """A number below 100, such as "forty two"."""
+    if number < len(ONES):
+        return ONES[number]
+    rest = number % 10
+    return TENS[number // 10 - 2] + (f" {ONES[rest]}" if rest else "")
+
+
+def load_data() -> Data:
+    """Texts of forty letters, each labelled with the next letter. Those to test on come from other random places."""
+    return Data(_make(TRAIN, 0), _make(TEST, 1))
+
+
+def train(data: Data, run: Run) -> Trained:
+    model = fit(build, data.train, RECIPE, run)
+    return Trained(model, evaluate(model, data.test), data)
+
+
+def build() -> Any:
+    model = TextRNN(name="rnn")
+    model(tf.zeros([1, LENGTH], tf.int32))
+    return model
+
+
+def generate(model: Any, text: str, count: int, temperature: float = 0.0) -> str:
+    """`count` letters that follow `text` (at least LENGTH letters).
+
+    At temperature 0 each is the likeliest; above, it is drawn: the higher, the bolder.
+    """
+    random, ids = np.random.default_rng(0), [LETTERS.index(letter) for letter in text]
+    for _ in range(count):
+        likely = np.asarray(model(tf.constant([ids[-LENGTH:]], tf.int32)))[0].astype(np.float64)
+        if temperature:
+            likely = likely ** (1 / temperature)
+            ids.append(int(random.choice(len(likely), p=likely / likely.sum())))
+        else:
+            ids.append(int(likely.argmax()))
+    return "".join(LETTERS[k] for k in ids[len(text) :])
+
+
+def _make(count: int, seed: int) -> Samples:
+    random = np.random.default_rng(seed)
+    texts, labels = np.zeros((count, LENGTH), np.int32), np.zeros(count, np.int64)
+    for row in range(count):
+        first, shift = random.integers(0, 90), random.integers(0, 12)
+        counted = ", ".join(in_words((first + k) % 100) for k in range(12))
+        ids = [LETTERS.index(letter) for letter in counted[shift : shift + LENGTH + 1]]
+        texts[row], labels[row] = ids[:-1], ids[-1]
+    return make_samples(f"counting in words (generator, seed {seed})", {"letters": texts}, labels)

@@ -1,0 +1,48 @@
+"""What every training of the zoo gets besides its data: who is told, what is kept, and where it computes."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetf.errors import EdgetfError
+from edgetf.process import Event, OnEvent
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    `checkpoints` is a folder for its state after each epoch: a training that finds one there goes on from it. `logs` is
+    a folder for TensorBoard, which gets a profile as well with `profile`. `strategy` is a `tf.distribute.Strategy`, or
+    None for one device. `epochs` replaces the model's own number of them.
+    """
+
+    on_event: OnEvent = _ignore
+    checkpoints: Path | None = None
+    logs: Path | None = None
+    profile: bool = False
+    strategy: Any = None
+    epochs: int | None = None
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where the variables of a model are to be made."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    def on_one_device(self, name: str) -> None:
+        """Raise EdgetfError where a strategy was asked for: for models whose own loop knows one device only."""
+        if self.strategy is not None:
+            reason = f"{name} is trained by a loop of its own, which runs on one device"
+            raise EdgetfError(reason, "leave --strategy out, or train a model that has the common loop, such as cnn")
+
+
+QUIET = Run()
