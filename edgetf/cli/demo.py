@@ -11,18 +11,20 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 
 
 @click.command()
+@click.option("--model", "name", default="cnn", show_default=True, help="Any of: edgetf models list.")
 @click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
 @force_option
 @json_option
-def demo(out: Path, force: bool, as_json: bool) -> int:
-    """Train a network on handwritten digits and take it all the way: convert, run, compare, report.
+def demo(name: str, out: Path, force: bool, as_json: bool) -> int:
+    """Train a model of the zoo and take it all the way: convert, run, compare, report.
 
-    Leaves in the folder: the SavedModel, a .tflite for every scheme, conversion.json, reference.json,
-    benchmark.json and report.html.
+    Leaves in the folder: the SavedModel, a .tflite for every scheme that can be made of it, conversion.json,
+    reference.json, benchmark.json and report.html.
 
     \b
     Example:
       edgetf demo -o demo
+      edgetf demo --model gru -o gru
     """
     from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
     from edgetf.benchmarks.check import check, exit_code
@@ -34,13 +36,13 @@ def demo(out: Path, force: bool, as_json: bool) -> int:
     from edgetf.device.devices import find_device
     from edgetf.files import to_text
     from edgetf.models.run import Run
-    from edgetf.models.training import train_and_export
+    from edgetf.models.training import in_words, train_and_export
     from edgetf.schemes import SCHEMES
 
     begin = perf_counter()
     model, saved_model, test = out / "model", out / "saved_model", out / "model" / "test.npz"
     with progress("1/5 Training") as on_event:
-        training = train_and_export("cnn", model, saved_model, force, Run(on_event))
+        training = train_and_export(name, model, saved_model, force, Run(on_event))
     with progress("2/5 Converting", len(SCHEMES)) as on_event:
         convert(saved_model, out, ConvertOptions(samples=model / "train.npz", force=force), on_event)
     with progress("3/5 Reference") as on_event:
@@ -53,10 +55,7 @@ def demo(out: Path, force: bool, as_json: bool) -> int:
     if as_json:
         click.echo(to_text(document), nl=False)
         return code
-    reached = training.metrics["test_accuracy"]
-    print_lines(
-        f"Trained on {training.train_samples:,} digits: {reached:.1%} right on {training.test_samples:,} others."
-    )
+    print_lines(f"Trained {name} on {training.train_samples:,} samples: {in_words(training)}.")
     show_benchmark(document)
     print_lines(f"Done in {perf_counter() - begin:.0f} s. Open {escape(str(out / 'report.html'))} in a browser.")
     return code

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, progress
+
+if TYPE_CHECKING:
+    from edgetf.models.hardware import Hardware
+
+_HARDWARE = (
+    click.option("--gpu", type=click.IntRange(-1), metavar="N", help="Use the GPU N only, from 0; -1 uses none."),
+    click.option("--memory-growth", is_flag=True, help="Take a GPU's memory as it is needed, not all at once."),
+    click.option("--memory-limit", type=click.IntRange(1), metavar="MB", help="The most memory of a logical GPU."),
+    click.option("--logical-devices", type=click.IntRange(1), metavar="N", help="Split the GPU, or the CPU, into N."),
+    click.option("--strategy", type=click.Choice(["mirrored", "multiworker", "tpu"]), help="Share each batch."),
+)
+
+
+def _hardware_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `tf.config` and `tf.distribute`, which reach the command as one `hardware`."""
+
+    @wraps(command)
+    def packed(
+        gpu: int | None,
+        memory_growth: bool,
+        memory_limit: int | None,
+        logical_devices: int | None,
+        strategy: str | None,
+        **others: Any,
+    ) -> Any:
+        from edgetf.models.hardware import Hardware, StrategyName
+
+        chosen = StrategyName(strategy) if strategy else None
+        return command(hardware=Hardware(gpu, memory_growth, memory_limit, logical_devices, chosen), **others)
+
+    for option in reversed(_HARDWARE):
+        packed = option(packed)
+    return packed
 
 
 @click.group()
@@ -44,9 +80,14 @@ def list_models(as_json: bool) -> None:
 @click.option("--qat", is_flag=True, help="Train with the arithmetic of int8 (quantization-aware training).")
 @click.option("--prune", type=float, metavar="SHARE", help="Make this share of each layer's weights zero: 0.5 is half.")
 @click.option("--cluster", type=int, metavar="N", help="Leave each layer N distinct weights: 16 is usual.")
-@click.option("--epochs", type=int, default=5, show_default=True, help="Epochs of each of these three.")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Epochs of each of these three (default: 5), or of a shorter try."
+)
 @click.option("--samples", metavar="SOURCE", help="Labelled samples to train on, for a file of your own.")
 @click.option("--test", metavar="SOURCE", help="Labelled samples to judge on, for a file of your own.")
+@click.option("--tensorboard/--no-tensorboard", default=True, help="Write scalars and the graph to OUT/logs (default).")
+@click.option("--profile", is_flag=True, help="Write a profile of the first batches to OUT/logs as well.")
+@_hardware_options
 @force_option
 @json_option
 def train(
@@ -55,9 +96,12 @@ def train(
     qat: bool,
     prune: float | None,
     cluster: int | None,
-    epochs: int,
+    epochs: int | None,
     samples: str | None,
     test: str | None,
+    tensorboard: bool,
+    profile: bool,
+    hardware: Hardware,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -67,28 +111,40 @@ def train(
     --prune or --cluster (or several) the trained model goes on with tfmot, and saved_model/ is what to convert. Then
     NAME_OR_FILE may also be a .keras or .h5 file of yours, or module:function, which returns a model.
 
+    After each epoch the state of the training is kept in OUT/checkpoints, which is removed at the end. When it is
+    interrupted or killed, the same command goes on from there, to the same weights; --force starts anew. With
+    --strategy multiworker run it on every machine, with TF_CONFIG set, on a folder that all of them see.
+
     \b
     Example:
       edgetf models train cnn -o cnn
+      edgetf models train cnn --strategy mirrored --logical-devices 2 -o cnn
       edgetf models train mobilenet --qat -o qat
       edgetf models train model.keras --prune 0.5 --samples train.npz --test test.npz -o pruned
     """
     from edgetf.files import to_text
-    from edgetf.models.compression import Compression, train_compressed
+    from edgetf.models.compression import DEFAULT_EPOCHS, Compression, train_compressed
+    from edgetf.models.hardware import Hardware as Plain
+    from edgetf.models.hardware import configure
     from edgetf.models.run import Run
-    from edgetf.models.training import train as run
+    from edgetf.models.training import in_words, train_resumable
 
     with progress("Training") as on_event:
         if qat or prune is not None or cluster is not None:
-            compression = Compression(qat, prune, cluster, epochs)
+            if profile or hardware != Plain():
+                raise click.UsageError("--qat, --prune and --cluster choose their own hardware, and have no profile")
+            compression = Compression(qat, prune, cluster, epochs or DEFAULT_EPOCHS)
             training = train_compressed(model, out, compression, on_event, samples=samples, test=test, force=force)
         else:
-            training = run(model, out, force, Run(on_event))
+            strategy, chosen = configure(hardware)
+            run = Run(on_event, profile=profile, strategy=strategy, epochs=epochs, hardware=chosen)
+            training = train_resumable(model, out, force, run, logs=tensorboard or profile)
     if as_json:
         click.echo(to_text(training), nl=False)
         return
-    told = ", ".join(f"{metric} {value:.4g}" for metric, value in training.metrics.items())
-    print_lines(f"Trained {escape(model)} in {training.seconds:.0f} s: {told}. Written to {escape(str(out))}.")
+    where = f" {training.hardware}" if training.hardware else ""
+    print_lines(f"Trained {escape(model)} in {training.seconds:.0f} s{where}: {in_words(training)}.")
+    print_lines(f"Written to {escape(str(out))}.")
 
 
 @models.command()

@@ -24,7 +24,7 @@ class Run:
 
     `checkpoints` is a folder for its state after each epoch: a training that finds one there goes on from it. `logs` is
     a folder for TensorBoard, which gets a profile as well with `profile`. `strategy` is a `tf.distribute.Strategy`, or
-    None for one device. `epochs` replaces the model's own number of them.
+    None for one device, and `hardware` says what was chosen. `epochs` replaces the model's own number of them.
     """
 
     on_event: OnEvent = _ignore
@@ -33,6 +33,7 @@ class Run:
     profile: bool = False
     strategy: Any = None
     epochs: int | None = None
+    hardware: str = ""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Where the variables of a model are to be made."""

@@ -24,9 +24,17 @@ from edgetf.models.run import Run
 from edgetf.models.zoo import Data, find_model
 from edgetf.samples import save_samples
 
-# 1: first
-TRAINING_SCHEMA = 1
+# 1: first; 2: hardware
+TRAINING_SCHEMA = 2
 CHECKPOINTS, LOGS = "checkpoints", "logs"  # in the folder of a training
+_WORDS = {
+    "test_accuracy": "{:.1%} right",
+    "test_mean_squared_error": "mean squared error {:.3g}",
+    "test_auc": "area under the ROC curve {:.3f}",
+    "mean_return": "mean return {:.0f} over 100 games",
+    "least_return": "the least {:.0f}",
+    "sequential_accuracy": "{:.1%} by Sequential",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Training:
     train_samples: int
     test_samples: int
     versions: dict[str, str]
+    hardware: str = ""
 
 
 def train(name: str, out: Path, force: bool, run: Run) -> Training:
@@ -61,23 +70,34 @@ def train_and_export(name: str, out: Path, saved_model: Path, force: bool, run: 
     return training
 
 
-def resumable(name: str, out: Path, force: bool, run: Run) -> Run:
-    """`run` with a folder in `out` for checkpoints, which `train` removes when it is done.
+def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) -> Training:
+    """`train` with its state kept in `out` / CHECKPOINTS until it is done, and with `logs` a log in `out` / LOGS.
 
-    The one that is there is gone on with where it is of the same training. Raises EdgetfError where it is not; with
-    `force` it is removed.
+    Goes on from a checkpoint that is there. Raises EdgetfError where that is of another training; with `force` it is
+    removed.
     """
+    find_model(name)
     folder = out / CHECKPOINTS
     this = {"model": name, "epochs": run.epochs, "edgetf": __version__}
     note = folder / "training.json"
-    if force and _leads():
-        shutil.rmtree(folder, ignore_errors=True)
-    if note.is_file() and json.loads(note.read_text()) != this:
-        raise EdgetfError(f"{folder} is of another training: {note.read_text()}", "start anew with --force")
-    if not (out / "training.json").exists() and _leads():
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_whole(note, json.dumps(this).encode())
-    return replace(run, checkpoints=folder)
+    if _leads():
+        if force:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(out / LOGS, ignore_errors=True)
+        if note.is_file() and (found := json.loads(note.read_text())) != this:
+            raise EdgetfError(
+                f"{folder} is of another training: {found}, and this is {this}", "start anew with --force"
+            )
+        if force or not (out / "training.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_whole(note, json.dumps(this).encode())
+    return train(name, out, force, replace(run, checkpoints=folder, logs=out / LOGS if logs else None))
+
+
+def in_words(training: Training) -> str:
+    """What a training reached, such as "97.9% right on 1,000 others"."""
+    told = [_WORDS.get(name, name.replace("_", " ") + " {:.4g}").format(v) for name, v in training.metrics.items()]
+    return f"{', '.join(told)}, on {training.test_samples:,} samples that it had not seen"
 
 
 def _leads() -> bool:
@@ -105,14 +125,14 @@ def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
         trained.model.save(staging / "model.keras")
         save_samples(staging / "train.npz", trained.data.train)
         save_samples(staging / "test.npz", trained.data.test)
-        training = describe(name, seconds, trained.metrics, trained.data, tf)
+        training = describe(name, seconds, trained.metrics, trained.data, tf, run.hardware)
         files.write_document(staging / "training.json", training)
     if run.checkpoints is not None and _leads():
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     return trained.model, training
 
 
-def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, tf: Any) -> Training:
+def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, tf: Any, hardware: str = "") -> Training:
     """The document on a training that took `seconds`."""
     return Training(
         schema=TRAINING_SCHEMA,
@@ -124,4 +144,5 @@ def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, t
         train_samples=len(data.train),
         test_samples=len(data.test),
         versions={"tensorflow": tf.__version__, "python": platform.python_version()},
+        hardware=hardware,
     )
