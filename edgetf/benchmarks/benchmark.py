@@ -31,6 +31,7 @@ from edgetf.results import (
     Result,
     Status,
 )
+from edgetf.samples import SampleSource
 
 _FOLDER = "measurements"
 _BUSY_CORES = 0.2  # of others, above which times are doubtful
@@ -47,7 +48,7 @@ class BenchmarkOptions:
     """
 
     reference: Path | None = None
-    samples: Path | None = None
+    samples: SampleSource | None = None
     runtime: str = "auto"
     delegate: str = "xnnpack"
     threads: int = 1

@@ -19,13 +19,13 @@ from edgetf.device.devices import LocalDevice
 from edgetf.device.runner.job import Job
 from edgetf.process import OnEvent
 from edgetf.results import Conversion, Failure, Status, Variant
-from edgetf.samples import load_samples
+from edgetf.samples import SampleSource, load_samples
 
 _ROWS = 8
 _TOLERANCE = 0.05  # of an output's range: runtimes differ by a step or two of int8, which is 0.4 % each
 
 
-def prove(out: Path, conversion: Conversion, samples: Path, runtime: str, on_event: OnEvent) -> Conversion:
+def prove(out: Path, conversion: Conversion, samples: SampleSource, runtime: str, on_event: OnEvent) -> Conversion:
     """Run the variants of `conversion` in `out` on the first samples in LiteRT and in `runtime`, and compare.
 
     Returns the conversion with a note on each variant that agrees and a failure on each that does not, and writes it

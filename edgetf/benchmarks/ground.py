@@ -22,7 +22,7 @@ from edgetf.benchmarks.verdict import Budgets
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import read_contents
 from edgetf.results import MetricFigures, OutputFigures, Parity, Reference, TensorSpec, Verdict, read_reference
-from edgetf.samples import Array, Samples, load_samples, make_samples
+from edgetf.samples import Array, Samples, SampleSource, is_missing, load_samples, make_samples, short_name
 
 _RANDOM_ROWS = 8
 _ORDER_SEED = 0
@@ -47,7 +47,7 @@ class Ground:
         if self.random:
             return "random numbers, seeded: for latency only, nothing was compared"
         used = self.samples.used()
-        return f"{used.n} samples of {Path(used.source).name}{', until decided' if self.budgets else ''}"
+        return f"{used.n} samples of {short_name(used.source)}{', until decided' if self.budgets else ''}"
 
     def pieces(self) -> tuple[tuple[int, int], ...]:
         """First and last of the samples in each pass: one pass with all, or one for each look at the evidence."""
@@ -58,7 +58,9 @@ class Ground:
         return tuple(pairwise([0, *ends]))
 
 
-def prepare(targets: Sequence[Target], place: Path | None, given: Path | None, sequential: Budgets | None) -> Ground:
+def prepare(
+    targets: Sequence[Target], place: Path | None, given: SampleSource | None, sequential: Budgets | None
+) -> Ground:
     """Read the Reference at `place` and the Samples, and refuse those that do not belong together."""
     if place is None:
         specs = _input_specs(next(target for target in targets if not target.failed))
@@ -66,8 +68,8 @@ def prepare(targets: Sequence[Target], place: Path | None, given: Path | None, s
             return Ground(_random_samples(specs), True, None, {})
         return Ground(load_samples(given, specs), False, None, {})
     reference = read_reference(place)
-    source = given or Path(reference.samples.source)
-    if not source.is_file():
+    source = given or reference.samples.source
+    if is_missing(source):
         raise EdgetfError(f"the reference was made on {source}, which is not here", "give the samples with --samples")
     samples = load_samples(source, reference.source.inputs)
     if samples.digest != reference.samples.digest:

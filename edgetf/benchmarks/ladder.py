@@ -28,7 +28,7 @@ from edgetf.device.runner.job import Job, Measurement
 from edgetf.errors import EdgetfError, nearest
 from edgetf.process import OnEvent
 from edgetf.results import Benchmark, Reference, Result, Verdict, read_benchmark, read_reference
-from edgetf.samples import Array, Samples, load_samples
+from edgetf.samples import Array, Samples, SampleSource, load_samples
 
 # 1: first
 LADDER_SCHEMA = 1
@@ -45,7 +45,7 @@ class LadderOptions:
     variant: str
     variants: Sequence[Path]
     reference: Path
-    samples: Path | None = None
+    samples: SampleSource | None = None
     keras: Path | None = None
     budgets: verdict.Budgets = verdict.Budgets()
 
@@ -164,7 +164,7 @@ def find_twins(place: Path, options: LadderOptions) -> Twins:
     reference = read_reference(options.reference)
     if document.reference is None or document.reference.source.digest != reference.source.digest:
         raise EdgetfError(f"{place} was not compared with {options.reference}", "give its reference with --reference")
-    samples = load_samples(options.samples or Path(reference.samples.source), reference.source.inputs)
+    samples = load_samples(options.samples or reference.samples.source, reference.source.inputs)
     if samples.digest != reference.samples.digest:
         raise EdgetfError("the samples are not those of the reference", "give them with --samples")
     targets = find_targets(options.variants)

@@ -40,7 +40,7 @@ from edgetf.results import (
     ReferenceLatency,
     Source,
 )
-from edgetf.samples import Array, Samples, load_samples
+from edgetf.samples import Array, Samples, SampleSource, load_samples
 
 _BATCH = 64
 _FOLDER = "reference"
@@ -92,7 +92,7 @@ class _Teller:
 
 
 def make_reference(
-    saved_model: Path, samples: Path, out: Path, options: ReferenceOptions, on_event: OnEvent
+    saved_model: Path, samples: SampleSource, out: Path, options: ReferenceOptions, on_event: OnEvent
 ) -> Reference:
     """Run `saved_model` on `samples` and write the Reference into `out`.
 

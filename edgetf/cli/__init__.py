@@ -25,6 +25,7 @@ from edgetf.cli.inspect import inspect
 from edgetf.cli.models import models
 from edgetf.cli.reference import reference
 from edgetf.cli.report import report
+from edgetf.cli.samples import samples
 from edgetf.errors import EdgetfError, ExitCode
 
 
@@ -52,7 +53,8 @@ def cli() -> None:
     """
 
 
-for _command in (demo, convert, reference, benchmark, check, gate, report, bundle, runner, inspect, models, devices):
+_RUNS = (demo, convert, reference, benchmark, check, gate, report, bundle, runner)
+for _command in (*_RUNS, inspect, samples, models, devices):
     cli.add_command(_command)
 
 

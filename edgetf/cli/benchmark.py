@@ -16,7 +16,7 @@ from edgetf.errors import ExitCode
 @click.option("--device", default="local", show_default=True, metavar="NAME", help="Where to run.")
 @click.option("--devices", type=PATH, help="The file that names devices. [default: devices.toml here, or the user's]")
 @click.option("--reference", type=PATH, help="What `edgetf reference` wrote, to compare with.")
-@click.option("--samples", type=PATH, help="The samples. [default: those of the reference]")
+@click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
 @click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), help="[default: the device's]")
 @click.option("--delegate", type=click.Choice(["xnnpack", "none", "gpu"]), help="[default: the device's, or xnnpack]")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
@@ -41,7 +41,7 @@ def benchmark(
     device: str,
     devices: Path | None,
     reference: Path | None,
-    samples: Path | None,
+    samples: str | None,
     runtime: str | None,
     delegate: str | None,
     threads: int | None,

@@ -15,7 +15,7 @@ from edgetf.cli.console import PATH, escape, json_option, print_lines, progress
 @click.option("--variant", required=True, metavar="NAME", help="The variant to bundle.")
 @click.option("--variants", "places", type=PATH, multiple=True, required=True, help="Where the .tflite files are.")
 @click.option("--reference", type=PATH, required=True, help="What the benchmark was compared with.")
-@click.option("--samples", type=PATH, help="The samples. [default: those of the reference]")
+@click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE", help="The bundle, such as int8.edgetf.")
 @click.option("--golden", type=click.IntRange(1), default=16, show_default=True, help="Golden samples.")
 @click.option("--labels", type=PATH, help="A text file with a class a line.")
@@ -29,7 +29,7 @@ def bundle(
     variant: str,
     places: tuple[Path, ...],
     reference: Path,
-    samples: Path | None,
+    samples: str | None,
     out: Path,
     golden: int,
     labels: Path | None,

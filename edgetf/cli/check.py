@@ -37,7 +37,7 @@ _MOST_LAYERS = 12
 @click.option("--node-data", type=PATH, metavar="FILE", help="With --layers: write them for Model Explorer.")
 @click.option("--reference", type=PATH, help="For --ladder: what the benchmark was compared with.")
 @click.option("--variants", "places", type=PATH, multiple=True, help="For --ladder: where the .tflite files are.")
-@click.option("--samples", type=PATH, help="For --ladder: the samples. [default: those of the reference]")
+@click.option("--samples", metavar="SOURCE", help="For --ladder: the samples. [default: those of the reference]")
 @click.option("--keras", type=PATH, help="For --ladder: the Keras file, to see whether the export broke it.")
 @json_option
 def check(
@@ -52,7 +52,7 @@ def check(
     node_data: Path | None,
     reference: Path | None,
     places: tuple[Path, ...],
-    samples: Path | None,
+    samples: str | None,
     keras: Path | None,
     as_json: bool,
 ) -> int:

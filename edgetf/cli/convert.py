@@ -36,8 +36,8 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @click.argument("model", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the results.")
 @click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]")
-@click.option("--samples", type=PATH, help="Representative samples to calibrate on: an .npz keyed by input names.")
-@click.option("--like", type=PATH, help="Samples the model works on (.npz): warns when --samples lie elsewhere.")
+@click.option("--samples", metavar="SOURCE", help="Representative samples to calibrate on, such as train.npz.")
+@click.option("--like", metavar="SOURCE", help="Samples the model works on: warns when --samples lie elsewhere.")
 @click.option("--calibration", type=int, default=200, show_default=True, help="How many of the samples to use.")
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=1,224,224,3", help="Fix an input's shape. [default: batch 1]"
@@ -60,8 +60,8 @@ def convert(
     model: Path,
     out: Path,
     schemes: tuple[str, ...],
-    samples: Path | None,
-    like: Path | None,
+    samples: str | None,
+    like: str | None,
     calibration: int,
     shapes: tuple[str, ...],
     percentile: float | None,

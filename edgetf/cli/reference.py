@@ -11,7 +11,7 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 
 @click.command()
 @click.argument("saved_model", type=PATH)
-@click.option("--samples", type=PATH, required=True, help="The samples to run: an .npz keyed by input names.")
+@click.option("--samples", metavar="SOURCE", required=True, help="The samples to run, such as test.npz.")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for reference.json and the outputs.")
 @click.option(
     "--on",
@@ -24,7 +24,7 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 @force_option
 @json_option
 def reference(
-    saved_model: Path, samples: Path, out: Path, on: str, signature: str | None, force: bool, as_json: bool
+    saved_model: Path, samples: str, out: Path, on: str, signature: str | None, force: bool, as_json: bool
 ) -> None:
     """Run SAVED_MODEL in TensorFlow and pin down what it says, for variants to be compared with.
 

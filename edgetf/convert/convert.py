@@ -31,6 +31,7 @@ from edgetf.results import (
     Variant,
     read_conversion,
 )
+from edgetf.samples import SampleSource
 from edgetf.schemes import SCHEMES, find_scheme
 
 DEFAULT_CALIBRATION = 200
@@ -51,8 +52,8 @@ class ConvertOptions:
     """
 
     schemes: tuple[str, ...] = ()
-    samples: Path | None = None
-    like: Path | None = None
+    samples: SampleSource | None = None
+    like: SampleSource | None = None
     calibration: int = DEFAULT_CALIBRATION
     signature: str | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)

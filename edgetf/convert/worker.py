@@ -39,10 +39,9 @@ _LIKE = 50  # samples that the first layer is compared on
 class Request:
     """What a worker is asked: convert `model` by `schemes` and leave `SCHEME.tflite` files in `out`.
 
-    A Keras file is first exported to `out/saved_model`. `samples` is an `.npz`, of which `calibration` rows are used;
-    `ranges` is a `ranges.json` that spares them;
-    `like` is an `.npz` that the samples are compared with. `trust` lets a Keras file bring code. The schemes in
-    `crashed` go the official way at once.
+    A Keras file is first exported to `out/saved_model`. Of the source `samples`, `calibration` rows are used; `ranges`
+    is a `ranges.json` that spares them; `like` is a source that the samples are compared with. `trust` lets a Keras
+    file bring code. The schemes in `crashed` go the official way at once.
     """
 
     model: str
@@ -97,7 +96,7 @@ def _convert_all(request: Request, events: EventPipe) -> None:
     if engines.calibrated is not None:
         events.send("warnings", warnings=lint_ranges(engines.calibrated))
         if request.like:
-            like = load_samples(Path(request.like), _any_batch(fixed)).take(_LIKE, fixed.inputs[0].shape[0] or 1)
+            like = load_samples(request.like, _any_batch(fixed)).take(_LIKE, fixed.inputs[0].shape[0] or 1)
             theirs = engines.ranges_on(like)
             told = lint_first_layer(engines.calibrated, theirs, len(fixed.inputs), request.like)
             events.send("warnings", warnings=told)
@@ -142,14 +141,14 @@ def _calibration_samples(
 ) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
         return None, None
-    samples = load_samples(Path(request.samples), _any_batch(source))
+    samples = load_samples(request.samples, _any_batch(source))
     batch = source.inputs[0].shape[0] or 1
     chosen = samples.take(request.calibration, batch)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.send("calibration", calibration=to_plain(calibration))
     events.send("warnings", warnings=lint_samples(chosen, samples))
     if request.like:
-        events.send("warnings", warnings=lint_inputs(chosen, load_samples(Path(request.like), _any_batch(source))))
+        events.send("warnings", warnings=lint_inputs(chosen, load_samples(request.like, _any_batch(source))))
     return chosen, calibration
 
 

@@ -20,6 +20,7 @@ from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.models.training import TRAINING_SCHEMA, Training
 from edgetf.models.zoo import find_model
 from edgetf.process import Event, HungError, OnEvent, run_child
+from edgetf.samples import SampleSource
 
 DEFAULT_EPOCHS = 5  # of fine-tuning, for each stage
 _IDLE_S = 1800.0

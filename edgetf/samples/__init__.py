@@ -4,10 +4,11 @@
 memory does not grow with the number of samples.
 """
 
-from edgetf.samples.core import CALIBRATION_SEED, LABELS, Samples, SampleSource, make_samples
-from edgetf.samples.load import load_samples, short_name
+from edgetf.samples.core import CALIBRATION_SEED, LABELS, Samples, SampleSource, count_classes, make_samples
+from edgetf.samples.load import load_samples, read_arrays, write_arrays
 from edgetf.samples.mapped import Array, release
-from edgetf.samples.npz import save_samples
+from edgetf.samples.npz import save_arrays, save_samples
+from edgetf.samples.source import is_missing, short_name
 
 __all__ = [
     "CALIBRATION_SEED",
@@ -15,9 +16,14 @@ __all__ = [
     "Array",
     "SampleSource",
     "Samples",
+    "count_classes",
+    "is_missing",
     "load_samples",
     "make_samples",
+    "read_arrays",
     "release",
+    "save_arrays",
     "save_samples",
     "short_name",
+    "write_arrays",
 ]

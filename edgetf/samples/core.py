@@ -84,3 +84,13 @@ def make_samples(source: str, inputs: dict[str, Array], labels: Array | None) ->
                 )
             digest.update(block.data)
     return Samples(source, dict(inputs), labels, digest.hexdigest())
+
+
+def count_classes(samples: Samples) -> dict[int, int]:
+    """How many samples each class has, where labels are class numbers; else nothing."""
+    if samples.labels is None or not np.issubdtype(samples.labels.dtype, np.integer):
+        return {}
+    if samples.labels.size != len(samples):
+        return {}
+    values, counts = np.unique(samples.labels, return_counts=True)
+    return {int(value): int(count) for value, count in zip(values, counts, strict=True)}

@@ -10,11 +10,16 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgetf import files
 from edgetf.errors import EdgetfError
-from edgetf.results import TensorSpec
+from edgetf.results import SamplesUsed, TensorSpec
 from edgetf.samples.core import LABELS, Samples, SampleSource, make_samples
+from edgetf.samples.datasets import call_function, read_tfds
+from edgetf.samples.images import read_folder
 from edgetf.samples.mapped import Array
-from edgetf.samples.npz import read_npz
+from edgetf.samples.npz import read_npz, save_arrays
+from edgetf.samples.records import SUFFIXES, is_records, read_records, write_records
+from edgetf.samples.source import short_name, take_apart
 
 ALIAS = "x"
 
@@ -24,7 +29,8 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
 
     Raises EdgetfError that names what was expected and what came: missing or extra names, shapes, dtypes.
     """
-    arrays = read_npz(Path(source))
+    arrays, digest = read_arrays(source, inputs)
+    named = set(arrays)
     labels = arrays.pop(LABELS, None)
     if len(inputs) == 1 and list(arrays) == [ALIAS]:
         arrays = {inputs[0].name: arrays[ALIAS]}
@@ -39,12 +45,46 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
         )
     for spec in inputs:
         _check(source, spec, arrays[spec.name])
-    return make_samples(str(source), {name: arrays[name] for name in expected}, labels)
+    samples = make_samples(str(source), {name: arrays[name] for name in expected}, labels)
+    if digest not in (None, samples.digest) and named >= set(expected):
+        raise EdgetfError(f"{source} holds other samples than were written: a shard was exchanged", "write it again")
+    return samples
 
 
-def short_name(source: SampleSource) -> str:
-    """A source as people call it: a file by its name alone, anything else as it was given."""
-    return Path(source).name
+def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> tuple[dict[str, Array], str | None]:
+    """The arrays of a source by name, labels among them, and the digest that they should have, where it tells one.
+
+    `inputs` None reads them as they are; raises EdgetfError for a source that only a signature gives a shape to.
+    """
+    parts = take_apart(source)
+    path = Path(parts.rest)
+    if parts.kind == "function":
+        return call_function(parts.rest), None
+    if parts.kind == "tfds":
+        return read_tfds(parts, inputs), None
+    if parts.kind == "path" and is_records(path):
+        parts.allow((LABELS, *(spec.name for spec in inputs or ())))
+        return read_records(path, inputs, parts.options)
+    if parts.kind == "folder" or path.is_dir():
+        return read_folder(parts, inputs), None
+    parts.allow(())
+    return read_npz(path), None
+
+
+def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool) -> SamplesUsed:
+    """Write arrays to `out`, which ends in .npz, .tfrecord or .tfrecord.gz; returns what was written.
+
+    Raises EdgetfError for arrays that are no samples, another ending, shards of an .npz, and what is in the way.
+    """
+    used = make_samples(str(out), arrays, None).used()
+    if out.name.endswith(SUFFIXES):
+        write_records(out, arrays, shards, used.digest, force)
+    elif out.suffix != ".npz" or shards > 1:
+        raise EdgetfError(f"cannot write {shards} of {out.name}", "give OUT.npz, or OUT.tfrecord[.gz] with --shards")
+    else:
+        with files.staged(out.parent, [out.name], force) as staging:
+            save_arrays(staging / out.name, arrays)
+    return used
 
 
 def _naming_hint(source: SampleSource, expected: Sequence[str], found: Sequence[str]) -> str:

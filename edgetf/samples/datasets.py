@@ -1,0 +1,134 @@
+"""TensorFlow Datasets and functions of the user's own, as arrays by name."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetf.backend import load_tensorflow
+from edgetf.errors import EdgetfError, MissingExtraError, nearest
+from edgetf.results import TensorSpec
+from edgetf.samples.core import LABELS, Samples
+from edgetf.samples.images import fit_image, scale
+from edgetf.samples.mapped import Array, Spool
+from edgetf.samples.source import Parts
+
+_BATCH = 64
+
+
+def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
+    """A split of a data set that is prepared in `data_dir`; nothing is downloaded.
+
+    `tfds:NAME[/CONFIG]?split=test&data_dir=PATH&INPUT=FEATURE&labels=FEATURE&scale=1/255`. An input takes the feature
+    of its name; a model with one input, else, the one that the data set declares as supervised.
+    """
+    names = [spec.name for spec in inputs or ()]
+    parts.allow(("split", "data_dir", "scale", "offset", LABELS, *names))
+    split = parts.options.get("split", "test")
+    builder = _builder(parts, split)
+    chosen = _features(parts, builder.info, inputs)
+    specs = {spec.name: spec for spec in inputs or ()}
+    spool = Spool(f"tfds:{parts.rest}")
+    for row in builder.as_dataset(split=split, shuffle_files=False).prefetch(_BATCH).as_numpy_iterator():
+        found = {}
+        for name, feature in chosen.items():
+            values = np.asarray(row[feature])
+            found[name] = _fit(values, specs[name], parts)[np.newaxis] if name in specs else values[np.newaxis]
+        spool.append(found)
+    return spool.arrays()
+
+
+def call_function(name: str) -> dict[str, Array]:
+    """The arrays of `module:function`, which returns Samples, a dict of arrays, or (dict, labels)."""
+    module, _, function = name.partition(":")
+    with _from_here():
+        try:
+            made = getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError) as error:
+            hint = "give module:function, importable from this folder, or a file that exists"
+            raise EdgetfError(f"cannot call {name}: {error}", hint) from error
+    if isinstance(made, Samples):
+        made = (made.inputs, made.labels)
+    arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(arrays, Mapping):
+        raise EdgetfError(
+            f"{name} returned {type(made).__name__}", "return Samples, a dict of arrays, or (dict, labels)"
+        )
+    found = {str(key): np.asarray(values) for key, values in arrays.items()}
+    return found if labels is None else {**found, LABELS: np.asarray(labels)}
+
+
+@contextlib.contextmanager
+def _from_here() -> Iterator[None]:
+    """Let modules of the working directory be imported, as `python -m` does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _builder(parts: Parts, split: str) -> Any:
+    load_tensorflow()
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tensorflow-datasets", "tfds") from error
+    _mend_tfds()
+    place = parts.options.get("data_dir")
+    try:
+        builder = tfds.builder(parts.rest, data_dir=place)
+    except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
+        told = str(error).splitlines()[0]
+        raise EdgetfError(f"there is no data set {parts.rest}: {told}", "name the folder: &data_dir=PATH") from error
+    if not builder.is_prepared():
+        hint = f"prepare it: tfds.builder({parts.rest!r}).download_and_prepare(), or name the folder: &data_dir=PATH"
+        raise EdgetfError(f"{parts.rest} is not prepared in {builder.data_path.parent}", hint)
+    if split.partition("[")[0] not in builder.info.splits:
+        raise EdgetfError(f"{parts.rest} has no split {split!r}", nearest(split, builder.info.splits))
+    return builder
+
+
+def _mend_tfds() -> None:
+    """tensorflow-datasets 4.9.10 imports importlib_resources and does not ask for it; the standard library has it."""
+    try:
+        importlib.import_module("importlib_resources")
+    except ModuleNotFoundError:
+        sys.modules["importlib_resources"] = importlib.import_module("importlib.resources")
+        importlib.import_module("importlib.resources.abc")
+
+
+def _features(parts: Parts, info: Any, inputs: Sequence[TensorSpec] | None) -> dict[str, str]:
+    """The feature of each input, and of the labels where there are some."""
+    known: list[str] = list(info.features)
+    supervised: tuple[str, ...] = tuple(info.supervised_keys or ())
+    if inputs is None:
+        return {name: name for name in known}
+    chosen = {spec.name: parts.options.get(spec.name, spec.name) for spec in inputs}
+    if len(inputs) == 1 and chosen[inputs[0].name] not in known and supervised:
+        chosen[inputs[0].name] = parts.options.get(inputs[0].name, str(supervised[0]))
+    labels = parts.options.get(LABELS, supervised[1] if len(supervised) > 1 else LABELS)
+    if LABELS in parts.options or labels in known:
+        chosen[LABELS] = str(labels)
+    for name, feature in chosen.items():
+        if feature not in known:
+            hint = f"its features: {', '.join(known)}; name one: &{name}=FEATURE"
+            raise EdgetfError(f"{parts.rest} has no feature {feature!r}", hint)
+    return chosen
+
+
+def _fit(values: Any, spec: TensorSpec, parts: Parts) -> Array:
+    """One sample as the model takes it; images are resized, other values scaled where that is asked for."""
+    if values.dtype == np.uint8 and values.ndim == 3 and len(spec.shape) == 4 and spec.shape[3] in (1, 3, 4):
+        from PIL import Image
+
+        image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+        return fit_image(image, spec, parts.scaling(), parts.rest)
+    return values if parts.scaling() is None else scale(values, spec, parts.scaling(), parts.rest)
