@@ -1,0 +1,90 @@
+"""An interrupted training goes on to the weights that it would have reached without."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edgetf.errors import EdgetfError
+from edgetf.models.run import QUIET, Run
+from edgetf.models.training import train, train_resumable
+from edgetf.process import Event
+from tests.conftest import Run as Command
+
+
+def _weights(folder: Path) -> list[np.ndarray]:  # type: ignore[type-arg]
+    return [np.asarray(weight) for weight in keras.models.load_model(folder / "model.keras", compile=False).weights]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_goes_on_to_the_same_weights(edgetf: Command, tmp_path: Path) -> None:
+    """The cnn moves its images at random and drops out: both must be as they would have been."""
+    command = ["models", "train", "cnn", "--epochs", "2", "-o"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgetf", *command, "killed"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    first = tmp_path / "killed" / "checkpoints" / "checkpoint"  # written after the files of the first epoch
+    while not first.exists():
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "training.json").exists()
+    again = edgetf(*command, "killed")
+    assert again.returncode == 0, again.stderr
+    assert "going on after epoch 1 of 2" in again.stderr
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "logs",
+        "model.keras",
+        "test.npz",
+        "train.npz",
+        "training.json",
+    ]
+    train("cnn", tmp_path / "whole", False, Run(epochs=2))
+    for one, other in zip(_weights(tmp_path / "killed"), _weights(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class _CutError(Exception):
+    pass
+
+
+def _cut_after(epoch: int) -> Run:
+    def on_event(event: Event) -> None:
+        if event.get("done") == epoch:
+            raise _CutError
+
+    return Run(on_event, epochs=45)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cut"), [("dqn", 42), ("linear", 30)])
+def test_loops_of_their_own_go_on_as_well(name: str, cut: int, tmp_path: Path) -> None:
+    """The replay memory of dqn is part of its state; both go back to a checkpoint some epochs before the cut."""
+    with pytest.raises(_CutError):
+        train_resumable(name, tmp_path / "cut", False, _cut_after(cut), logs=False)
+    assert (tmp_path / "cut" / "checkpoints").exists()
+    train_resumable(name, tmp_path / "cut", False, Run(epochs=45), logs=False)
+    train(name, tmp_path / "whole", False, Run(epochs=45))
+    for one, other in zip(_weights(tmp_path / "cut"), _weights(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_another_training_is_refused_and_force_starts_anew(tmp_path: Path) -> None:
+    with pytest.raises(_CutError):
+        train_resumable("linear", tmp_path, False, _cut_after(30), logs=False)
+    with pytest.raises(EdgetfError, match="of another training"):
+        train_resumable("linear", tmp_path, False, QUIET, logs=False)
+    train_resumable("linear", tmp_path, True, QUIET, logs=False)
+    assert not (tmp_path / "checkpoints").exists()

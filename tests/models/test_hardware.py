@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.errors import EdgetfError
+from edgetf.models.hardware import Hardware, StrategyName, configure
+from edgetf.models.run import Run as Training
+from edgetf.models.zoo import find_model
+
+ALIKE = 2e-5  # weights are about 1: sums in another order, over 21 steps of Adam
+
+
+def _start(out: Path, hardware: dict[str, object], cluster: dict[str, object] | None = None) -> subprocess.Popen[str]:
+    env = {**os.environ, **({"TF_CONFIG": json.dumps(cluster)} if cluster else {})}
+    command = [sys.executable, "-m", "tests.models.worker", str(out), json.dumps(hardware)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err[-2000:]
+    return out.strip()
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    out = tmp_path_factory.mktemp("one") / "one.npz"
+    assert _finish(_start(out, {})) == "on the CPU"
+    return dict(np.load(out))
+
+
+def _assert_alike(out: Path, one: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    other = np.load(out)
+    assert int(other["devices"]) == 2
+    for name in one:
+        if name != "devices":
+            np.testing.assert_allclose(other[name], one[name], atol=ALIKE)
+
+
+@pytest.mark.slow
+def test_two_mirrored_devices_reach_the_weights_of_one(one_device: dict[str, np.ndarray], tmp_path: Path) -> None:  # type: ignore[type-arg]
+    out = tmp_path / "two.npz"
+    told = _finish(_start(out, {"strategy": "mirrored", "logical_devices": 2}))
+    assert told == "on the CPU, split into 2 logical devices, mirrored strategy with 2 devices"
+    _assert_alike(out, one_device)
+
+
+@pytest.mark.slow
+def test_two_workers_over_the_network_reach_the_weights_of_one(
+    one_device: dict[str, np.ndarray],  # type: ignore[type-arg]
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as a, socket.socket() as b:
+        a.bind(("localhost", 0))
+        b.bind(("localhost", 0))
+        workers = [f"localhost:{s.getsockname()[1]}" for s in (a, b)]
+    started = [
+        _start(
+            tmp_path / f"{k}.npz",
+            {"strategy": "multiworker"},
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": k}},
+        )
+        for k in range(2)
+    ]
+    for k, process in enumerate(started):
+        assert _finish(process) == "on the CPU, multiworker strategy with 2 devices"
+        _assert_alike(tmp_path / f"{k}.npz", one_device)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (Hardware(gpu=99), "there is no GPU 99"),
+        (Hardware(memory_growth=True, memory_limit_mb=100), "memory that grows has no limit"),
+        (Hardware(logical_devices=0), "0 logical devices"),
+        (Hardware(strategy=StrategyName.MULTIWORKER), "TF_CONFIG does not name the workers"),
+    ],
+)
+def test_what_cannot_be_is_said(hardware: Hardware, message: str) -> None:
+    with pytest.raises(EdgetfError, match=message):
+        configure(hardware)
+
+
+def test_a_model_with_a_loop_of_its_own_refuses_a_strategy() -> None:
+    module = find_model("linear").load()
+    with pytest.raises(EdgetfError, match="runs on one device"):
+        module.train(module.load_data(), Training(strategy=object()))
+
+
+def test_a_tpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    process = _start(tmp_path / "tpu.npz", {"strategy": "tpu"})
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "EdgetfError: there is no TPU" in err
