@@ -50,6 +50,10 @@ def _show_words(result: Result) -> None:
         print_lines(f"[red]{name}[/]: {escape(result.error.message)}")
     elif result.parity and result.parity.verdict != "pass":
         print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}")
+    for metric in result.parity.metrics if result.parity else ():
+        drop = f"drop {metric.drop:+.3g} [{metric.low:+.3g}, {metric.high:+.3g}]"
+        told = f"{metric.name}: {metric.variant:.4g}, the reference {metric.reference:.4g}, {drop}"
+        print_lines(f"{name}: {escape(told)}: {verdict_mark(metric.verdict.value)}")
     if result.stable is False:
         print_lines(f"[yellow]{name}: unstable timing:[/] {escape(result.stable_reason)}")
     if result.energy:
