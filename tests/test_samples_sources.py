@@ -16,6 +16,7 @@ from PIL import Image
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import LABELS, Array, is_missing, load_samples, make_samples, read_arrays, short_name, write_arrays
+from edgetf.samples.datasets import load_tfds
 
 PICTURE = TensorSpec("image", (None, 4, 4, 1), "float32")
 ROWS = np.arange(28, dtype=np.float32).reshape(7, 4)
@@ -159,9 +160,9 @@ def test_images_that_would_be_guessed_at_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_prepared_data_set_becomes_samples(tmp_path: Path) -> None:
-    import tensorflow_datasets as tfds
+    tfds = load_tfds()
 
-    class Stripes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+    class Stripes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc, name-defined]
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self) -> Any:

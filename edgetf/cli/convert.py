@@ -18,7 +18,7 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 
 
 @click.command(
-    help=f"""Convert MODEL (a SavedModel folder, a .keras or an .h5 file) to TFLite variants.
+    help=f"""Convert MODEL (a SavedModel folder, a .keras or an .h5 file, or hub:PATH_OR_HANDLE) to TFLite variants.
 
     \b
     Schemes:
@@ -33,7 +33,7 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
       edgetf convert model.keras -o out --scheme float32 --scheme dynamic
     """
 )
-@click.argument("model", type=PATH)
+@click.argument("model")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the results.")
 @click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]")
 @click.option("--samples", metavar="SOURCE", help="Representative samples to calibrate on, such as train.npz.")
@@ -57,7 +57,7 @@ _SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
 @force_option
 @json_option
 def convert(
-    model: Path,
+    model: str,
     out: Path,
     schemes: tuple[str, ...],
     samples: str | None,
@@ -79,6 +79,7 @@ def convert(
     from edgetf.convert.contract import RUNTIMES
     from edgetf.convert.convert import ConvertOptions
     from edgetf.convert.convert import convert as run
+    from edgetf.convert.hub import find_model
     from edgetf.convert.ranges import Choice, RangeChoice
     from edgetf.files import to_text
     from edgetf.results import Status
@@ -106,7 +107,7 @@ def convert(
         force=force,
     )
     with progress("Converting", len(schemes) or len(SCHEMES)) as on_event:
-        conversion = run(model, out, options, on_event)
+        conversion = run(find_model(model), out, options, on_event)
         if runtime is not None and samples is not None:
             conversion = prove(out, conversion, samples, runtime, on_event)
     if as_json:

@@ -149,17 +149,41 @@ def train(
 
 @models.command()
 @click.argument("name_or_file")
-@click.option("-o", "--out", type=PATH, required=True, metavar="SAVED_MODEL", help="Folder for the SavedModel.")
+@click.option("-o", "--out", type=PATH, metavar="SAVED_MODEL", help="Folder for the SavedModel.")
+@click.option("--serving", type=PATH, metavar="MODELS_DIR", help="Export to MODELS_DIR/NAME/N for TensorFlow Serving.")
+@click.option("--name", help="For --serving: the model's name. [default: that of the file]")
+@click.option("--version", type=click.IntRange(1), help="For --serving: the version. [default: the next that is free]")
 @force_option
 @json_option
-def export(name_or_file: str, out: Path, force: bool, as_json: bool) -> None:
+def export(
+    name_or_file: str,
+    out: Path | None,
+    serving: Path | None,
+    name: str | None,
+    version: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Export a .keras or .h5 file, or a model of the zoo (which is trained first), to a SavedModel.
+
+    With --serving, which takes a SavedModel too, into a folder of versions that a running server watches.
 
     \b
     Example:
       edgetf models export cnn/model.keras -o saved_model
       edgetf models export linear -o linear_model
+      edgetf models export cnn/model.keras --serving served --name digits
     """
+    if (out is None) == (serving is None) or (serving is None and (name or version)):
+        raise click.UsageError("give either -o, or --serving with, if you like, --name and --version")
+    if serving is not None:
+        from edgetf.models.serving import export_for_serving
+
+        with progress("Exporting") as on_event:
+            out = export_for_serving(name_or_file, serving, name, version, force, on_event)
+        _tell_exported(out, as_json)
+        return
+    assert out is not None
     from edgetf.convert import keras_file
     from edgetf.models.export import export_file, export_trained
 
@@ -169,6 +193,10 @@ def export(name_or_file: str, out: Path, force: bool, as_json: bool) -> None:
             export_file(file, out, force, on_event)
         else:
             export_trained(name_or_file, out, force, on_event)
+    _tell_exported(out, as_json)
+
+
+def _tell_exported(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"saved_model": str(out)}))
         return

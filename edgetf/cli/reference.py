@@ -10,7 +10,7 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 
 
 @click.command()
-@click.argument("saved_model", type=PATH)
+@click.argument("saved_model")
 @click.option("--samples", metavar="SOURCE", required=True, help="The samples to run, such as test.npz.")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for reference.json and the outputs.")
 @click.option(
@@ -24,12 +24,13 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 @force_option
 @json_option
 def reference(
-    saved_model: Path, samples: str, out: Path, on: str, signature: str | None, force: bool, as_json: bool
+    saved_model: str, samples: str, out: Path, on: str, signature: str | None, force: bool, as_json: bool
 ) -> None:
     """Run SAVED_MODEL in TensorFlow and pin down what it says, for variants to be compared with.
 
     Float32 with TF32 off, on a GPU where TensorFlow finds one. Labels in the samples (under `labels`) let
     `edgetf benchmark` compare accuracies. With serving:URL a running TensorFlow Serving answers, over REST or gRPC.
+    SAVED_MODEL may also be hub:PATH_OR_HANDLE, a model of TensorFlow Hub.
     Outputs are written as they come; a run that was interrupted goes on where it stopped.
 
     \b
@@ -39,6 +40,7 @@ def reference(
       edgetf reference saved_model --samples test.npz -o ref --on serving:grpc://gpu-host:8500/digits
     """
     from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+    from edgetf.convert.hub import find_model
     from edgetf.files import to_text
 
     url = on.removeprefix("serving:") if on.startswith("serving:") else None
@@ -46,7 +48,7 @@ def reference(
         raise click.BadParameter(f"{on!r} is none of auto, gpu, cpu and serving:URL", param_hint="--on")
     options = ReferenceOptions(Place.AUTO if url else Place(on), url, signature, force)
     with progress("Reference") as on_event:
-        made = make_reference(saved_model, samples, out, options, on_event)
+        made = make_reference(find_model(saved_model), samples, out, options, on_event)
     if as_json:
         click.echo(to_text(made), nl=False)
         return

@@ -102,6 +102,7 @@ def convert(source: str, out: Path, shards: int, model: str | None, signature: s
 def _inputs(model: str | None, signature: str | None) -> Sequence[TensorSpec] | None:
     if model is None:
         return None
+    from edgetf.convert.hub import find_model
     from edgetf.convert.savedmodel import read_source
 
-    return read_source(Path(model), signature).inputs
+    return read_source(find_model(model), signature).inputs

@@ -76,12 +76,7 @@ def _from_here() -> Iterator[None]:
 
 
 def _builder(parts: Parts, split: str) -> Any:
-    load_tensorflow()
-    try:
-        import tensorflow_datasets as tfds
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("tensorflow-datasets", "tfds") from error
-    _mend_tfds()
+    tfds = load_tfds()
     place = parts.options.get("data_dir")
     try:
         builder = tfds.builder(parts.rest, data_dir=place)
@@ -96,13 +91,20 @@ def _builder(parts: Parts, split: str) -> Any:
     return builder
 
 
-def _mend_tfds() -> None:
-    """tensorflow-datasets 4.9.10 imports importlib_resources and does not ask for it; the standard library has it."""
+def load_tfds() -> Any:
+    """Import tensorflow_datasets. Raises MissingExtraError where it is not installed."""
+    load_tensorflow()
     try:
-        importlib.import_module("importlib_resources")
-    except ModuleNotFoundError:
-        sys.modules["importlib_resources"] = importlib.import_module("importlib.resources")
-        importlib.import_module("importlib.resources.abc")
+        import tensorflow_datasets as tfds
+
+        try:
+            importlib.import_module("importlib_resources")
+        except ModuleNotFoundError:  # 4.9.10 uses it and does not ask for it; from Python 3.11 the library's own serves
+            importlib.import_module("importlib.resources.abc")
+            sys.modules["importlib_resources"] = importlib.import_module("importlib.resources")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tensorflow-datasets", "tfds") from error
+    return tfds
 
 
 def _features(parts: Parts, info: Any, inputs: Sequence[TensorSpec] | None) -> dict[str, str]:

@@ -111,7 +111,7 @@ def _shard_name(name: str, k: int, of: int) -> str:
 
 def _write_shard(path: Path, arrays: Mapping[str, Array], columns: Sequence[Column], rows: range) -> None:
     tf = load_tensorflow()
-    with tf.io.TFRecordWriter(str(path), _compression(path)) as writer:
+    with tf.io.TFRecordWriter(str(path), compression(path)) as writer:
         for begin in range(rows.start, rows.stop, _BATCH):
             end = min(begin + _BATCH, rows.stop)
             block = {column.name: arrays[column.name][begin:end] for column in columns}
@@ -131,7 +131,8 @@ def _feature(train: Any, column: Column, row: Any) -> Any:
     return train.Feature(bytes_list=train.BytesList(value=[np.asarray(values, column.dtype).tobytes()]))
 
 
-def _compression(path: Path) -> str:
+def compression(path: Path) -> str:
+    """TensorFlow's name for how a file is compressed, by its own name."""
     return "GZIP" if path.name.endswith(".gz") else ""
 
 
@@ -241,7 +242,7 @@ def parser(fields: Mapping[str, Field]) -> Callable[[Any], dict[str, Any]]:
 def _batches(file: Path) -> Iterator[Any]:
     """Arrays of serialized records; an error of the format names the record."""
     tf = load_tensorflow()
-    dataset = tf.data.TFRecordDataset(str(file), _compression(file)).batch(_BATCH)
+    dataset = tf.data.TFRecordDataset(str(file), compression(file)).batch(_BATCH)
     try:
         yield from dataset.as_numpy_iterator()
     except tf.errors.OpError as error:
@@ -254,7 +255,7 @@ def _records(file: Path) -> Iterator[bytes]:
     tf = load_tensorflow()
     count = 0
     try:
-        for record in tf.data.TFRecordDataset(str(file), _compression(file)).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(str(file), compression(file)).as_numpy_iterator():
             yield record
             count += 1
     except tf.errors.OpError as error:
