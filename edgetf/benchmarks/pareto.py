@@ -94,8 +94,8 @@ def tell_front(points: Sequence[Point]) -> list[str]:
             better = next(p for p in front if dominates(p, point))
             doubt = " (in speed the two are not told apart)" if _overlap(better.latency, point.latency) else ""
             beaten.setdefault(better.label, []).append(f"{point.label}{doubt}")
-    for better, others in beaten.items():
-        told.append(f"{better} is in nothing behind and in something ahead of {', '.join(others)}.")
+    for name, others in beaten.items():
+        told.append(f"{name} is in nothing behind and in something ahead of {', '.join(others)}.")
     return told
 
 
@@ -192,6 +192,7 @@ def _label(figure: Any, axes: Any, points: Sequence[Point], sign: float) -> None
                 ha="center" if right == 0 else "left" if right > 0 else "right",
                 va="bottom" if up > 0 else "top" if up < 0 else "center",
                 color=INK,
+                parse_math=False,
                 bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
                 arrowprops={"arrowstyle": "-", "color": GRID} if abs(up) > 30 else None,
             )

@@ -132,6 +132,8 @@ def _draw_course(courses: Sequence[Course], xlabel: str, titles: tuple[str, str]
     panels[-1].set_xlabel(xlabel)
     if all(float(at).is_integer() for course in courses for at in course.at):
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    if not shared:
+        panels[-1].set_xlim(0, 1.05 * max(at for course in courses for at in course.at))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK)
     return to_svg(figure, *titles)

@@ -20,6 +20,7 @@ from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, OutputParity, Reference, Result, read_reference
 from edgetf.samples import Array, Samples, load_samples
+from edgetf.samples.source import is_missing, take_apart
 
 _BLOCK = 1 << 20  # numbers that are compared at once
 
@@ -112,8 +113,10 @@ def _find_reference(reference: Reference, folder: Path) -> Path | None:
 def _find_samples(document: Benchmark) -> Samples:
     assert document.samples is not None
     assert document.reference is not None
-    source = Path(document.samples.source)
-    if not source.exists():
+    source = document.samples.source
+    if take_apart(source).kind in ("function", "tfds"):  # a report neither runs code nor downloads
+        raise EdgetfError(f"{source} is no file", "benchmark on samples in a file")
+    if is_missing(source):
         raise EdgetfError(f"{source} is no longer there", "put them back")
     samples = load_samples(source, document.reference.source.inputs)
     if samples.digest != document.samples.digest:

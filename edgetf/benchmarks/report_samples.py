@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgetf.benchmarks import parity
 from edgetf.benchmarks.report_evidence import Pair, worst_first
 from edgetf.benchmarks.thumbnails import Kind, Thumbnail, draw_arrays, kind_of
+from edgetf.results import Verdict
 from edgetf.samples import Array, Samples
 
 _MOST_VARIANTS = 3
@@ -58,9 +59,13 @@ class Worst:
 
 
 def find_worst(pairs: Sequence[Pair], samples: Samples) -> list[Worst]:
-    """The worst samples of a few variants, the failing ones first: decisions lost, then others that differ, then won,
-    and then the largest errors."""
-    return [_show(pair, samples) for pair in worst_first(pairs)[:_MOST_VARIANTS]]
+    """The worst samples of a few variants: of those that do not pass, or of all where every one passes.
+
+    Decisions lost come first, then others that differ, then those won, and then the largest errors.
+    """
+    ranked = worst_first(pairs)
+    doubtful = [pair for pair in ranked if pair.figures.verdict is not Verdict.PASS]
+    return [_show(pair, samples) for pair in (doubtful or ranked)[:_MOST_VARIANTS]]
 
 
 def _show(pair: Pair, samples: Samples) -> Worst:
@@ -118,4 +123,5 @@ def _top(row: Array) -> str:
     values = np.asarray(row, np.float64)
     if len(values) == 1:
         return f"{values[0]:.3g}"
-    return ", ".join(f"{k} ({values[k]:.3g})" for k in np.argsort(-values, kind="stable")[:_TOP])
+    precise = ".3f" if np.abs(values).max() <= 1 else ".4g"
+    return ", ".join(f"{k} ({values[k]:{precise}})" for k in np.argsort(-values, kind="stable")[:_TOP])

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf import files
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.confusion import confuse
+from edgetf.benchmarks.report import render
+from edgetf.benchmarks.report_evidence import gather, pair_outputs
+from edgetf.benchmarks.report_samples import find_worst
+from edgetf.benchmarks.verdict import Budgets
+from edgetf.device.devices import LocalDevice
+from edgetf.errors import EdgetfError
+from edgetf.results import SamplesUsed, read_benchmark
+from tests.benchmarks.report_bench import rich
+from tests.conftest import SHORT, Small, ignore
+
+
+@pytest.fixture
+def bench(benchmarked: Path, reference: Path, tmp_path: Path) -> Path:
+    return rich(benchmarked, reference, tmp_path / "bench")
+
+
+def test_the_worst_samples_are_those_that_were_spoilt_with_what_both_sides_said(bench: Path, small: Small) -> None:
+    document = read_benchmark(bench)
+    evidence = gather(document, bench, None)  # the reference lies beside it
+    pairs, missing = pair_outputs(document, bench, evidence)
+    assert (evidence.missing, missing) == ((), [])
+    assert evidence.samples is not None
+    worst = find_worst(pairs, evidence.samples)
+    int8 = worst[0]
+    assert (int8.variant, int8.verdict) == ("int8", "fail")
+    assert "pass" not in {one.verdict for one in worst}  # only what does not pass, where anything does not
+    assert len(int8.samples) == 6
+    for sample in int8.samples:
+        assert sample.row < 60
+        label = np.load(small.samples)["labels"][sample.row]
+        assert sample.why == f"Lost: the reference is right, the variant is not. Label {label}."
+        reference, variant = sample.said
+        assert reference.text.startswith(f"{label} (")
+        assert not variant.text.startswith(f"{label} (")
+        assert sample.inputs[0][1].uri.startswith("data:image/png")
+    confused = {one.variant: one for one in confuse(pairs)}["int8"]
+    assert evidence.outputs is not None
+    spoilt = np.load(bench / str(document.results[3].measurement) / "samples" / "output-0.npy")
+    apart = np.argmax(spoilt, axis=1) != np.argmax(np.asarray(evidence.outputs["output_0"], np.float64), axis=1)
+    assert confused.differ == confused.reference_right == int(apart.sum()) > 50  # the labels are the reference's
+    assert sum(swap.n for swap in confused.swaps) == confused.differ
+
+
+def test_shuffled_samples_are_joined_row_by_row(converted: Path, reference: Path, small: Small, tmp_path: Path) -> None:
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=1, patience=1, sequential=Budgets())
+    benchmark([converted / "dynamic.tflite"], LocalDevice(), tmp_path / "bench", options, ignore)
+    document = read_benchmark(tmp_path / "bench")
+    evidence = gather(document, tmp_path / "bench", reference)
+    [pair], missing = pair_outputs(document, tmp_path / "bench", evidence)
+    assert missing == []
+    assert not np.array_equal(pair.rows, np.sort(pair.rows))  # they were shuffled
+    assert evidence.outputs is not None
+    np.testing.assert_array_equal(pair.reference[: len(pair.rows)], evidence.outputs["output_0"][pair.rows])
+    assert pair.truth is not None
+    np.testing.assert_array_equal(pair.truth[: len(pair.rows)], np.load(small.samples)["labels"][pair.rows])
+    assert pair.error.max() < 0.05
+
+
+def test_what_is_gone_or_was_exchanged_is_told_and_no_error(bench: Path, tmp_path: Path) -> None:
+    document = read_benchmark(bench)
+    assert document.samples is not None
+    output = bench / str(document.results[3].measurement) / "samples" / "output-0.npy"
+    np.save(output, np.load(output) + 1)
+    text = render(document, bench)
+    assert "What int8 said is not shown sample by sample: its files are not those that were compared." in text
+    output.unlink()
+    assert "What int8 said is not shown sample by sample" in render(document, bench)
+    for source, why in ((str(tmp_path / "gone.npz"), "no longer there"), ("os:getcwd", "os:getcwd is no file")):
+        moved = replace(document, samples=SamplesUsed(source, document.samples.digest, document.samples.n))
+        assert why in render(moved, bench)
+    other = replace(document, samples=replace(document.samples, digest="0" * 64))
+    assert "holds others than those that were run" in render(other, bench)
+    shutil.rmtree(tmp_path / "ref")
+    assert "lie neither in the benchmark" in render(document, bench)
+
+
+def test_another_reference_than_its_own_is_refused(bench: Path, reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(reference, tmp_path / "other")
+    pinned = read_benchmark(bench).reference
+    assert pinned is not None
+    files.write_document(tmp_path / "other" / "reference.json", replace(pinned, created="another day"))
+    with pytest.raises(EdgetfError, match="was not compared with"):
+        render(read_benchmark(bench), bench, tmp_path / "other")
+
+
+def test_a_ladder_of_an_older_benchmark_is_not_shown(bench: Path) -> None:
+    document = read_benchmark(bench)
+    assert "Broken by: float32 to int8." in render(document, bench)
+    assert "The ladder of" not in render(replace(document, created="later"), bench)
