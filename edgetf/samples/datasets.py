@@ -49,10 +49,11 @@ def call_function(name: str) -> dict[str, Array]:
     module, _, function = name.partition(":")
     with _from_here():
         try:
-            made = getattr(importlib.import_module(module), function)()
+            called = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
             hint = "give module:function, importable from this folder, or a file that exists"
             raise EdgetfError(f"cannot call {name}: {error}", hint) from error
+        made = called()  # what it raises is the user's own, and keeps its traceback
     if isinstance(made, Samples):
         made = (made.inputs, made.labels)
     arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)

@@ -97,7 +97,7 @@ def _open(path: Path) -> Any:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
-        raise MissingExtraError("pillow", "images") from error
+        raise MissingExtraError("pillow", "report") from error  # which matplotlib brings
     try:
         with Image.open(path) as image:
             image.load()

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 from edgetf.errors import EdgetfError, nearest
 from edgetf.samples.core import SampleSource
@@ -42,7 +41,8 @@ def take_apart(source: SampleSource) -> Parts:
     if isinstance(source, Path) or Path(text).exists():
         return Parts("path", text, {})
     whole, _, query = text.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]  # no %-escapes: paths are given as they are
+    options = {name: value for name, _, value in pairs}
     for kind in ("folder", "tfds"):
         if whole.startswith(f"{kind}:"):
             return Parts(kind, whole.removeprefix(f"{kind}:"), options)

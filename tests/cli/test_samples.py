@@ -3,31 +3,51 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.conftest import Run, Small
+import pytest
+from click.testing import CliRunner
+
+from edgetf.benchmarks.ground import prepare
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.benchmarks.targets import find_targets
+from edgetf.cli import cli
+from edgetf.errors import EdgetfError
+from edgetf.samples import make_samples, read_arrays, write_arrays
+from tests.conftest import Small, ignore
 
 
-def test_samples_go_to_shards_and_back(edgetf: Run, small: Small, tmp_path: Path) -> None:
-    there = edgetf("samples", "convert", small.samples, "s.tfrecord.gz", "--shards", 3)
-    assert there.returncode == 0, there.stderr
+def _run(*arguments: object) -> str:
+    """The output of a command, run in this process, which has TensorFlow already."""
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    if done.exception is not None:
+        raise done.exception
+    return done.output
+
+
+def test_samples_go_to_shards_and_back(small: Small, tmp_path: Path) -> None:
+    records, back = tmp_path / "s.tfrecord.gz", tmp_path / "back.npz"
+    _run("samples", "convert", small.samples, records, "--shards", 3)
     assert len(list(tmp_path.glob("s-0000?-of-00003.tfrecord.gz"))) == 3
-    back = edgetf("samples", "convert", "s.tfrecord.gz", "back.npz")
-    assert back.returncode == 0, back.stderr
-    told = [json.loads(edgetf("samples", "show", source, "--json").stdout) for source in (small.samples, "back.npz")]
+    _run("samples", "convert", records, back)
+    told = [json.loads(_run("samples", "show", source, "--json")) for source in (small.samples, back)]
     assert told[0]["digest"] == told[1]["digest"]
     assert sum(told[0]["classes"].values()) == told[0]["n"] == 200
-    again = edgetf("samples", "convert", small.samples, "back.npz")
-    assert again.returncode == 1
-    assert "already holds back.npz" in again.stderr
+    fitted = _run("samples", "show", records, "--model", small.saved_model)
+    assert "200 samples" in fitted
+    assert told[0]["digest"] in fitted
+    with pytest.raises(EdgetfError, match=r"already holds back\.npz"):
+        _run("samples", "convert", small.samples, back)
 
 
-def test_a_reference_is_made_on_records_and_found_again_by_a_benchmark(edgetf: Run, small: Small) -> None:
-    assert edgetf("samples", "convert", small.samples, "s.tfrecord").returncode == 0
-    made = edgetf("reference", small.saved_model, "--samples", "s.tfrecord", "-o", "ref", "--on", "cpu", "--json")
-    assert made.returncode == 0, made.stderr
-    done = edgetf("convert", small.saved_model, "--samples", "s.tfrecord", "-o", "out", "--scheme", "int8")
-    assert done.returncode == 0, done.stderr
-    ran = edgetf("benchmark", "out", "--reference", "ref", "-o", "bench", "--blocks", 2, "--json")
-    assert ran.returncode == 0, ran.stderr
-    document = json.loads(ran.stdout)
-    assert document["samples"]["digest"] == json.loads(made.stdout)["samples"]["digest"]
-    assert document["inputs"] == "200 samples of s.tfrecord"
+def test_a_reference_is_made_on_records_and_found_again_by_a_benchmark(
+    small: Small, converted: Path, tmp_path: Path
+) -> None:
+    arrays, _ = read_arrays(small.samples, None)
+    write_arrays(tmp_path / "s.tfrecord", arrays, 2, force=False)
+    options = ReferenceOptions(on=Place.CPU)
+    made = make_reference(small.saved_model, str(tmp_path / "s.tfrecord"), tmp_path / "ref", options, ignore)
+    ground = prepare(find_targets([converted]), tmp_path / "ref", None, None)
+    assert ground.samples.digest == made.samples.digest == make_samples("", arrays, None).digest
+    assert ground.describe() == "200 samples of s.tfrecord"
+    (tmp_path / "s-00001-of-00002.tfrecord").unlink()
+    with pytest.raises(EdgetfError, match=r"s-00001-of-00002\.tfrecord is missing"):
+        prepare(find_targets([converted]), tmp_path / "ref", None, None)

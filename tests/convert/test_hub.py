@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from click.testing import CliRunner
 
+from edgetf.cli import cli
 from edgetf.convert.convert import ConvertOptions, convert
 from edgetf.convert.hub import find_model
 from edgetf.convert.keras_file import export_model
 from edgetf.errors import EdgetfError
 from edgetf.models.hub import hub_layer
-from tests.conftest import Run, Small, ignore
+from edgetf.models.serving import export_for_serving
+from tests.conftest import Small, ignore
 
 
 class Features(tf.Module):  # type: ignore[misc]
@@ -77,9 +83,8 @@ def test_a_frozen_layer_stays_as_it_is(module: Path) -> None:
         hub_layer(module, endpoint="predict")
 
 
-def test_a_module_is_converted_by_its_path(edgetf: Run, module: Path, tmp_path: Path) -> None:
-    done = edgetf("convert", f"hub:{module}", "-o", "out", "--scheme", "float32")
-    assert done.returncode == 0, done.stderr
+def test_a_module_is_converted_by_its_path(module: Path, tmp_path: Path) -> None:
+    convert(find_model(f"hub:{module}"), tmp_path / "out", ConvertOptions(schemes=("float32",)), ignore)
     rows = np.ones((2, 8), np.float32)
     said = tf.saved_model.load(str(module))(rows)
     np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), said, atol=1e-5)
@@ -88,9 +93,6 @@ def test_a_module_is_converted_by_its_path(edgetf: Run, module: Path, tmp_path: 
 def test_a_handle_is_found_in_the_cache_and_is_one_clear_error_where_it_cannot_be_fetched(
     module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import hashlib
-    import shutil
-
     handle = "https://127.0.0.1:9/features/1"  # nothing listens there
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     with pytest.raises(EdgetfError, match=r"cannot fetch https://127\.0\.0\.1:9/features/1") as caught:
@@ -109,23 +111,31 @@ def test_what_is_no_module_is_told(tmp_path: Path) -> None:
     assert find_model(tmp_path) == tmp_path
 
 
-def test_versions_for_serving_count_up_and_can_be_asked(edgetf: Run, small: Small, tmp_path: Path) -> None:
-    for version in (1, 2):
-        done = edgetf("models", "export", small.keras_file, "--serving", "served", "--name", "digits")
-        assert done.returncode == 0, done.stderr
-        place = tmp_path / "served" / "digits" / str(version)
-        said = tf.saved_model.load(str(place)).signatures["serving_default"](tf.zeros([2, 8, 8, 1]))
+def test_the_command_line_takes_hub_and_says_what_is_wrong(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["convert", "hub:elsewhere", "-o", str(tmp_path / "out")])
+    assert isinstance(done.exception, EdgetfError)
+    assert "there is no folder elsewhere" in done.exception.message
+
+
+def test_versions_for_serving_count_up_and_can_be_asked(small: Small, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    command = ["models", "export", str(small.keras_file), "--serving", str(served), "--name", "digits"]
+    done = CliRunner().invoke(cli, [*command, "--json"])
+    assert json.loads(done.stdout)["saved_model"] == str(served / "digits" / "1")
+    assert CliRunner().invoke(cli, [*command, "-o", "out"]).exit_code == 2
+    assert export_for_serving(str(small.saved_model), served, "digits", None, False, ignore) == served / "digits" / "2"
+    for version in ("1", "2"):
+        loaded = tf.saved_model.load(str(served / "digits" / version))
+        said = loaded.signatures["serving_default"](tf.zeros([2, 8, 8, 1]))
         assert next(iter(said.values())).shape == (2, 3)
-    assert {child.name for child in (tmp_path / "served" / "digits").iterdir()} == {"1", "2"}
-    again = edgetf("models", "export", small.saved_model, "--serving", "served", "--name", "digits", "--version", 2)
-    assert again.returncode == 1
-    assert "already holds 2" in again.stderr
+    assert {child.name for child in (served / "digits").iterdir()} == {"1", "2"}
+    with pytest.raises(EdgetfError, match="already holds 2"):
+        export_for_serving(str(small.saved_model), served, "digits", 2, False, ignore)
 
 
-def test_what_a_server_cannot_ask_is_not_exported(edgetf: Run, tmp_path: Path) -> None:
+def test_what_a_server_cannot_ask_is_not_exported(tmp_path: Path) -> None:
     made = Features()
     tf.saved_model.save(made, str(tmp_path / "mute"), signatures={"other": made.__call__})
-    done = edgetf("models", "export", "mute", "--serving", "served")
-    assert done.returncode == 1
-    assert "has no signature 'serving_default'" in done.stderr
+    with pytest.raises(EdgetfError, match="has no signature 'serving_default'"):
+        export_for_serving(str(tmp_path / "mute"), tmp_path / "served", None, None, False, ignore)
     assert not (tmp_path / "served").exists()
