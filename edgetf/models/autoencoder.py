@@ -50,18 +50,26 @@ def load_data() -> Data:
 
 
 def build() -> Any:
+    return with_score(reconstructor(), threshold=1.0)
+
+
+def reconstructor() -> Any:
     image = keras.Input((28, 28, 1), name="image")
     code = layers.Dense(32, activation="relu")(layers.Dense(128, activation="relu")(layers.Flatten()(image)))
     x = layers.Dense(784, activation="sigmoid")(layers.Dense(128, activation="relu")(code))
     return keras.Model(image, layers.Reshape((28, 28, 1), name="reconstruction")(x), name="autoencoder")
 
 
+def with_score(model: Any, threshold: float) -> Any:
+    outputs = {"reconstruction": model.output, "score": Score(threshold, name="score")([model.input, model.output])}
+    return keras.Model(model.input, outputs, name="autoencoder")
+
+
 def train(data: Data, run: Run) -> Trained:
     images = data.train.inputs["image"]
-    model = fit(build, replace(data.train, labels=images), RECIPE, run)
+    model = fit(reconstructor, replace(data.train, labels=images), RECIPE, run)
     threshold = float(np.quantile(errors(model, images), 1 - ALARMS))
-    outputs = {"reconstruction": model.output, "score": Score(threshold, name="score")([model.input, model.output])}
-    both = keras.Model(model.input, outputs, name="autoencoder")
+    both = with_score(model, threshold)
     score, anomalous = both.predict(data.test.inputs["image"], verbose=0)["score"][:, 0], data.test.labels == 1
     above = (score[anomalous][:, None] > score[~anomalous][None]).mean()  # the area under the ROC curve
     right = float(np.mean((score > 0.5) == anomalous))

@@ -71,11 +71,14 @@ def check_supported(model: Any, compression: Compression) -> None:
 
 
 def check_graph(model: Any) -> None:
-    """Raise EdgetfError for a model that is not sequential or functional, or has no inputs yet."""
+    """Raise EdgetfError for a model that is not sequential or functional, has no inputs yet, or several outputs."""
     if not getattr(model, "inputs", None) or not _is_graph(model):
         name = getattr(model, "name", type(model).__name__)
         reason = f"{name} is a subclassed model or has no inputs yet; tfmot takes sequential and functional ones only"
         raise EdgetfError(reason, "build it with tf.keras.Sequential (and an Input) or tf.keras.Model(inputs, outputs)")
+    if len(model.outputs) != 1:
+        reason = f"{model.name} has {len(model.outputs)} outputs, and the labels are for one"
+        raise EdgetfError(reason, "give the part of the model that the labels are for")
 
 
 def prune(model: Any, sparsity: float, steps: int, fit: Fit) -> Any:

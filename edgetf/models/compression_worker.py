@@ -77,12 +77,14 @@ def _train(request: Request, on_event: OnEvent) -> None:
 
 def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
     """The trained float model in Keras 2, its data, and the recipe to go on with."""
+    from edgetf.models.compress import check_graph, check_supported
     from edgetf.models.fitting import Recipe
     from edgetf.models.run import Run
 
     epochs = request.compression.epochs
     if request.model in ZOO:
         module: Any = ZOO[request.model].load()
+        check_supported(module.build(), request.compression)  # before it takes minutes
         on_event({"event": "phase", "phase": f"training {request.model}"})
         trained = module.train(module.load_data(), Run(on_event))
         recipe = getattr(module, "RECIPE", Recipe(epochs, _LEARNING_RATE))
@@ -90,7 +92,6 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
         return trained.model, trained.data, replace(recipe, epochs=epochs, learning_rate=rate)
     assert request.train is not None
     assert request.test is not None
-    from edgetf.models.compress import check_graph
     from edgetf.models.keras2 import is_keras3, to_keras2
 
     model = _build(request.model) if ":" in request.model else _load(Path(request.model))

@@ -45,9 +45,12 @@ def functional() -> Any:
     return keras.Model(image, layers.Dense(10, activation="softmax", name="probability")(x), name="keras_pipeline")
 
 
-def compiled(build: Callable[[], Any]) -> Any:
+build = functional
+
+
+def compiled(make: Callable[[], Any]) -> Any:
     keras.utils.set_random_seed(SEED)
-    model = build()
+    model = make()
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.optimizer.build(model.trainable_variables)  # so that a checkpoint has somewhere to go
     return model

@@ -37,11 +37,16 @@ def load_data() -> Data:
     return Data(make_samples("the handbook's two rows", {"x": x}, y), between)
 
 
+def build() -> Any:
+    model = Linear()
+    model(tf.zeros([1, 3]))  # makes the variables
+    return model
+
+
 def train(data: Data, run: Run) -> Trained:
     run.on_one_device("linear")
     x, y = tf.constant(data.train.inputs["x"]), tf.constant(data.train.labels)
-    model = Linear()
-    model(x)  # makes the variables
+    model = build()
     optimizer = keras.optimizers.SGD(learning_rate=LEARNING_RATE)
     steps = Epochs(run, STEPS, every=25, model=model, optimizer=optimizer)
     for step in steps.left():

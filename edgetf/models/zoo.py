@@ -37,9 +37,11 @@ class Trained:
 
 
 class ZooModule(Protocol):
-    """What a file of the zoo has: its data, and a training on them."""
+    """What a file of the zoo has: its data, the model as it is before training, and a training."""
 
     def load_data(self) -> Data: ...
+
+    def build(self) -> Any: ...
 
     def train(self, data: Data, run: Run) -> Trained: ...
 
