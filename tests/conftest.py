@@ -24,6 +24,9 @@ from edgetf.process import Event
 from edgetf.samples import make_samples, save_samples
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["EDGETF_HISTORY"] = str(
+    Path(tempfile.mkdtemp(prefix="edgetf-history-")) / "history.sqlite"
+)  # not the user's
 settings.register_profile("ci", derandomize=True)  # CI tries the same examples every time; other runs look for new ones
 if os.environ.get("CI"):
     settings.load_profile("ci")

@@ -25,21 +25,22 @@ def decode(output):
     y, x = (row + 0.5) / GRID, (column + 0.5) / GRID
     up, left, down, right = output[..., 1:].reshape(-1, 4).T
     boxes = np.stack([y - up, x - left, y + down, x + right], axis=1)
+    order = np.argsort(-score, kind="stable")
+    order = order[score[order] >= 0.05][:20]
     kept = []
-    for k in np.argsort(-score, kind="stable"):  # non-maximum suppression
-        if score[k] < 0.05:
-            break
-        if all(iou(boxes[k], boxes[other]) < 0.5 for other in kept):
+    overlaps = iou(boxes[order, None], boxes[None, order])
+    for k in range(len(order)):  # non-maximum suppression
+        if not (overlaps[k, kept] >= 0.5).any():
             kept.append(k)
-    return boxes[kept], score[kept]
+    return boxes[order[kept]], score[order[kept]]
 
 
 def iou(one, other):
-    """The intersection of two boxes over their union."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    both = np.prod(np.maximum(high - low, 0))
-    area = np.prod(np.maximum(one[2:] - one[:2], 0)) + np.prod(np.maximum(other[2:] - other[:2], 0))
-    return both / max(area - both, 1e-9)
+    """The intersection of boxes over their union; shapes (..., 4)."""
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
+    both = np.prod(np.maximum(high - low, 0), axis=-1)
+    area = sum(np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1) for boxes in (one, other))
+    return both / np.maximum(area - both, 1e-9)
 
 
 def box_iou(outputs, labels):
@@ -49,8 +50,8 @@ def box_iou(outputs, labels):
     for output, known in zip(grid, labels):
         boxes, scores = decode(output)
         boxes = boxes[scores >= 0.3]
-        best = [max((iou(box, true) for box in boxes), default=0.0) for true in known[known[:, 0] >= 0]]
-        found.append(np.mean(best))
+        overlaps = iou(known[known[:, 0] >= 0][:, None], boxes[None])  # (boxes that are there, detections)
+        found.append(overlaps.max(axis=1, initial=0.0).mean())
     return np.array(found)
 
 
@@ -62,8 +63,7 @@ def mean_average_precision(outputs, labels):
         boxes, scores = decode(output)
         true = known[known[:, 0] >= 0]
         total += len(true)
-        overlaps = np.array([[iou(box, one) for one in true] for box in boxes]).reshape(len(boxes), len(true))
-        detections.append((scores, overlaps))
+        detections.append((scores, iou(boxes[:, None], true[None])))
     return float(np.mean([_average_precision(detections, total, threshold) for threshold in THRESHOLDS]))
 
 

@@ -21,6 +21,7 @@ from edgetf.cli.convert import convert
 from edgetf.cli.demo import demo
 from edgetf.cli.devices import devices
 from edgetf.cli.gate import gate
+from edgetf.cli.history import history
 from edgetf.cli.inspect import inspect
 from edgetf.cli.models import models
 from edgetf.cli.reference import reference
@@ -53,7 +54,7 @@ def cli() -> None:
     """
 
 
-_RUNS = (demo, convert, reference, benchmark, check, gate, report, bundle, runner)
+_RUNS = (demo, convert, reference, benchmark, check, gate, history, report, bundle, runner)
 for _command in (*_RUNS, inspect, samples, models, devices):
     cli.add_command(_command)
 

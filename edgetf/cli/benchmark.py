@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgetf.cli.console import CPUS, DURATION, PATH, escape, force_option, json_option, print_lines, progress
+from edgetf.cli.history import history_option, keep_history
 from edgetf.errors import ExitCode
 
 
@@ -33,6 +34,9 @@ from edgetf.errors import ExitCode
 @click.option(
     "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
 )
+@history_option
+@click.option("--commit", metavar="NAME", help="The model's, for the history. [default: git's, where the variants lie]")
+@click.option("--mlflow", metavar="URI", help="Send the results to an MLflow server, too.")
 @force_option
 @json_option
 def benchmark(
@@ -52,6 +56,9 @@ def benchmark(
     sequential: bool,
     max_drop: float,
     metrics: tuple[str, ...],
+    place: Path | None,
+    commit: str | None,
+    mlflow: str | None,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -63,7 +70,7 @@ def benchmark(
     differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
     tell, with 95 % confidence at any time and for each output, whether it keeps its budget. A --metric is a function
     of (outputs, labels) that returns a number for each sample or one for all, of which more is better; it is loaded
-    from the current folder.
+    from the current folder. Results are kept for `edgetf history`.
 
     \b
     Example:
@@ -80,7 +87,7 @@ def benchmark(
     from edgetf.device.devices import find_device, find_settings, refuse_unfit
     from edgetf.files import to_text
 
-    place, settings = find_device(device, devices), find_settings(device, devices)
+    target, settings = find_device(device, devices), find_settings(device, devices)
     delegate = delegate or settings.delegate
     refuse_unfit(settings, delegate, affinity)
     options = BenchmarkOptions(
@@ -98,7 +105,7 @@ def benchmark(
         force=force,
     )
     with progress("Measuring") as on_event:
-        document = run(variants, place, out, options, on_event)
+        document = run(variants, target, out, options, on_event)
     if as_json:
         click.echo(to_text(document), nl=False)
     else:
@@ -107,5 +114,6 @@ def benchmark(
 
         written = escape(shlex.quote(str(out)))
         print_lines(f"Written to {written}; a report: edgetf report {written} -o report.html")
+    keep_history(document, variants[0], place, commit, mlflow)
     failed = any(result.error and result.error.code != "conversion" for result in document.results)
     return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE
