@@ -11,12 +11,14 @@ from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.confusion import confuse
 from edgetf.benchmarks.report import render
-from edgetf.benchmarks.report_evidence import gather, pair_outputs
+from edgetf.benchmarks.report_evidence import Pair, gather, pair_outputs
 from edgetf.benchmarks.report_samples import find_worst
+from edgetf.benchmarks.thumbnails import Kind
 from edgetf.benchmarks.verdict import Budgets
 from edgetf.device.devices import LocalDevice
 from edgetf.errors import EdgetfError
-from edgetf.results import SamplesUsed, read_benchmark
+from edgetf.results import Benchmark, SamplesUsed, read_benchmark
+from edgetf.samples import make_samples
 from tests.benchmarks.report_bench import rich
 from tests.conftest import SHORT, Small, ignore
 
@@ -68,22 +70,53 @@ def test_shuffled_samples_are_joined_row_by_row(converted: Path, reference: Path
     assert pair.error.max() < 0.05
 
 
+def test_signals_in_and_images_out_are_drawn_and_small_vectors_are_told(benchmarked: Path) -> None:
+    result = read_benchmark(benchmarked).results[3]
+    assert result.parity is not None
+    random = np.random.default_rng(0)
+    signals = random.normal(size=(20, 128, 3)).astype(np.float32)
+    samples = make_samples("test", {"signal": signals}, None)
+    for shape, kind in (((16, 16, 1), Kind.IMAGE), ((40,), Kind.LINES), ((2,), None)):
+        reference = random.normal(size=(20, *shape)).astype(np.float32)
+        variant = reference.copy()
+        variant[7] += 1
+        variant[3] = np.nan
+        error = np.where(np.arange(20) == 7, 1.0, 0.0)
+        error[3] = np.inf
+        pair = Pair(result, result.parity.outputs[0], reference, variant, None, np.arange(20), error)
+        [worst] = find_worst([pair], samples)
+        assert [one.row for one in worst.samples] == [3, 7]  # what has no error is not among the worst
+        assert worst.samples[1].why == "Among the largest errors: 1."
+        [(name, drawn)] = worst.samples[1].inputs
+        assert (name, drawn.kind, len(drawn.lines)) == ("signal", Kind.LINES, 3)
+        said = worst.samples[1].said[1]
+        assert (said.picture.kind if said.picture else None) is kind
+        if kind is None:
+            assert said.text == ", ".join(f"{value:.4g}" for value in variant[7])
+
+
+def told(document: Benchmark, bench: Path) -> str:
+    evidence = gather(document, bench, None)
+    return " ".join([*evidence.missing, *pair_outputs(document, bench, evidence)[1]])
+
+
 def test_what_is_gone_or_was_exchanged_is_told_and_no_error(bench: Path, tmp_path: Path) -> None:
     document = read_benchmark(bench)
     assert document.samples is not None
     output = bench / str(document.results[3].measurement) / "samples" / "output-0.npy"
     np.save(output, np.load(output) + 1)
-    text = render(document, bench)
+    text = told(document, bench)
     assert "What int8 said is not shown sample by sample: its files are not those that were compared." in text
     output.unlink()
-    assert "What int8 said is not shown sample by sample" in render(document, bench)
+    assert "What int8 said is not shown sample by sample" in told(document, bench)
     for source, why in ((str(tmp_path / "gone.npz"), "no longer there"), ("os:getcwd", "os:getcwd is no file")):
         moved = replace(document, samples=SamplesUsed(source, document.samples.digest, document.samples.n))
-        assert why in render(moved, bench)
+        assert why in told(moved, bench)
     other = replace(document, samples=replace(document.samples, digest="0" * 64))
-    assert "holds others than those that were run" in render(other, bench)
+    assert "holds others than those that were run" in told(other, bench)
     shutil.rmtree(tmp_path / "ref")
-    assert "lie neither in the benchmark" in render(document, bench)
+    assert "lie neither in the benchmark" in told(document, bench)
+    assert "lie neither in the benchmark" in render(document, bench)  # and the report says so
 
 
 def test_another_reference_than_its_own_is_refused(bench: Path, reference: Path, tmp_path: Path) -> None:
