@@ -69,6 +69,14 @@ def check_supported(model: Any, compression: Compression) -> None:
                 reason = f"tfmot cannot train {type(layer).__name__} ({layer.name}) for int8"
                 raise EdgetfError(reason, "quantize after training instead: edgetf convert --scheme int8")
 
+    for asked, registry, verb in (
+        (compression.prune, PruneRegistry, "prune"),
+        (compression.cluster, ClusteringRegistry, "cluster"),
+    ):
+        if asked is not None and not any(registry.supports(layer) and _kernels(layer) for layer in model.layers):
+            reason = f"tfmot can {verb} no layer of {model.name}"
+            raise EdgetfError(reason, "it knows Keras's own layers with weights: Dense, Conv2D, LSTM and others")
+
 
 def check_graph(model: Any) -> None:
     """Raise EdgetfError for a model that is not sequential or functional, has no inputs yet, or several outputs."""

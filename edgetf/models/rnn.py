@@ -36,6 +36,11 @@ class TextRNN(tf.keras.Model):  # type: ignore[misc]  # keras has no types
         self.cell = keras.layers.LSTMCell(UNITS)
         self.dense = keras.layers.Dense(len(LETTERS), activation="softmax")
 
+    @property
+    def input_dtype(self) -> str:
+        """What Keras 3 saves as the type of the input of a subclassed model; without, it would be float32."""
+        return "int32"
+
     def build(self, shape: Any) -> None:
         self.cell.build((shape[0], len(LETTERS)))
         self.dense.build((shape[0], UNITS))
@@ -78,9 +83,10 @@ def generate(model: Any, text: str, count: int, temperature: float = 0.0) -> str
 
     At temperature 0 each is the likeliest; above, it is drawn: the higher, the bolder.
     """
+    step = tf.function(model)
     random, ids = np.random.default_rng(0), [LETTERS.index(letter) for letter in text]
     for _ in range(count):
-        likely = np.asarray(model(tf.constant([ids[-LENGTH:]], tf.int32)))[0].astype(np.float64)
+        likely = np.asarray(step(tf.constant([ids[-LENGTH:]], tf.int32)))[0].astype(np.float64)
         if temperature:
             likely = likely ** (1 / temperature)
             ids.append(int(random.choice(len(likely), p=likely / likely.sum())))
@@ -97,4 +103,4 @@ def _make(count: int, seed: int) -> Samples:
         counted = ", ".join(in_words((first + k) % 100) for k in range(12))
         ids = [LETTERS.index(letter) for letter in counted[shift : shift + LENGTH + 1]]
         texts[row], labels[row] = ids[:-1], ids[-1]
-    return make_samples(f"counting in words (generator, seed {seed})", {"letters": texts}, labels)
+    return make_samples(f"counting in words (generator, seed {seed})", {"x": texts}, labels)

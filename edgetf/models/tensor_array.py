@@ -20,22 +20,17 @@ ROWS, UNITS = 28, 64
 
 
 @keras.utils.register_keras_serializable("edgetf")
-class RowReader(tf.keras.Model):  # type: ignore[misc]  # keras has no types
-    """Images of shape (n, 28, 28, 1) to ten probabilities."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.dense = keras.layers.Dense(10, activation="softmax")
+class RowReader(tf.keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Images of shape (n, 28, 28, 1) to the mean of the states, (n, UNITS)."""
 
     def build(self, shape: Any) -> None:
         self.kernel = self.add_weight(name="kernel", shape=(ROWS, UNITS), initializer="glorot_uniform")
         self.recurrent = self.add_weight(name="recurrent", shape=(UNITS, UNITS), initializer="orthogonal")
         self.bias = self.add_weight(name="bias", shape=(UNITS,), initializer="zeros")
-        self.dense.build((shape[0], UNITS))
 
     def call(self, image: Any) -> Any:
         rows = tf.transpose(tf.squeeze(image, -1), [1, 0, 2])  # the loop goes along axis 0
-        return self.dense(tf.reduce_mean(self.states(rows), axis=0))
+        return tf.reduce_mean(self.states(rows), axis=0)
 
     @tf.function  # type: ignore[untyped-decorator]
     def states(self, rows: Any) -> Any:
@@ -53,9 +48,9 @@ def load_data() -> Data:
 
 
 def build() -> Any:
-    model = RowReader(name="tensor_array")
-    model(tf.zeros([1, ROWS, ROWS, 1]))
-    return model
+    image = keras.Input((ROWS, ROWS, 1), name="image")
+    probability = keras.layers.Dense(10, activation="softmax", name="probability")(RowReader()(image))
+    return keras.Model(image, probability, name="tensor_array")
 
 
 def train(data: Data, run: Run) -> Trained:
