@@ -9,6 +9,8 @@ import click
 
 from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
 
+_GAMES = 20  # that each variant of dqn plays
+
 
 @click.command()
 @click.option("--model", "name", default="cnn", show_default=True, help="Any of: edgetf models list.")
@@ -57,5 +59,19 @@ def demo(name: str, out: Path, force: bool, as_json: bool) -> int:
         return code
     print_lines(f"Trained {name} on {training.train_samples:,} samples: {in_words(training)}.")
     show_benchmark(document)
+    if name == "dqn":
+        _show_games(out, [result.variant for result in document.results if result.bytes])
     print_lines(f"Done in {perf_counter() - begin:.0f} s. Open {escape(str(out / 'report.html'))} in a browser.")
     return code
+
+
+def _show_games(out: Path, variants: list[str]) -> None:
+    """What the variants' own play comes to, on the runner's interpreter."""
+    from edgetf.device.greedy import greedy_policy
+    from edgetf.models.cartpole import INPUT, play
+
+    for variant in variants:
+        returns, _ = play(greedy_policy(out / f"{variant}.tflite", INPUT, (4,)), _GAMES, seed=0)
+        print_lines(
+            f"{escape(variant)}: mean return {returns.mean():.0f} over {_GAMES} games, the least {returns.min():.0f}."
+        )

@@ -34,6 +34,9 @@ _WORDS = {
     "mean_return": "mean return {:.0f} over 100 games",
     "least_return": "the least {:.0f}",
     "sequential_accuracy": "{:.1%} by Sequential",
+    "float_test_accuracy": "{:.1%} right before it was made smaller",
+    "weight_sparsity": "{:.1%} of the weights 0",
+    "most_distinct_weights": "at most {:.0f} distinct weights in a kernel",
 }
 
 

@@ -150,8 +150,8 @@ def test_a_function_that_builds_a_model_can_be_pruned_and_clustered(edgetf: Run,
     options = ("--prune", 0.8, "--cluster", 16, "--epochs", 2, "--samples", small.samples, "--test", small.samples)
     ended = edgetf("models", "train", "mine:build", *options, "-o", "out")
     assert ended.returncode == 0, ended.stderr
-    assert "weight_sparsity 0.8" in ended.stdout
-    assert "most_distinct_weights 1" in ended.stdout
+    assert "80.0% of the weights 0" in ended.stdout
+    assert "at most 16 distinct weights" in ended.stdout
     assert (tmp_path / "out" / "model.keras").exists()
 
 
