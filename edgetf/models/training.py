@@ -98,8 +98,10 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
 
 
 def in_words(training: Training) -> str:
-    """What a training reached, such as "97.9% right on 1,000 others"."""
+    """What a training reached, such as "97.9% right, on 1,000 samples that it had not seen"."""
     told = [_WORDS.get(name, name.replace("_", " ") + " {:.4g}").format(v) for name, v in training.metrics.items()]
+    if not any("test_" in name for name in training.metrics):
+        return ", ".join(told)
     return f"{', '.join(told)}, on {training.test_samples:,} samples that it had not seen"
 
 

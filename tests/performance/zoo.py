@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from rich.console import Console
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
@@ -94,6 +95,7 @@ def page(names: list[str]) -> str:
         lines += [_row(name, result) for result in read_benchmark(WORK / name).results]
     if "dqn" in names:
         lines += _games(WORK / "dqn")
+    lines += _reasons(names)
     return "\n".join(lines) + "\n"
 
 
@@ -104,17 +106,20 @@ def _row(name: str, result: Result) -> str:
     if result.error or result.parity is None:
         why = result.error.message if result.error else "nothing was compared"
         return f"| {name} | {scheme} | | | {size} | {latency} | FAILED | {_cell(why)} |"
-    keeps, drops = zip(*(_figures(output) for output in result.parity.outputs), strict=True)
+    keeps, drops = zip(*(_figures(output, name == "dqn") for output in result.parity.outputs), strict=True)
     why = "" if result.parity.verdict is Verdict.PASS else result.parity.reason
     cells = [name, scheme, "<br>".join(keeps), "<br>".join(drops), size, latency, MARKS[result.parity.verdict]]
     return f"| {' | '.join([*cells, _cell(why)])} |"
 
 
-def _figures(output: OutputParity) -> tuple[str, str]:
+def _figures(output: OutputParity, game: bool) -> tuple[str, str]:
     """What an output keeps, and what it loses."""
     if output.accuracy is not None:
         found = output.accuracy
-        return f"{found.variant:.1%} right", f"{found.drop_points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+        return (
+            f"{found.variant:.1%} {'of its moves' if game else 'right'}",
+            f"{found.drop_points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]",
+        )
     if output.agreement is not None:
         same = output.agreement
         return f"{same.share:.1%} agree", f"[{same.low:.1%}, {same.high:.1%}]"
@@ -140,6 +145,31 @@ def _games(folder: Path) -> list[str]:
         reach = 1.984 * float(lost.std(ddof=1)) / np.sqrt(len(lost))  # Student's t, 99 degrees of freedom
         told = "" if name == "keras" else f"{lost.mean():+.1f} [{lost.mean() - reach:+.1f}, {lost.mean() + reach:+.1f}]"
         lines.append(f"| {name} | {each.mean():.1f} | {each.min():.0f} | {told} |")
+    return lines
+
+
+def _reasons(names: list[str]) -> list[str]:
+    """What lies behind the verdicts that are no pass."""
+    lines = [
+        "",
+        "Behind what does not pass:",
+        "",
+        "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` wins them back (docs/models.md).",
+        "- rnn, int8: no op loses much by itself, but the state carries the errors of forty steps",
+        "  (`edgetf check --ladder --layers` shows both, and TensorFlow's own converter loses as much). `dynamic` keeps",
+        "  the state in float and loses nothing: it is the variant to use.",
+        "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops.",
+    ]
+    if "dqn" in names:
+        values = np.load(WORK / "dqn" / "reference" / "output-0.npy")
+        apart = float(np.median(np.abs(values[:, 0] - values[:, 1])))
+        runner = Interpreter(str(WORK / "dqn" / "int8-io.tflite"))
+        (step, _), *_ = (output["quantization"] for output in runner.get_output_details())
+        lines += [
+            f"- dqn: the values of its two actions lie {apart:.2g} apart (median) at about {values.mean():.0f}, and a",
+            f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no return",
+            "  where either move keeps the pole up, as `dynamic` shows; only the games tell.",
+        ]
     return lines
 
 
