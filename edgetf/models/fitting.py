@@ -84,7 +84,7 @@ def _train(model: Any, pipeline: Pipeline, recipe: Recipe, run: Run, callbacks: 
 
 def evaluate(model: Any, test: Samples) -> dict[str, float]:
     """`test_accuracy` where labels are classes, else `test_mean_squared_error`."""
-    outputs, labels = np.asarray(model.predict(_inputs(model, test), batch_size=BATCH, verbose=0)), _labels(test)
+    outputs, labels = _outputs(model, test), _labels(test)
     kind = _kind(outputs, labels)
     if kind == "values":
         return {"test_mean_squared_error": float(np.mean((outputs.reshape(labels.shape) - labels) ** 2))}
@@ -151,9 +151,15 @@ def _results(model: Any) -> dict[str, Any]:
 
 
 def batches(model: Any, samples: Samples, most: int) -> list[Any]:
-    """The inputs of the first samples, in at most `most` batches."""
+    """The inputs of the first samples, in at most `most` batches (-1: all of them)."""
     rows = tf.data.Dataset.from_tensor_slices(_inputs(model, samples))
     return list(rows.batch(BATCH).take(most))
+
+
+def _outputs(model: Any, samples: Samples) -> Any:
+    """For all samples. (`predict` fails under MultiWorkerMirroredStrategy, as `fit` does.)"""
+    step = tf.function(lambda batch: model(batch, training=False))
+    return np.concatenate([step(batch) for batch in batches(model, samples, -1)])
 
 
 def _inputs(model: Any, samples: Samples) -> Any:

@@ -68,7 +68,7 @@ def page(names: list[str]) -> str:
     lines = [
         "# The zoo, measured",
         "",
-        f"From one run of `python -m tests.performance.zoo` on {machine.get('cpu', 'this machine')}, two x86-64 cores",
+        f"Made by `python -m tests.performance.zoo` on {machine.get('cpu', 'this machine')}, two shared x86-64 cores",
         "that other programs used meanwhile: latencies show the order, not the device. Verdicts are those of",
         "`edgetf check` with its default budgets, on test samples that no training saw.",
         "",
@@ -156,8 +156,8 @@ def _reasons(names: list[str]) -> list[str]:
         "",
         "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` wins them back (docs/models.md).",
         "- rnn, int8: no op loses much by itself, but the state carries the errors of forty steps",
-        "  (`edgetf check --ladder --layers` shows both, and TensorFlow's own converter loses as much). `dynamic` keeps",
-        "  the state in float and loses nothing: it is the variant to use.",
+        "  (`edgetf check --ladder --layers` shows both, and TensorFlow's own converter loses as much). `dynamic`",
+        "  keeps the state in float and loses nothing: it is the variant to use.",
         "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops.",
     ]
     if "dqn" in names:
@@ -167,8 +167,8 @@ def _reasons(names: list[str]) -> list[str]:
         (step, _), *_ = (output["quantization"] for output in runner.get_output_details())
         lines += [
             f"- dqn: the values of its two actions lie {apart:.2g} apart (median) at about {values.mean():.0f}, and a",
-            f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no return",
-            "  where either move keeps the pole up, as `dynamic` shows; only the games tell.",
+            f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no",
+            "  return where either move keeps the pole up, as `dynamic` shows; only the games tell.",
         ]
     return lines
 
