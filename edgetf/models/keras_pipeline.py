@@ -67,7 +67,8 @@ def train(data: Data, run: Run) -> Trained:
     for epoch in epochs.left():
         told = {}
         for name, model in models.items():
-            history = model.fit(pipeline.epoch(epoch), initial_epoch=epoch, epochs=epoch + 1, verbose=0)
+            batches = pipeline.epoch(epoch)  # shuffled already
+            history = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
             told.update({f"{name}_{metric}": values[0] for metric, values in history.history.items()})
         epochs.done(epoch, **told)
     test = data.test.inputs["image"], data.test.labels
