@@ -87,14 +87,25 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
         if force:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(out / LOGS, ignore_errors=True)
-        if note.is_file() and (found := json.loads(note.read_text())) != this:
+        if note.is_file() and _has_begun(folder) and (found := json.loads(note.read_text())) != this:
             raise EdgetfError(
                 f"{folder} is of another training: {found}, and this is {this}", "start anew with --force"
             )
         if force or not (out / "training.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             files.write_whole(note, json.dumps(this).encode())
-    return train(name, out, force, replace(run, checkpoints=folder, logs=out / LOGS if logs else None))
+    try:
+        return train(name, out, force, replace(run, checkpoints=folder, logs=out / LOGS if logs else None))
+    finally:
+        if _leads() and not _has_begun(folder):  # it failed before there was anything to go on with
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other files are there
+                out.rmdir()
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is a checkpoint: TensorFlow writes this file after those of the first one."""
+    return (folder / "checkpoint").exists()
 
 
 def in_words(training: Training) -> str:

@@ -88,3 +88,9 @@ def test_a_checkpoint_of_another_training_is_refused_and_force_starts_anew(tmp_p
         train_resumable("linear", tmp_path, False, QUIET, logs=False)
     train_resumable("linear", tmp_path, True, QUIET, logs=False)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_training_that_fails_at_once_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="runs on one device"):
+        train_resumable("linear", tmp_path / "out", False, Run(strategy=object()), logs=True)
+    assert not (tmp_path / "out").exists()
