@@ -2,7 +2,7 @@
 
 The digits are exposed by factors from 1/64 to 1, as by a camera without flash. float32 reads the dark ones as well as
 the bright ones; int8, whose steps are made for the bright ones, can lose them when it comes after the training.
-Training with the arithmetic of int8 (`edgetf models train mobilenet --qat`) wins them back.
+Training with the arithmetic of int8 (`edgetf models train mobilenet --qat`) keeps them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgetf.samples import Samples, make_samples
 keras = tf.keras
 layers = keras.layers
 DARKEST = 1 / 64
-SEED = 5  # of the seeds 1 to 5 the one whose network int8 hurts most (docs/models.md)
+SEED = 5  # one whose network int8 has hurt; how much is a matter of luck (docs/models.md)
 WIDTH = 16
 
 

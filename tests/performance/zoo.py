@@ -154,7 +154,7 @@ def _reasons(names: list[str]) -> list[str]:
         "",
         "Behind what does not pass:",
         "",
-        "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` wins them back (docs/models.md).",
+        "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` keeps them (docs/models.md).",
         "- rnn, int8: no op loses much by itself, but the state carries the errors of forty steps",
         "  (`edgetf check --ladder --layers` shows both, and TensorFlow's own converter loses as much). `dynamic`",
         "  keeps the state in float and loses nothing: it is the variant to use.",
