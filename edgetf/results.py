@@ -138,7 +138,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class ReferenceDevice:
-    """Where TensorFlow ran: `kind` is "gpu", "cpu" or "serving"; `sentence` says it in words that nobody can misread."""
+    """Where TensorFlow ran: `kind` is "gpu", "cpu" or "serving"; `sentence` says it in plain words."""
 
     kind: str
     name: str

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from edgetf import __version__, files
-from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare, with_metrics
+from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare, with_metrics, write_inputs
 from edgetf.benchmarks.result import result_of
 from edgetf.benchmarks.rounds import BLOCKS, PATIENCE, Course, Plan, measure
 from edgetf.benchmarks.targets import find_targets
@@ -81,11 +79,7 @@ def benchmark(
         tempfile.TemporaryDirectory() as work,
         device.reserve(),
     ):
-        inputs = {}
-        for k, (name, values) in enumerate(ground.samples.inputs.items()):
-            inputs[name] = str(Path(work, f"input-{k}.npy"))
-            np.save(inputs[name], values)
-        job = _job(inputs, options, outputs=ground.reference is not None)
+        job = _job(write_inputs(ground, Path(work)), options, outputs=ground.reference is not None)
         plan = Plan(options.blocks, options.patience, job, options.energy_s, ground.pieces())
         enough = partial(is_decided, place=staging / _FOLDER, ground=ground)
         courses = measure(targets, device, plan, staging / _FOLDER, enough, on_event)

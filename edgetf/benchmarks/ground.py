@@ -22,18 +22,19 @@ from edgetf.benchmarks.verdict import Budgets
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import read_contents
 from edgetf.results import MetricFigures, OutputFigures, Parity, Reference, TensorSpec, Verdict, read_reference
-from edgetf.samples import Array, Samples, SampleSource, is_missing, load_samples, make_samples, short_name
+from edgetf.samples import Array, Samples, SampleSource, is_missing, load_samples, make_samples, release, short_name
 
 _RANDOM_ROWS = 8
 _ORDER_SEED = 0
+_BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Ground:
     """`outputs` are the Reference's. With `budgets`, samples are run until there is a verdict on them.
 
-    `used` describes the samples as they are in their file, where they were shuffled. `metrics` name functions of the
-    user's.
+    Labels and outputs come in the order in which samples are run, inputs as they are in their file; `order` has the
+    rows of those, where it is another. `metrics` name functions of the user's.
     """
 
     samples: Samples
@@ -42,6 +43,7 @@ class Ground:
     outputs: dict[str, Array]
     budgets: Budgets | None = None
     metrics: tuple[str, ...] = ()
+    order: NDArray[np.int64] | None = None
 
     def describe(self) -> str:
         if self.random:
@@ -122,11 +124,29 @@ def _shuffled(ground: Ground) -> Ground:
     batch = ground.reference.batch_alone if ground.reference else 1
     if any(len(values) != n for values in ground.outputs.values()) or n % batch:
         raise EdgetfError("an output has no axis for samples: it cannot be judged bit by bit", "leave out --sequential")
-    order = random_order(n)
-    labels = ground.samples.labels
-    inputs = {name: values[order] for name, values in ground.samples.inputs.items()}
-    samples = replace(ground.samples, inputs=inputs, labels=None if labels is None else labels[order])
-    return replace(ground, samples=samples, outputs={name: np.asarray(v)[order] for name, v in ground.outputs.items()})
+    order, labels = random_order(n), ground.samples.labels
+    samples = ground.samples if labels is None else replace(ground.samples, labels=labels[order])
+    outputs = {name: np.asarray(values)[order] for name, values in ground.outputs.items()}
+    return replace(ground, samples=samples, outputs=outputs, order=order)
+
+
+def write_inputs(ground: Ground, folder: Path) -> dict[str, str]:
+    """The inputs as `.npy` files by name, in the order in which they are run; memory does not grow with them."""
+    written = {}
+    for k, (name, values) in enumerate(ground.samples.inputs.items()):
+        written[name] = str(folder / f"input-{k}.npy")
+        if ground.order is None:
+            np.save(written[name], values)
+            release(values)
+            continue
+        with Path(written[name]).open("wb") as file:
+            header = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            rows = max(1, _BLOCK_BYTES // max(1, values[0].nbytes))
+            for begin in range(0, len(values), rows):
+                file.write(np.ascontiguousarray(values[ground.order[begin : begin + rows]]).tobytes())
+                release(values)
+    return written
 
 
 def random_order(n: int) -> NDArray[np.int64]:

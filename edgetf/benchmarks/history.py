@@ -32,6 +32,7 @@ except ModuleNotFoundError as error:
 _SCHEMA = 1
 _PLACE = "EDGETF_HISTORY"
 _ALPHA = 0.05
+_TEXTS = ("digest", "created", "commit", "model", "variant", "device", "machine", "settings", "samples")
 _TABLE = """
 create table if not exists result (
     id integer primary key,
@@ -142,7 +143,11 @@ def entries(place: Path, variant: str | None = None, device: str | None = None) 
             " where (?1 is null or variant = ?1) and (?2 is null or device = ?2) order by created, id",
             (variant, device),
         ).fetchall()
-    return [Entry(*row[:9], files.from_plain(json.loads(row[9]), Result)) for row in found]
+    texts = (dict(zip(_TEXTS, row, strict=False)) for row in found)
+    return [
+        Entry(**text, result=files.from_plain(json.loads(row[-1]), Result))
+        for text, row in zip(texts, found, strict=True)
+    ]
 
 
 def compare(known: Sequence[Entry], old: str, new: str) -> list[Change]:

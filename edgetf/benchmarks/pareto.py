@@ -19,7 +19,7 @@ from edgetf.benchmarks.canvas import (
     set_log_ticks,
     to_svg,
 )
-from edgetf.results import OutputParity, Result
+from edgetf.results import OutputParity, Parity, Result
 
 _BIGGEST = 500.0  # the area of the largest file's mark, in square points
 _SMALLEST = 40.0
@@ -56,7 +56,7 @@ def points_of(results: Sequence[Result]) -> list[Point]:
             continue
         latency = Cost(result.latency_ms.median, result.latency_ms.low, result.latency_ms.high)
         point = Point(result.variant, result.parity.verdict.value, latency, Cost(-top), result.bytes)
-        cost = _drop(result.parity.outputs) if drops else _noise(result.parity.outputs)
+        cost = _drop(result.parity) if drops else _noise(result.parity.outputs)
         if cost is not None:
             points.append(replace(point, cost=cost))
         elif not drops:
@@ -65,8 +65,8 @@ def points_of(results: Sequence[Result]) -> list[Point]:
 
 
 def has_drops(results: Sequence[Result]) -> bool:
-    """Whether the cost is the accuracy drop: some result has one. Else it is the SQNR."""
-    return any(output.accuracy for result in results if result.parity for output in result.parity.outputs)
+    """Whether the cost is the drop of the first metric or of the accuracy: some result has one. Else it is the SQNR."""
+    return any(_drop(result.parity) for result in results if result.parity)
 
 
 def dominates(one: Point, other: Point) -> bool:
@@ -113,7 +113,7 @@ def draw_pareto(results: Sequence[Result]) -> str | None:
     set_log_ticks(axes)
     axes.set_xlabel("median latency, ms (left is faster)")
     if drops:
-        axes.set_ylabel("accuracy drop, points (down is better)")
+        axes.set_ylabel(f"{_what(results)} (down is better)")
         axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     else:
         axes.set_ylabel("SQNR about the mean, dB (up is better)")
@@ -121,9 +121,18 @@ def draw_pareto(results: Sequence[Result]) -> str | None:
     return to_svg(figure, "pareto", "Latency, cost in accuracy, and size of each variant, with the front ringed")
 
 
-def _drop(outputs: Sequence[OutputParity]) -> Cost | None:
+def _drop(parity: Parity) -> Cost | None:
+    if parity.metrics:
+        first = parity.metrics[0]
+        return Cost(first.drop, first.low, first.high)
+    outputs = parity.outputs
     worst = max((o.accuracy for o in outputs if o.accuracy), key=lambda accuracy: accuracy.drop_points, default=None)
     return None if worst is None else Cost(worst.drop_points, worst.low, worst.high)
+
+
+def _what(results: Sequence[Result]) -> str:
+    name = next((r.parity.metrics[0].name for r in results if r.parity and r.parity.metrics), None)
+    return "accuracy drop, points" if name is None else f"drop of {name}"
 
 
 def _noise(outputs: Sequence[OutputParity]) -> Cost | None:

@@ -232,8 +232,8 @@ def _decision(reference: Numbers, truth: Numbers | None) -> Decide | None:
         if columns == 1 and truth.max() <= 1 and _within_unit(reference):
             return _above_half
     if columns >= 2 and _within_unit(reference):
-        sums = np.asarray(reference, np.float64).sum(axis=1)
-        return _largest if np.allclose(sums, 1, atol=1e-3) else None
+        sums = (_floats(reference[rows]).sum(axis=1) for rows in _blocks(reference))
+        return _largest if all(np.allclose(one, 1, atol=1e-3) for one in sums) else None
     return None
 
 
@@ -246,7 +246,8 @@ def _above_half(values: Numbers) -> Numbers:
 
 
 def _within_unit(values: Numbers) -> bool:
-    return bool(np.min(values) >= -1e-6 and np.max(values) <= 1 + 1e-6)
+    blocks = (values[rows] for rows in _blocks(values))
+    return all(np.min(one) >= -1e-6 and np.max(one) <= 1 + 1e-6 for one in blocks)
 
 
 def _decide_all(decide: Decide, values: Numbers) -> Numbers:

@@ -40,7 +40,7 @@ from edgetf.results import (
     ReferenceLatency,
     Source,
 )
-from edgetf.samples import Array, Samples, SampleSource, load_samples
+from edgetf.samples import Array, Samples, SampleSource, load_samples, release
 
 _BATCH = 64
 _FOLDER = "reference"
@@ -256,6 +256,8 @@ def _tell_batches(
                 raise EdgetfError(problem, f"mend the model, or samples {begin + 1} to {end}")
             rows[name] = values if fits else values[np.newaxis]
         begun.append(rows, end, batch)
+        for values in samples.inputs.values():
+            release(values)
         on_event({"event": "progress", "done": end, "of": n})
 
 

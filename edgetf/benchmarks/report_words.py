@@ -47,9 +47,10 @@ def tell(result: Result, document: Benchmark) -> Story:
         alone = "It was not compared with a reference."
         return Story(result, "none", f"{result.variant} was timed", (alone,), latency, gains)
     headline = f"{result.variant} {_WORDS[result.parity.verdict]}"
-    outputs = result.parity.outputs
+    judged = [(metric.name, metric.reason) for metric in result.parity.metrics]
+    judged += [(output.name, output.reason) for output in result.parity.outputs]
     why = tuple(
-        f"{o.name}: {o.reason}." if len(outputs) > 1 else f"{o.reason[:1].upper()}{o.reason[1:]}." for o in outputs
+        f"{name}: {reason}." if len(judged) > 1 else f"{reason[:1].upper()}{reason[1:]}." for name, reason in judged
     )
     return Story(result, result.parity.verdict.value, headline, why, latency, gains)
 

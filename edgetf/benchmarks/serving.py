@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Source, TensorSpec
 from edgetf.samples import Array
@@ -123,10 +124,9 @@ def _rest_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 def _numpy_name(dtype: str) -> str:
     """numpy's name of `DT_FLOAT` and the like."""
-    import tensorflow as tf
-    from tensorflow.core.framework import types_pb2
-
-    return str(tf.as_dtype(types_pb2.DataType.Value(dtype)).name)
+    tf = load_tensorflow()
+    name = dtype.removeprefix("DT_").lower()
+    return str(tf.as_dtype("float32" if name == "float" else name).name)
 
 
 # gRPC: tensorflow_serving/apis/prediction_service.proto -----------------------------------------------------------
@@ -138,7 +138,7 @@ def _over_grpc(match: re.Match[str], name: str, source: Source) -> Served:
         from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
     except ModuleNotFoundError as error:
         raise MissingExtraError("tensorflow-serving-api", "serving") from error
-    import tensorflow as tf
+    tf = load_tensorflow()
 
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(match["host"], options=options))
@@ -171,7 +171,7 @@ def _over_grpc(match: re.Match[str], name: str, source: Source) -> Served:
 
 
 def _grpc_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    import tensorflow as tf
+    tf = load_tensorflow()
 
     specs = {}
     for name, tensor in tensors.items():

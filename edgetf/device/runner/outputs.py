@@ -7,6 +7,7 @@ samples: inputs and outputs are memory-mapped.
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from time import perf_counter_ns
@@ -107,9 +108,18 @@ def _run_batches(job: Job, out: Path, first: int, last: int, send: Send) -> dict
             into[begin * count : end * count] = whole.reshape(-1, *into.shape[1:])
         send({"rows": (end - begin) * session.batch})
         begin = end
+        for values in (*inputs, *outputs):
+            _release(values)
     for values in outputs:
         values.flush()
     return {}
+
+
+def _release(values: np.ndarray[Any, Any]) -> None:
+    """Give back the memory of a mapped file's pages: they are in the file, and go through here once."""
+    mapping = getattr(values, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class _Progress:

@@ -1,0 +1,148 @@
+"""Parity of many samples beside a naive loop, on MobileNetV2 as int8: `python -m tests.performance.parity`.
+
+Prints, from one run: the time of the pass over 10,000 samples with all that is compared, beside one interpreter in a
+loop and a comparison of its top-1; the share of it that statistics take; and peak memory for 1,250 and 10,000 samples,
+each in a process of its own, with all its children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from edgetf.benchmarks.ground import judge, prepare, write_inputs
+from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.benchmarks.rounds import Course, Turn
+from edgetf.benchmarks.targets import find_targets
+from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.device.devices import LocalDevice
+from edgetf.device.runner.job import Job
+from edgetf.process import Event
+
+SIZE, FEW, MANY = 96, 1250, 10_000
+
+
+def ignore(event: Event) -> None:
+    """Events do not matter here."""
+
+
+class Watch:
+    """The most memory that this process and its children held at once, in megabytes, looked at 50 times a second.
+
+    The kernel's own peak of a process counts what its parent held when it was started.
+    """
+
+    def __init__(self) -> None:
+        self._peak, self._over = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self._peak
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        while not self._over.wait(0.02):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+            self._peak = max(self._peak, total / 1e6)
+
+
+def make_everything(folder: Path) -> None:
+    """The model, its int8 variant, samples of both numbers and their references."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2((SIZE, SIZE, 3), alpha=1.0, weights=None, classes=100)
+    model.export(str(folder / "model"), verbose=False)
+    random = np.random.default_rng(0)
+    for n in (FEW, MANY):
+        images = random.uniform(-1, 1, (n, SIZE, SIZE, 3)).astype(np.float32)
+        np.savez(folder / f"{n}.npz", x=images)
+    convert(folder / "model", folder / "out", ConvertOptions(("int8",), folder / f"{FEW}.npz"), ignore)
+    for n in (FEW, MANY):
+        options = ReferenceOptions(on=Place.CPU)
+        make_reference(folder / "model", folder / f"{n}.npz", folder / f"ref-{n}", options, ignore)
+
+
+def ours(folder: Path, n: int) -> dict[str, float]:
+    """Run and judge all samples as `edgetf benchmark` does; seconds, and megabytes of this process and its children."""
+    watch = Watch()
+    begin = perf_counter()
+    targets = find_targets([folder / "out" / "int8.tflite"])
+    ground = prepare(targets, folder / f"ref-{n}", None, None)
+    out = folder / f"run-{n}"
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        job = Job(str(targets[0].path.resolve()), write_inputs(ground, Path(work)), targets[0].signature, timing=None)
+        device = LocalDevice()
+        with device.reserve():
+            measurement = device.run(job, out / "samples", ignore)
+    assert measurement.error is None, measurement.error
+    course = Course(targets[0], passes=[Turn(0, "samples", measurement, None)])
+    begin_statistics = perf_counter()
+    judge(course, out, ground)
+    end = perf_counter()
+    return {"s": end - begin, "statistics_s": end - begin_statistics, "mb": watch.stop()}
+
+
+def naive(folder: Path, n: int) -> dict[str, float]:
+    """What one writes by hand: one interpreter, one sample after another, top-1 beside the reference's."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    watch = Watch()
+    begin = perf_counter()
+    images = np.load(folder / f"{n}.npz")["x"]
+    theirs = np.load(folder / f"ref-{n}" / "reference" / "output-0.npy")
+    interpreter = Interpreter(model_path=str(folder / "out" / "int8.tflite"), num_threads=1)
+    interpreter.allocate_tensors()
+    into, out = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    same = 0
+    for image, known in zip(images, theirs, strict=True):
+        interpreter.set_tensor(into, image[np.newaxis])
+        interpreter.invoke()
+        same += int(np.argmax(interpreter.get_tensor(out)[0]) == np.argmax(known))
+    return {"s": perf_counter() - begin, "same": same / n, "mb": watch.stop()}
+
+
+def main() -> None:
+    if len(sys.argv) == 4:
+        run = {"ours": ours, "naive": naive}[sys.argv[1]]
+        print(json.dumps(run(Path(sys.argv[2]), int(sys.argv[3]))))  # noqa: T201  # read by the parent
+        return
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        make_everything(folder)
+        found = {}
+        for side, n in [("ours", FEW), ("naive", FEW), ("ours", MANY), ("naive", MANY)]:
+            command = [sys.executable, "-m", "tests.performance.parity", side, str(folder), str(n)]
+            ended = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[side, n] = json.loads(ended.stdout.splitlines()[-1])
+    table = Table("samples", "edgetf s", "naive loop s", "times as fast", "statistics", "peak MB: edgetf", "naive")
+    for n in (FEW, MANY):
+        one, other = found["ours", n], found["naive", n]
+        share = f"{one['statistics_s'] / one['s']:.2%}"
+        speed = f"{other['s'] / one['s']:.2f}"
+        table.add_row(
+            f"{n:,}", f"{one['s']:.1f}", f"{other['s']:.1f}", speed, share, f"{one['mb']:.0f}", f"{other['mb']:.0f}"
+        )
+    Console(width=110).print(f"MobileNetV2 {SIZE}x{SIZE}, int8, {os.cpu_count()} cores", table)
+
+
+if __name__ == "__main__":
+    main()
