@@ -62,3 +62,20 @@ def test_extras_that_the_readme_names_are_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
     for extra in {e for group in re.findall(r"\.\[([a-z,-]+)\]", README) for e in group.split(",")}:
         assert re.search(rf"^{extra} = ", declared, re.MULTILINE), extra
+
+
+@pytest.mark.slow
+def test_the_model_that_is_added_by_a_file_and_a_line_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgetf.models import zoo
+    from edgetf.models.run import Run
+    from edgetf.models.training import train
+
+    file = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Two moons" in block)
+    row = re.search(r"^(ZooModel\(.*\)),$", README, re.MULTILINE)
+    assert row is not None
+    (tmp_path / "moons.py").write_text(file)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = eval(row[1].replace("edgetf.models.moons", "moons"), {"ZooModel": zoo.ZooModel})
+    monkeypatch.setitem(zoo.ZOO, "moons", model)
+    training = train("moons", tmp_path / "out", False, Run(lambda event: None))
+    assert training.metrics["test_accuracy"] > 0.98
