@@ -135,16 +135,14 @@ def write_inputs(ground: Ground, folder: Path) -> dict[str, str]:
     written = {}
     for k, (name, values) in enumerate(ground.samples.inputs.items()):
         written[name] = str(folder / f"input-{k}.npy")
-        if ground.order is None:
-            np.save(written[name], values)
-            release(values)
-            continue
         with Path(written[name]).open("wb") as file:
             header = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
             np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
             rows = max(1, _BLOCK_BYTES // max(1, values[0].nbytes))
             for begin in range(0, len(values), rows):
-                file.write(np.ascontiguousarray(values[ground.order[begin : begin + rows]]).tobytes())
+                block = slice(begin, begin + rows)
+                chosen = values[block] if ground.order is None else values[ground.order[block]]
+                file.write(np.ascontiguousarray(chosen).data)
                 release(values)
     return written
 
