@@ -71,7 +71,7 @@ def test_the_model_that_is_added_by_a_file_and_a_line_trains(tmp_path: Path, mon
     from edgetf.models.training import train
 
     file = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Two moons" in block)
-    row = re.search(r"^(ZooModel\(.*\)),$", README, re.MULTILINE)
+    row = re.search(r"^(ZooModel\(.*\))$", README, re.MULTILINE)
     assert row is not None
     (tmp_path / "moons.py").write_text(file)
     monkeypatch.syspath_prepend(tmp_path)
