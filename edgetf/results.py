@@ -216,6 +216,11 @@ class Reference:
         known = [noise.max_abs[output] for noise in self.noise if noise.counts and output in noise.max_abs]
         return max(known, default=None)
 
+    def floor_n(self, output: str) -> int | None:
+        """The fewest samples that one of these ways was computed on."""
+        known = [noise.n for noise in self.noise if noise.counts and output in noise.max_abs]
+        return min(known, default=None)
+
 
 # benchmark.json ---------------------------------------------------------------------------------------------------
 
@@ -260,8 +265,8 @@ class OutputFigures:
     reach); it is what verdicts look at. `centred_low_db` and `centred_high_db` bound it with 95 % confidence
     (bootstrap), null where an end is infinite. All are null where there is no error at all, or nothing to compare it
     with. `problems` are reasons to fail whatever the budget, such as NaN; `doubts` are reasons why these samples show
-    nothing. `floor` is how far TensorFlow is from itself on this output (null where that was not measured). `any_time`
-    says that the intervals hold whenever one stops looking, and are wider for it.
+    nothing. `floor` is how far TensorFlow is from itself on this output, on `floor_n` samples (null where that was not
+    measured). `any_time` says that the intervals hold whenever one stops looking, and are wider for it.
     """
 
     name: str
@@ -278,6 +283,7 @@ class OutputFigures:
     problems: tuple[str, ...]
     doubts: tuple[str, ...]
     floor: float | None
+    floor_n: int | None
     any_time: bool
 
 
@@ -293,18 +299,19 @@ class OutputParity(OutputFigures):
 class MetricFigures:
     """What both sides reach on the same `n` labelled samples by a metric of which more is better.
 
-    `drop` = reference - variant, with its 95 % interval `low` to `high` (paired bootstrap). `points` says that it is in
-    points (of 100), as those are that edgetf makes of labels itself; else it is in the unit of the user's function.
+    `drop` = reference - variant, with its 95 % interval `low` to `high` (paired bootstrap). `output` names the one that
+    edgetf itself beside the labels has measured, in points (of 100); without it, it is the user's function of all
+    outputs, in its own unit.
     """
 
     name: str
+    output: str | None
     n: int
     reference: float
     variant: float
     drop: float
     low: float
     high: float
-    points: bool
     doubts: tuple[str, ...]
 
 

@@ -106,10 +106,22 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
 
 
 def _judge_parity(scheme: str | None, parity: Parity, budgets: Budgets, explicit_drop: bool) -> dict[str, Judged]:
-    parts = {metric.name: judge_metric(metric, budgets) for metric in parity.metrics}
+    parts = {metric.name: judge_metric(scheme, metric, budgets) for metric in parity.metrics}
     for output in parity.outputs:
         parts[f"parity of {output.name}"] = judge_output(scheme, parity.n, output, budgets, parity.metrics)
-    labelled = bool(parity.metrics) or any(output.accuracy is not None for output in parity.outputs)
-    if explicit_drop and not labelled:
-        parts["accuracy drop"] = judge_drop(parity.outputs[0], budgets)
+    own = [metric for metric in parity.metrics if metric.output is None]
+    if budgets.max_metric_drop is not None and not own:
+        parts["metric"] = Judged(Verdict.INCONCLUSIVE, "none was measured: benchmark with --metric")
+    if explicit_drop:
+        parts.update(_judge_drops(parity, budgets, bool(own)))
     return parts
+
+
+def _judge_drops(parity: Parity, budgets: Budgets, own_metric: bool) -> dict[str, Judged]:
+    """The accuracy drop that was asked for, where nothing else has judged it, as where a metric judges all outputs."""
+    labelled = [output for output in parity.outputs if output.accuracy is not None]
+    if own_metric:
+        return {f"accuracy drop of {output.name}": judge_drop(output, budgets) for output in labelled}
+    if labelled or any(metric.output is not None for metric in parity.metrics):
+        return {}
+    return {"accuracy drop": judge_drop(parity.outputs[0], budgets)}

@@ -191,7 +191,7 @@ def _figures(ours: dict[str, Array], ground: Ground) -> Iterator[OutputFigures]:
         theirs, values, known = ground.outputs[name], ours[name], truth.get(name)
         part = theirs[: len(values)] if ground.budgets else theirs
         known = known[: len(values)] if known is not None else None
-        found = parity.compare(name, part, values, known, doubts, ground.reference.floor(name))
+        found = parity.with_floor(parity.compare(name, part, values, known, doubts), ground.reference)
         yield _at_any_time(found, parity.costs(theirs, values, truth.get(name))) if ground.budgets else found
 
 

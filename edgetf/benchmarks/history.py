@@ -21,7 +21,7 @@ import numpy as np
 
 from edgetf import files
 from edgetf.errors import EdgetfError, MissingExtraError, nearest
-from edgetf.results import Accuracy, Benchmark, Result, Status
+from edgetf.results import Accuracy, Benchmark, Parity, Result, Status, Verdict
 
 try:
     from scipy import stats
@@ -32,13 +32,15 @@ except ModuleNotFoundError as error:
 _SCHEMA = 1
 _PLACE = "EDGETF_HISTORY"
 _ALPHA = 0.05
-_TEXTS = ("digest", "created", "commit", "model", "variant", "device", "machine", "settings", "samples")
+_DIRTY = "+"  # behind a commit that files differ from
+_TEXTS = ("digest", "created", "commit", "name", "model", "variant", "device", "machine", "settings", "samples")
 _TABLE = """
 create table if not exists result (
     id integer primary key,
     digest text not null,        -- of the benchmark that it is from
     created text not null,       -- UTC, ISO 8601
     "commit" text not null,      -- empty where there is no repository
+    name text not null,          -- of the model, the same for all its commits: where it lies in the repository
     model text not null,         -- SHA-256 of the SavedModel where it is known, else of the file
     variant text not null,
     device text not null,
@@ -58,6 +60,7 @@ class Entry:
     digest: str
     created: str
     commit: str
+    name: str
     model: str
     variant: str
     device: str
@@ -69,17 +72,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of a variant on a device at two commits. `p` is that of "no difference"; None: nothing to test with.
+    """One figure of a variant of the model `name` on a device at two commits, and what is `told` of it.
 
-    `ratio_low` to `ratio_high` is the 95 % interval of new over old for the latency, of new less old in points for the
-    accuracy. `worse` and `better` are told only where it is significant, by Holm's rule over all that is compared.
+    `low` to `high` is the 95 % interval of new over old for the latency, of new less old in points for the accuracy;
+    `p` is that of "no difference". A change of these is told only where it is significant, by Holm's rule over all
+    that is compared.
     """
 
+    name: str
     variant: str
     device: str
     what: str
-    old: float
-    new: float
+    old: float | None
+    new: float | None
     low: float | None
     high: float | None
     p: float | None
@@ -99,7 +104,7 @@ def commit_of(place: Path) -> str:
     folder = place if place.is_dir() else place.parent
     try:
         told = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", f"--dirty={_DIRTY}"],
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
@@ -107,8 +112,19 @@ def commit_of(place: Path) -> str:
     return told.stdout.strip()
 
 
-def keep(document: Benchmark, commit: str, place: Path) -> int:
-    """Add the results of `document` to the file at `place`; returns how many are new. Raises EdgetfError."""
+def name_of(document: Benchmark, variants: Path) -> str:
+    """What a model is called over all its commits: where it, or else its `variants`, lie in their repository."""
+    place = Path(document.reference.source.path) if document.reference else variants
+    place = place.resolve()
+    root = next((folder for folder in (place, *place.parents) if (folder / ".git").exists()), None)
+    return str(place.relative_to(root)) if root else str(place)
+
+
+def keep(document: Benchmark, commit: str, name: str, place: Path) -> int:
+    """Add the results of `document` on the model `name` to the file at `place`; returns how many are new.
+
+    Raises EdgetfError for a file that cannot be used.
+    """
     plain = files.to_text(document).encode()
     digest = hashlib.sha256(plain).hexdigest()
     model = document.reference.source.digest if document.reference else ""
@@ -119,100 +135,140 @@ def keep(document: Benchmark, commit: str, place: Path) -> int:
         samples = document.samples.digest if document.samples else ""
         told = json.dumps(files.to_plain(result))
         of = model or result.sha256 or ""
-        row = (digest, document.created, commit, of, result.variant, result.device, machine, settings, samples, told)
+        row = (
+            digest,
+            document.created,
+            commit,
+            name,
+            of,
+            result.variant,
+            result.device,
+            machine,
+            settings,
+            samples,
+            told,
+        )
         rows.append(row)
     with _open(place) as base:
         before = base.total_changes
         base.executemany(
-            'insert or ignore into result (digest, created, "commit", model, variant, device, machine, settings,'
-            " samples, result) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            'insert or ignore into result (digest, created, "commit", name, model, variant, device, machine, settings,'
+            " samples, result) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         return base.total_changes - before
 
 
-def entries(place: Path, variant: str | None = None, device: str | None = None) -> list[Entry]:
-    """All that is kept, oldest first, of one variant or device where they are named. Raises EdgetfError."""
+def entries(place: Path, variant: str | None = None, device: str | None = None, name: str | None = None) -> list[Entry]:
+    """All that is kept, oldest first, of one variant, device or model where they are named. Raises EdgetfError."""
     if not place.is_file():
         raise EdgetfError(
             f"there is no history at {place}", "edgetf benchmark begins one; or: edgetf history add BENCH"
         )
     with _open(place) as base:
         found = base.execute(
-            'select digest, created, "commit", model, variant, device, machine, settings, samples, result from result'
-            " where (?1 is null or variant = ?1) and (?2 is null or device = ?2) order by created, id",
-            (variant, device),
+            'select digest, created, "commit", name, model, variant, device, machine, settings, samples, result'
+            " from result"
+            " where (?1 is null or variant = ?1) and (?2 is null or device = ?2) and (?3 is null or name = ?3)"
+            " order by created, id",
+            (variant, device, name),
         ).fetchall()
-    texts = (dict(zip(_TEXTS, row, strict=False)) for row in found)
-    return [
-        Entry(**text, result=files.from_plain(json.loads(row[-1]), Result))
-        for text, row in zip(texts, found, strict=True)
-    ]
+    try:
+        return [
+            Entry(**dict(zip(_TEXTS, row, strict=False)), result=files.from_plain(json.loads(row[-1]), Result))
+            for row in found
+        ]
+    except Exception as error:  # whatever cattrs raises: another version's, or damaged
+        raise EdgetfError(f"{place} holds results of another version", "name another file with --history") from error
 
 
 def compare(known: Sequence[Entry], old: str, new: str) -> list[Change]:
-    """What changed between two commits (or the beginnings of their names), for each variant on each device.
+    """What changed between two commits (or the beginnings of their names), for each variant of a model on each device.
 
     The latest benchmark of each commit counts. Raises EdgetfError for a commit that is not kept, or where nothing was
     measured in both with the same settings.
     """
-    before, after = (_of(known, commit) for commit in (old, new))
+    before, after = (_of(known, find_commit(commit, known)) for commit in (old, new))
     changes: list[Change] = []
-    for key in before.keys() & after.keys():
-        changes += _changes(before[key], after[key])
-    if not changes:
-        hint = "the same variant, device, machine and settings must have been measured in both"
+    for key, one in before.items():
+        if one.result.status == Status.OK:
+            changes += _changes(one, after[key]) if key in after else [_run(one, "not measured now")]
+    if not changes or not before.keys() & after.keys():
+        hint = "the same model, variant, device, machine and settings must have been measured in both"
         raise EdgetfError(f"nothing can be compared between {old} and {new}", hint)
-    return _by_holm(sorted(changes, key=lambda one: (one.device, one.variant, one.what)))
+    return _by_holm(sorted(changes, key=lambda one: (one.name, one.device, one.variant, one.what)))
 
 
-def resolve(name: str, known: Sequence[Entry]) -> str:
-    """The commit that git calls `name` in the current folder, where the history has none that begins so."""
-    if any(one.commit.startswith(name) for one in known):
-        return name
+def find_commit(name: str, known: Sequence[Entry]) -> str:
+    """The kept commit that `name` is, begins, or (in the current folder) is what git calls so. Raises EdgetfError."""
+    names = list(dict.fromkeys(one.commit for one in known if one.commit))
+    for wanted in (name, _ask_git(name)):
+        if wanted in names:
+            return wanted
+        found = [one for one in names if wanted and (one.startswith(wanted) or wanted.startswith(one))]
+        clean = [one for one in found if not one.endswith(_DIRTY)]
+        if len(clean or found) == 1:
+            return (clean or found)[0]
+        if found:
+            several = clean or found
+            problem = f"there are {len(several)} commits that begin with {name!r}"
+            raise EdgetfError(problem, f"give more of: {', '.join(several)}")
+    raise EdgetfError(f"no commit {name!r} in the history", nearest(name, names))
+
+
+def _ask_git(name: str) -> str:
+    """The commit that git calls `name` in the current folder, or nothing."""
+    command = ["git", "rev-parse", "--short=12", "--verify", "--quiet", f"{name}^{{commit}}"]
     try:
-        told = subprocess.run(
-            ["git", "rev-parse", "--short=12", "--verify", "--quiet", f"{name}^{{commit}}"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return name
+        return ""
     return told.stdout.strip()
 
 
 def _of(known: Sequence[Entry], commit: str) -> dict[tuple[str, ...], Entry]:
-    chosen = [one for one in known if one.commit and one.commit.startswith(commit)]
-    names = {one.commit for one in chosen}
-    if len(names) != 1:
-        all_ = list(dict.fromkeys(one.commit for one in known if one.commit))
-        problem = f"there are {len(names)} commits that begin with {commit!r}" if names else f"no commit {commit!r}"
-        raise EdgetfError(f"{problem} in the history", nearest(commit, all_))
-    return {
-        (one.variant, one.device, one.machine, one.settings): one for one in chosen if one.result.status == Status.OK
-    }
+    """The latest entry of each kind at `commit`, a failed one too."""
+    chosen = [one for one in known if one.commit == commit]
+    return {(one.name, one.variant, one.device, one.machine, one.settings): one for one in chosen}
+
+
+def _run(one: Entry, told: str) -> Change:
+    return Change(one.name, one.variant, one.device, "run", None, None, None, None, None, told)
 
 
 def _changes(old: Entry, new: Entry) -> Iterator[Change]:
-    common = (old.variant, old.device)
+    if new.result.status != Status.OK:
+        yield _run(new, "fails now")
+        return
+    common = (old.name, old.variant, old.device)
+    sizes = old.result.bytes, new.result.bytes
+    if sizes[0] is not None and sizes[1] is not None:
+        told = "equal" if sizes[0] == sizes[1] else "larger" if sizes[1] > sizes[0] else "smaller"
+        yield Change(*common, "bytes", *sizes, None, None, None, told)
     if old.result.latency_ms and new.result.latency_ms and not (old.result.emulated or new.result.emulated):
         yield _latency(common, old.result, new.result)
-    for before in old.result.parity.outputs if old.result.parity else ():
-        for after in new.result.parity.outputs if new.result.parity else ():
-            if before.name == after.name and before.accuracy and after.accuracy and old.samples == new.samples:
-                yield _accuracy(common, before.name, before.accuracy, after.accuracy)
-    if old.result.bytes is not None and new.result.bytes is not None:
-        yield Change(
-            *common, "bytes", old.result.bytes, new.result.bytes, None, None, None, _sign(old.result, new.result)
-        )
+    if old.samples == new.samples and old.result.parity and new.result.parity:
+        yield from _parity(common, old.result.parity, new.result.parity)
 
 
-def _sign(old: Result, new: Result) -> str:
-    assert old.bytes is not None
-    assert new.bytes is not None
-    return "equal" if old.bytes == new.bytes else "larger" if new.bytes > old.bytes else "smaller"
+def _parity(common: tuple[str, str, str], old: Parity, new: Parity) -> Iterator[Change]:
+    after = {output.name: output.accuracy for output in new.outputs}
+    for output in old.outputs:
+        if output.accuracy and (accuracy := after.get(output.name)):
+            yield _accuracy(common, output.name, output.accuracy, accuracy)
+    metrics = {metric.name: metric.variant for metric in new.metrics}
+    for metric in old.metrics:
+        if metric.name in metrics:
+            told = "told without a test: the scores of samples are not kept"
+            yield Change(*common, metric.name, metric.variant, metrics[metric.name], None, None, None, told)
+    verdicts = old.verdict, new.verdict
+    if verdicts[0] != verdicts[1]:
+        worse = verdicts[1] is Verdict.FAIL or verdicts[0] is Verdict.PASS
+        told = f"{'worse' if worse else 'better'}: {verdicts[0].value} became {verdicts[1].value}"
+        yield Change(*common, "verdict", None, None, None, None, None, told)
 
 
-def _latency(common: tuple[str, str], old: Result, new: Result) -> Change:
+def _latency(common: tuple[str, str, str], old: Result, new: Result) -> Change:
     """Welch's t-test of the logarithms of the block medians: a ratio, with what differs between processes in it."""
     assert old.latency_ms is not None
     assert new.latency_ms is not None
@@ -229,7 +285,7 @@ def _latency(common: tuple[str, str], old: Result, new: Result) -> Change:
     return Change(*common, "median ms", *medians, low, high, float(test.pvalue), "slower" if low > 1 else "faster")
 
 
-def _accuracy(common: tuple[str, str], output: str, old: Accuracy, new: Accuracy) -> Change:
+def _accuracy(common: tuple[str, str, str], output: str, old: Accuracy, new: Accuracy) -> Change:
     """Fisher's exact test of right and wrong; the pairs are not kept, so that a real change may be missed."""
     right = [round(one.variant * one.n) for one in (old, new)]
     counts = [[right[0], old.n - right[0]], [right[1], new.n - right[1]]]
@@ -269,7 +325,8 @@ def _open(place: Path) -> Iterator[sqlite3.Connection]:
         try:
             version = base.execute("pragma user_version").fetchone()[0]
             if version not in (0, _SCHEMA):
-                raise EdgetfError(f"{place} has schema {version}, this edgetf reads {_SCHEMA}", "upgrade edgetf")
+                told = f"{place} has schema {version}, this edgetf reads {_SCHEMA}"
+                raise EdgetfError(told, "upgrade edgetf, or name another file with --history")
             with base:
                 base.execute(_TABLE)
                 base.execute(f"pragma user_version = {_SCHEMA}")

@@ -67,7 +67,7 @@ class Rung:
 @dataclass(frozen=True)
 class Ladder:
     """The rungs of a variant in order; `broken` names the first that failed, or is null. `whole` is the verdict on all
-    steps together: small losses add up.
+    steps together: small losses add up. It is that of `check`, metrics included, which the rungs are judged without.
     """
 
     variant: str
@@ -109,7 +109,10 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     broken = next((rung.name for rung in rungs if rung.verdict is Verdict.FAIL), None)
     assert result.parity is not None  # `find_twins` saw to that
     n, outputs = result.parity.n, result.parity.outputs
-    whole = verdict.worst([verdict.judge_output(result.scheme, n, output, options.budgets) for output in outputs])
+    metrics, budgets = result.parity.metrics, options.budgets
+    judged = [verdict.judge_metric(result.scheme, metric, budgets) for metric in metrics]
+    judged += [verdict.judge_output(result.scheme, n, output, budgets, metrics) for output in outputs]
+    whole = verdict.worst(judged)
     return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, whole.reason)
 
 
@@ -214,7 +217,8 @@ def _compare(
         if set(before) != set(after):
             raise EdgetfError(f"{name}: outputs {sorted(before)} became {sorted(after)}", "compare one signature")
         figures = [
-            parity.compare(k, before[k], after[k], truth.get(k), doubts, reference.floor(k)) for k in sorted(before)
+            parity.with_floor(parity.compare(k, before[k], after[k], truth.get(k), doubts), reference)
+            for k in sorted(before)
         ]
         found = verdict.judge_parity(scheme, len(samples), figures, budgets)
         if all(figure.max_abs == 0 and not figure.problems for figure in figures):  # bit for bit: nothing to doubt

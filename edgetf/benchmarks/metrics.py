@@ -28,6 +28,7 @@ Metric = Callable[[dict[str, Array], Array], Any]
 _BLOCK = 1 << 20  # numbers that are scored at once
 _SCALAR_RESAMPLES = 400  # of a metric that is one number for all samples: each takes two calls
 _MOST_CLASSES = 1 << 16
+_MOST_FAILED = 0.05  # of the drawings
 
 
 def load_metric(name: str) -> Metric:
@@ -76,13 +77,14 @@ def own_metric(name: str, reference: Outputs, variant: Outputs, labels: Array | 
     theirs, ours = score(reference, everything), score(variant, everything)
     if theirs.shape != ours.shape:
         raise EdgetfError(f"the metric {name} returns one number for some outputs, and many for others", "mend it")
+    doubts: tuple[str, ...] = ()
     if theirs.ndim:
         low, high = statistics.paired_bootstrap(theirs - ours, _span(theirs, ours))
     else:
-        low, high = _resampled(lambda rows: float(score(reference, rows) - score(variant, rows)), n)
-    return MetricFigures(
-        name, n, float(theirs.mean()), float(ours.mean()), float((theirs - ours).mean()), low, high, False, ()
-    )
+        span = _span(theirs, ours)
+        low, high, doubts = _resampled(lambda rows: float(score(reference, rows) - score(variant, rows)), n, span)
+    drop = float((theirs - ours).mean())
+    return MetricFigures(name, None, n, float(theirs.mean()), float(ours.mean()), drop, low, high, doubts)
 
 
 def built_in_metrics(reference: Outputs, variant: Outputs, labels: Array | None) -> list[MetricFigures]:
@@ -109,17 +111,19 @@ class _Scored:
     reference: NDArray[np.float64]
     variant: NDArray[np.float64]
     chance: float
+    span: tuple[float, float]
 
 
 def _figures(output: str, scored: _Scored) -> MetricFigures:
     theirs, ours = scored.reference, scored.variant
-    low, high = statistics.paired_bootstrap(theirs - ours, _span(theirs, ours))
+    low, high = statistics.paired_bootstrap(theirs - ours, scored.span)
     doubts: tuple[str, ...] = ()
     if theirs.mean() <= scored.chance:
         doubts = (f"the labels do not fit {output}: the reference is no better than one answer for all samples",)
     drop = float((theirs - ours).mean())
     name = f"{scored.what} of {output}"
-    return MetricFigures(name, len(theirs), float(theirs.mean()), float(ours.mean()), drop, low, high, True, doubts)
+    reached = float(theirs.mean()), float(ours.mean())
+    return MetricFigures(name, output, len(theirs), *reached, drop, low, high, doubts)
 
 
 def _dense(reference: Array, variant: Array, labels: Array) -> _Scored | None:
@@ -135,7 +139,7 @@ def _dense(reference: Array, variant: Array, labels: Array) -> _Scored | None:
         right = [np.asarray(values[r]).argmax(axis=-1) == labels[r] for r in _blocks(values)]
         scores.append(np.concatenate([100 * one.reshape(len(one), -1).mean(axis=1) for one in right]))
     commonest = float(np.bincount(labels.reshape(-1)).max()) / labels.size
-    return _Scored("right positions, %,", scores[0], scores[1], 100 * commonest)
+    return _Scored("right positions, %,", scores[0], scores[1], 100 * commonest, (0.0, 100.0))
 
 
 def _regression(reference: Array, variant: Array, labels: Array) -> _Scored | None:
@@ -151,20 +155,34 @@ def _regression(reference: Array, variant: Array, labels: Array) -> _Scored | No
         apart = [np.abs(np.asarray(values[r], np.float64) - known[r]) for r in _blocks(values)]
         scores.append(np.concatenate([-100 / spread * one.reshape(len(one), -1).mean(axis=1) for one in apart]))
     chance = -100 / spread * float(np.abs(known - np.median(known, axis=0)).mean())
-    return _Scored("less error, % of the labels' deviation,", scores[0], scores[1], chance)
+    span = _span(*scores)
+    return _Scored("less error, % of the labels' deviation,", scores[0], scores[1], chance, span)
 
 
-def _resampled(difference: Callable[[NDArray[np.int64]], float], n: int) -> tuple[float, float]:
-    """Percentile bootstrap of a number that all samples have together; the seed is fixed."""
-    random = np.random.default_rng(0)
-    drawn = [difference(random.integers(0, n, n)) for _ in range(_SCALAR_RESAMPLES)]
+def _resampled(
+    difference: Callable[[NDArray[np.int64]], float], n: int, span: tuple[float, float]
+) -> tuple[float, float, tuple[str, ...]]:
+    """Percentile bootstrap of a number that all samples have together, with doubts; the seed is fixed.
+
+    Where it differs in no draw, what a few other samples might do is not seen: as in `statistics.paired_bootstrap`.
+    """
+    random, drawn, failed = np.random.default_rng(0), [], 0
+    for _ in range(_SCALAR_RESAMPLES):
+        try:
+            drawn.append(difference(random.integers(0, n, n)))
+        except EdgetfError:  # it was fine with all samples: these lack something, such as a class
+            failed += 1
+    if failed > _MOST_FAILED * _SCALAR_RESAMPLES:
+        return 0.0, 0.0, (f"it cannot be computed of {failed} in {_SCALAR_RESAMPLES} drawings of the samples",)
     low, high = np.quantile(drawn, [(1 - statistics.CONFIDENCE) / 2, (1 + statistics.CONFIDENCE) / 2])
-    return float(low), float(high)
+    more = statistics.agreement(0, n).high * (span[1] - span[0]) if low == high == 0 else 0.0
+    return float(low) - more, float(high) + more, ()
 
 
 def _span(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """The least and the largest score."""
-    return float(min(one.min(), other.min())), float(max(one.max(), other.max()))
+    """What scores lie between: 0 and 1 where all do, else the least and the largest."""
+    low, high = float(min(one.min(), other.min())), float(max(one.max(), other.max()))
+    return (0.0, 1.0) if 0 <= low <= high <= 1 else (low, high)
 
 
 def _blocks(array: Array) -> Iterator[slice]:

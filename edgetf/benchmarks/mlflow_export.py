@@ -32,8 +32,12 @@ def export(document: Benchmark, commit: str, uri: str) -> int:
             metrics = [Metric(name, value, now, 0) for name, value in _metrics(result)]
             params = [Param(name, value[:500]) for name, value in _params(document, result) if value]
             tags = [RunTag("edgetf.created", document.created), RunTag("mlflow.source.git.commit", commit)]
-            client.log_batch(run.info.run_id, metrics, params, tags)
-            client.log_text(run.info.run_id, to_text(to_plain(result)), "result.json")
+            try:
+                client.log_batch(run.info.run_id, metrics, params, tags)
+                client.log_text(run.info.run_id, to_text(to_plain(result)), "result.json")
+            except BaseException:
+                client.set_terminated(run.info.run_id, "FAILED")
+                raise
             client.set_terminated(run.info.run_id, "FAILED" if result.error else "FINISHED")
     except (MlflowException, OSError) as error:
         told = " ".join(str(error).split())[:200]

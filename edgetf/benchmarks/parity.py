@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgetf.benchmarks import statistics
 from edgetf.benchmarks.sequential import Bounds
 from edgetf.errors import EdgetfError
-from edgetf.results import Accuracy, Agreement, OutputFigures
+from edgetf.results import Accuracy, Agreement, OutputFigures, Reference
 
 Numbers = NDArray[Any]
 _BLOCK = 1 << 20  # numbers that are compared at once
@@ -29,14 +29,12 @@ def compare(
     variant: Numbers,
     truth: Numbers | None = None,
     doubts: Sequence[str] = (),
-    floor: float | None = None,
 ) -> OutputFigures:
     """Compare one output of shape (n, ...) with the Reference's.
 
     `truth`, shape (n,), are the classes of the samples where they fit this output (see `fit_labels`, which also tells
-    of `doubts`); `floor` is the Reference's own noise. Raises EdgetfError when the shapes differ. NaN, infinity and a
-    constant output where the Reference's is not are `problems`; a Reference that is itself constant is a doubt,
-    because it can show nothing.
+    of `doubts`). Raises EdgetfError when the shapes differ. NaN, infinity and a constant output where the Reference's
+    is not are `problems`; a Reference that is itself constant is a doubt, because it can show nothing.
     """
     if reference.shape != variant.shape:
         raise EdgetfError(
@@ -54,7 +52,13 @@ def compare(
         agreement = statistics.agreement(int(np.sum(ours == theirs)), len(ours))
         if truth is not None:
             accuracy = statistics.accuracy_drop(theirs == truth, ours == truth)
-    return replace(sums.figures(name, reference.size, agreement, accuracy, doubts), floor=floor)
+    return sums.figures(name, reference.size, agreement, accuracy, doubts)
+
+
+def with_floor(figures: OutputFigures, reference: Reference) -> OutputFigures:
+    """The same with how far TensorFlow is from itself."""
+    name = figures.name
+    return replace(figures, floor=reference.floor(name), floor_n=reference.floor_n(name))
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ class _Sums:
             problems=tuple(problems),
             doubts=tuple(doubts),
             floor=None,
+            floor_n=None,
             any_time=False,
         )
 

@@ -95,13 +95,20 @@ class Partial:
         self._saved = monotonic()
 
     def finish(self, out: Path) -> dict[str, Path]:
-        """Make whole `.npy` files of all that was written, move them into `out`, and return them by output name."""
+        """Make whole `.npy` files of all that was written, in `out` too, and return those by output name.
+
+        What is here stays until `discard`: what comes after may be interrupted as well.
+        """
+        self.save()
         found = {}
         for name, written in self._rows.items():
             with (self.folder / written.file).open("r+b") as file:
                 file.write(_header(written))
-            found[name] = (self.folder / written.file).replace(out / written.file)
-        self.discard()
+            found[name] = out / written.file
+            try:
+                found[name].hardlink_to(self.folder / written.file)
+            except OSError:  # a file system without links
+                shutil.copyfile(self.folder / written.file, found[name])
         return found
 
     def discard(self) -> None:

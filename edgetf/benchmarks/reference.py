@@ -104,13 +104,18 @@ def make_reference(
     on_event({"event": "phase", "phase": "loading TensorFlow"})
     tf = load_tensorflow()
     source = read_source(saved_model, options.signature)
+    if any(spec.dtype == "string" for spec in source.outputs):
+        raise EdgetfError(f"{saved_model} answers with texts, which cannot be compared", "choose another --signature")
     rows = load_samples(samples, source.inputs)
     with files.staged(out, [_FOLDER, "reference.json"], options.force) as staging:
         teller = _find_teller(tf, saved_model, source, options)
         on_event({"event": "phase", "phase": teller.device.sentence.split(",")[0]})
         (staging / _FOLDER).mkdir()
-        batch, outputs = _tell_all(teller, source, rows, out / _PARTIAL, staging / _FOLDER, on_event)
         alone = source.inputs[0].shape[0] or 1
+        if teller.served:
+            _refuse_other_weights(tf, teller, rows.inputs, alone)
+        batch, begun = _tell_all(teller, source, rows, out / _PARTIAL, on_event)
+        outputs = begun.finish(staging / _FOLDER)
         known = {name: np.load(path, mmap_mode="r") for name, path in outputs.items()}
         speak = _speak_served if teller.served else _speak_here
         spoken = speak(tf, teller, rows.inputs, known, (batch, alone), on_event)
@@ -133,6 +138,7 @@ def make_reference(
             ),
         )
         files.write_document(staging / "reference.json", reference)
+    begun.discard()
     return reference
 
 
@@ -210,9 +216,9 @@ class _MixesSamplesError(Exception):
 
 
 def _tell_all(
-    teller: _Teller, source: Source, samples: Samples, folder: Path, out: Path, on_event: OnEvent
-) -> tuple[int, dict[str, Path]]:
-    """Outputs for all samples, in files of `out` by name, sample by sample; and the batch that was used.
+    teller: _Teller, source: Source, samples: Samples, folder: Path, on_event: OnEvent
+) -> tuple[int, Partial]:
+    """The batch that was used, and outputs for all samples, sample by sample, in `folder`.
 
     Batches are the model's own where fixed. A model whose outputs do not have the batch along axis 0 runs alone.
     """
@@ -234,7 +240,7 @@ def _tell_all(
     except BaseException:
         begun.save()
         raise
-    return batch, begun.finish(out)
+    return batch, begun
 
 
 def _tell_batches(
@@ -278,6 +284,25 @@ def _speak_here(
     return _Spoken(latency, latencies, measure_noise(tf, teller.function, inputs, outputs, batches, on_event))
 
 
+def _refuse_other_weights(tf: Any, teller: _Teller, inputs: Mapping[str, Array], alone: int) -> None:
+    """Raise EdgetfError where the server says something else than the SavedModel on this machine's CPU."""
+    for begin in range(0, max(_LIKENESS // alone, 1) * alone, alone):
+        fed = {name: values[begin : begin + alone] for name, values in inputs.items()}
+        if len(next(iter(fed.values()))) < alone:
+            return
+        with tf.device("/CPU:0"):
+            here = teller.function(**{name: tf.constant(values) for name, values in fed.items()})
+        for name, served in teller.ask(fed).items():
+            ours = np.asarray(here[name].numpy(), np.float64)
+            largest = float(np.abs(ours).max(initial=0.0))
+            theirs = np.asarray(served, np.float64)
+            apart = float(np.abs(theirs - ours).max(initial=0.0)) if theirs.shape == ours.shape else np.inf
+            if not apart <= _UNLIKE * largest:
+                told = f"{name!r} is {apart:.2g} away from what the SavedModel says here, of at most {largest:.2g}"
+                hint = "give the SavedModel that is served"
+                raise EdgetfError(f"other weights are served by {teller.device.name}: {told}", hint)
+
+
 def _speak_served(
     tf: Any,
     teller: _Teller,
@@ -286,10 +311,7 @@ def _speak_served(
     batches: tuple[int, int],
     on_event: OnEvent,
 ) -> _Spoken:
-    """Times of requests, with the network in them; the noise is that of other batches, and of this machine's CPU.
-
-    Raises EdgetfError where the server says something else than the SavedModel: other weights are served.
-    """
+    """Times of requests, with the network in them; the noise is that of other batches, and of this machine's CPU."""
     batch, alone = batches
     rows = max(_LIKENESS // alone, 1) * alone
     first = {name: values[:rows] for name, values in inputs.items()}
@@ -308,13 +330,6 @@ def _speak_served(
     steps = range(0, len(next(iter(first.values()))), alone)
     ways = [("this machine's CPU beside the server", here, True), ("one request at a time", singly, True)]
     noise = compare_ways(ways, known, len(steps) * alone, (tf.errors.OpError,), on_event)
-    for name, apart in noise[0].max_abs.items():
-        largest = float(np.abs(np.asarray(known[name], np.float64)).max())
-        if apart > _UNLIKE * largest:
-            told = f"{name!r} is {apart:.2g} away from what the SavedModel says here, of at most {largest:.2g}"
-            raise EdgetfError(
-                f"{teller.device.name} serves other weights: {told}", "give the SavedModel that is served"
-            )
     times = {}
     for size, seconds in {batch: LESS_S, alone: 1.0}.items():
         fed = {name: values[:size] for name, values in inputs.items()}

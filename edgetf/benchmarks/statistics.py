@@ -75,14 +75,16 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
 def paired_bootstrap(differences: Floats, scores: tuple[float, float]) -> tuple[float, float]:
     """Interval of the mean of `differences`, shape (n,), between two scores of the same samples.
 
-    Scores of 0 and 1 are proportions (`paired_interval`); else it is the percentile bootstrap over samples (Efron and
-    Tibshirani, An Introduction to the Bootstrap, chapter 13). Where fewer than ten differ, drawing again would not show
-    what others may do: it is widened by as many more as may differ (Wilson), by the most that `scores` span.
+    Scores of 0 and 1 (or 100) are proportions (`paired_interval`); else it is the percentile bootstrap over samples
+    (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13). Where fewer than ten differ, drawing again
+    would not show what others may do: it is widened by as many more as may differ (Wilson), by the most that `scores`
+    span.
     """
     n = len(differences)
     changed = int(np.count_nonzero(differences))
-    if scores == (0.0, 1.0) and set(np.unique(differences)) <= {-1.0, 0.0, 1.0}:
-        return paired_interval(int(np.sum(differences > 0)), int(np.sum(differences < 0)), n)
+    if scores in ((0.0, 1.0), (0.0, 100.0)) and set(np.unique(differences)) <= {-scores[1], 0.0, scores[1]}:
+        low, high = paired_interval(int(np.sum(differences > 0)), int(np.sum(differences < 0)), n)
+        return scores[1] * low, scores[1] * high
     random = np.random.default_rng(0)
     means = [float(differences[random.integers(0, n, n)].mean()) for _ in range(_RESAMPLES)]
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

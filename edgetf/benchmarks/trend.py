@@ -17,6 +17,9 @@ def draw_trend(entries: Sequence[Entry], device: str) -> str:
     known = [one for one in entries if one.device == device and one.result.latency_ms]
     if not known:
         raise EdgetfError(f"nothing that was measured on {device!r} is in the history", "see: edgetf history list")
+    names = list(dict.fromkeys(one.name for one in known))
+    if len(names) > 1:
+        raise EdgetfError(f"{device} has measured several models: {', '.join(names)}", "choose one with --model")
     runs = list(dict.fromkeys((one.created, one.digest, one.commit) for one in known))
     places = {run[1]: k for k, run in enumerate(runs)}
     drops = any(_drop(one) for one in known)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgetf.benchmarks.noise import ROWS as NOISE_ROWS
 from edgetf.benchmarks.statistics import agreement, paired_interval
 from edgetf.figures import Latency
 from edgetf.results import (
@@ -27,6 +26,7 @@ from edgetf.results import (
 from edgetf.schemes import SCHEMES
 
 _UNKNOWN_SQNR_DB = 20.0  # as for int8
+_METRIC_DROP = 0.01  # where no other is asked for
 MIN_SAMPLES = 10  # the bootstrap of fewer says little
 # float32 against TensorFlow's own noise floor: in ten networks it was at most 1.33 times as far from TensorFlow as
 # TensorFlow from itself, the largest of 64 samples against the largest of as many (docs/parity.md)
@@ -48,7 +48,7 @@ class Budgets:
     """
 
     max_drop: float = 1.0
-    max_metric_drop: float = 0.01
+    max_metric_drop: float | None = None
     min_agreement: float = 0.98
     max_latency_ms: float | None = None
     max_bytes: int | None = None
@@ -82,7 +82,7 @@ def judge_parity(
         outputs.append(OutputParity(**vars(figure), verdict=judged.verdict, reason=judged.reason))
     measured = []
     for metric in metrics:
-        judged = judge_metric(metric, budgets)
+        judged = judge_metric(scheme, metric, budgets)
         measured.append(MetricParity(**vars(metric), verdict=judged.verdict, reason=judged.reason))
     all_ = [(o.name, Judged(o.verdict, o.reason)) for o in outputs]
     all_ = [(m.name, Judged(m.verdict, m.reason)) for m in measured] + all_  # of equals, what judges comes first
@@ -95,28 +95,29 @@ def judge_output(
 ) -> Judged:
     """The verdict on one output: problems first, then exactness for float32, or else what the output is for.
 
-    With `metrics` it is they that say what the outputs are worth.
+    Of an output that has `metrics` it is they that say what it is worth.
     """
     if figures.problems:
         return Judged(Verdict.FAIL, "; ".join(figures.problems))
-    if is_exact(scheme):
-        return (
-            Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts)) if figures.doubts else _judge_exactness(n, figures)
-        )
-    if metrics:
-        return Judged(Verdict.PASS, f"judged by {', '.join(metric.name for metric in metrics)}")
+    judges = [metric.name for metric in metrics if metric.output in (None, figures.name)]
+    if judges and not is_exact(scheme):
+        return Judged(Verdict.PASS, f"judged by {', '.join(judges)}")
     if figures.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts))
-    return _judge_use(scheme, n, figures, budgets)
+    return _judge_exactness(n, figures) if is_exact(scheme) else _judge_use(scheme, n, figures, budgets)
 
 
-def judge_metric(found: MetricFigures, budgets: Budgets) -> Judged:
-    """The drop of a metric against its budget, by its interval."""
+def judge_metric(scheme: str | None, found: MetricFigures, budgets: Budgets) -> Judged:
+    """The drop of a metric against its budget, by its interval; what must be exact is judged by its numbers alone."""
+    if is_exact(scheme):
+        told = f"{found.variant:.4g} beside the reference's {found.reference:.4g}"
+        return Judged(Verdict.PASS, f"{told}; {scheme} is judged by its numbers")
     if found.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(found.doubts))
     if found.n < MIN_SAMPLES:
         return Judged(Verdict.INCONCLUSIVE, f"{found.n} sample(s) are too few; {MIN_SAMPLES} are the least")
-    budget = budgets.max_drop if found.points else budgets.max_metric_drop
+    own = _METRIC_DROP if budgets.max_metric_drop is None else budgets.max_metric_drop
+    budget = own if found.output is None else budgets.max_drop
     told = f"{found.variant:.4g} beside the reference's {found.reference:.4g}"
     told = f"{told}, drop {found.drop:+.3g} [{found.low:+.3g}, {found.high:+.3g}], budget {budget:g}"
     hint = _needed(found.n, _narrowing(found.low, found.high, found.n), budget)
@@ -143,8 +144,9 @@ def _judge_exactness(n: int, figures: OutputFigures) -> Judged:
     if figures.max_abs <= allowed:
         return Judged(Verdict.PASS, f"largest error {figures.max_abs:.2g}, within {allowed:.2g}, {by}")
     told = f"largest error {figures.max_abs:.2g}, beyond {allowed:.2g}, {by}"
-    if n > NOISE_ROWS and figures.max_abs <= _MARGIN * allowed:
-        return Judged(Verdict.INCONCLUSIVE, f"{told}, which was measured on {NOISE_ROWS} of the {n} samples only")
+    known = figures.floor_n or 0
+    if n > known and figures.max_abs <= _MARGIN * allowed:
+        return Judged(Verdict.INCONCLUSIVE, f"{told}, which was measured on {known} of the {n} samples only")
     return Judged(Verdict.FAIL, told)
 
 

@@ -30,7 +30,7 @@ from edgetf.errors import ExitCode
     "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load each for so long, such as 10m, too."
 )
 @click.option("--sequential", is_flag=True, help="Run samples only until a verdict on classes is there.")
-@click.option("--max-drop", type=click.FloatRange(0), default=1.0, metavar="POINTS", help="Its budget. [default: 1]")
+@click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="The budget of --sequential. [default: 1]")
 @click.option(
     "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
 )
@@ -54,7 +54,7 @@ def benchmark(
     blocks: int,
     sustained: float,
     sequential: bool,
-    max_drop: float,
+    max_drop: float | None,
     metrics: tuple[str, ...],
     place: Path | None,
     commit: str | None,
@@ -87,6 +87,10 @@ def benchmark(
     from edgetf.device.devices import find_device, find_settings, refuse_unfit
     from edgetf.files import to_text
 
+    if max_drop is not None and not sequential:
+        raise click.UsageError("--max-drop is for --sequential; else `edgetf check` has it")
+    if sequential and metrics:
+        raise click.UsageError("--metric needs all samples: leave --sequential out")
     target, settings = find_device(device, devices), find_settings(device, devices)
     delegate = delegate or settings.delegate
     refuse_unfit(settings, delegate, affinity)
@@ -100,7 +104,7 @@ def benchmark(
         nice,
         blocks,
         sustained_s=sustained,
-        sequential=Budgets(max_drop=max_drop) if sequential else None,
+        sequential=Budgets(max_drop=Budgets.max_drop if max_drop is None else max_drop) if sequential else None,
         metrics=metrics,
         force=force,
     )

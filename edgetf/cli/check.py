@@ -72,13 +72,17 @@ def check(
     """
     from edgetf.benchmarks.verdict import Budgets
 
+    given = {"--layers": layers, "--node-data": node_data, "--reference": reference, "--variants": places}
+    alone = [name for name, value in {**given, "--samples": samples, "--keras": keras}.items() if value]
+    if alone and not ladder:
+        raise click.UsageError(f"{alone[0]} is for --ladder")
     if ladder:
         if len(variants) != 1 or not places or reference is None:
             raise click.UsageError("--ladder needs one --variant, --variants and --reference")
         from edgetf.benchmarks.ladder import LadderOptions
 
-        if max_latency_ms is not None or max_bytes is not None:
-            raise click.UsageError("--ladder is about outputs: leave --max-latency-ms and --max-bytes out")
+        if (max_latency_ms, max_bytes, max_metric_drop) != (None, None, None):
+            raise click.UsageError("--ladder judges the steps' outputs: of the budgets, it takes --max-drop alone")
         budgets = Budgets(max_drop=Budgets.max_drop if max_drop is None else max_drop)
         asked = LadderOptions(variants[0], places, reference, samples, keras, budgets)
         climbed = _climb(bench, asked, as_json)
@@ -91,8 +95,7 @@ def check(
     from edgetf.results import read_benchmark
 
     drop = Budgets.max_drop if max_drop is None else max_drop
-    metric = Budgets.max_metric_drop if max_metric_drop is None else max_metric_drop
-    budgets = Budgets(drop, metric, max_latency_ms=max_latency_ms, max_bytes=max_bytes)
+    budgets = Budgets(drop, max_metric_drop, max_latency_ms=max_latency_ms, max_bytes=max_bytes)
     checked = run(select(read_benchmark(bench), variants), budgets, explicit_drop=max_drop is not None)
     code = exit_code(checked)
     if as_json:

@@ -20,16 +20,20 @@ history_option = click.option(
 )
 
 
+model_option = click.option("--model", metavar="NAME", help="Only this model: see `edgetf history list`.")
+_WORSE, _BETTER = ("slower", "less accurate", "fails now", "worse"), ("faster", "more accurate", "better")
+
+
 def keep_history(document: Benchmark, model: Path, place: Path | None, commit: str | None, mlflow: str | None) -> None:
     """Keep a benchmark, and send it where that was asked for. What was measured is never lost by a history that fails.
 
     `model` lies in the repository whose commit counts, where none is named.
     """
-    from edgetf.benchmarks.history import commit_of, default_place, keep
+    from edgetf.benchmarks.history import commit_of, default_place, keep, name_of
 
     named = commit if commit is not None else commit_of(model)
     try:
-        keep(document, named, place or default_place())
+        keep(document, named, name_of(document, model), place or default_place())
     except EdgetfError as error:
         click.echo(f"not kept: {error.message}; {error.hint}", err=True)
     if mlflow is not None:
@@ -74,8 +78,18 @@ def list_(place: Path | None, variant: str | None, device: str | None, as_json: 
         times, parity = one.result.latency_ms, one.result.parity
         told = f"{times.median:.3g} [{times.low:.3g}, {times.high:.3g}]" if times else "failed"
         verdict = parity.verdict.value if parity else ""
-        rows.append([one.created[:16], escape(one.commit[:13]), escape(one.variant), escape(one.device), told, verdict])
-    print_table("History", ["measured", "commit", "variant", "device", "median ms", "verdict"], rows)
+        rows.append(
+            [
+                one.created[:16],
+                escape(one.commit[:13]),
+                escape(one.name),
+                escape(one.variant),
+                escape(one.device),
+                told,
+                verdict,
+            ]
+        )
+    print_table("History", ["measured", "commit", "model", "variant", "device", "median ms", "verdict"], rows)
 
 
 @history.command()
@@ -89,20 +103,21 @@ def add(bench: Path, place: Path | None, commit: str | None) -> None:
     Example:
       edgetf history add bench --commit 1a2b3c
     """
-    from edgetf.benchmarks.history import commit_of, default_place, keep
+    from edgetf.benchmarks.history import commit_of, default_place, keep, name_of
     from edgetf.results import read_benchmark
 
-    where = place or default_place()
-    new = keep(read_benchmark(bench), commit if commit is not None else commit_of(bench), where)
+    where, document = place or default_place(), read_benchmark(bench)
+    new = keep(document, commit if commit is not None else commit_of(bench), name_of(document, bench), where)
     print_lines(f"{new} new results in {escape(str(where))}.")
 
 
 @history.command()
 @click.argument("old")
 @click.argument("new")
+@model_option
 @history_option
 @json_option
-def compare(old: str, new: str, place: Path | None, as_json: bool) -> int:
+def compare(old: str, new: str, model: str | None, place: Path | None, as_json: bool) -> int:
     """Say what changed between two commits, for each variant on each device, and how surely.
 
     OLD and NEW are commits, beginnings of their names, or what git calls them (HEAD, main, v1.0). A change is told only
@@ -113,18 +128,17 @@ def compare(old: str, new: str, place: Path | None, as_json: bool) -> int:
       edgetf history compare v1.0 HEAD
     """
     from edgetf.benchmarks.history import compare as run
-    from edgetf.benchmarks.history import default_place, entries, resolve
+    from edgetf.benchmarks.history import default_place, entries
     from edgetf.files import to_plain
 
-    known = entries(place or default_place())
-    changes = run(known, resolve(old, known), resolve(new, known))
+    changes = run(entries(place or default_place(), name=model), old, new)
     if as_json:
         click.echo(json.dumps([to_plain(one) for one in changes], indent=1))
     else:
         columns = ["variant", "device", "what", "before", "after", "change", "p", ""]
         rows = [_row(one) for one in changes]
         print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7])
-    worse = any(one.told in ("slower", "less accurate") for one in changes)
+    worse = any(one.told.startswith(_WORSE) for one in changes)
     return ExitCode.BUDGET_MISSED if worse else ExitCode.DONE
 
 
@@ -135,18 +149,20 @@ def _row(one: Change) -> list[str]:
         change = (
             f"×[{one.low:.3f}, {one.high:.3f}]" if one.what == "median ms" else f"[{one.low:+.2f}, {one.high:+.2f}]"
         )
-    told = {"slower": "red", "less accurate": "red", "faster": "green", "more accurate": "green"}.get(one.told)
-    mark = f"[{told}]{one.told}[/]" if told else escape(one.told)
-    cells = [one.variant, one.device, one.what, format(one.old, digits), format(one.new, digits), change]
+    colour = "red" if one.told.startswith(_WORSE) else "green" if one.told.startswith(_BETTER) else ""
+    mark = f"[{colour}]{escape(one.told)}[/]" if colour else escape(one.told)
+    figures = ["" if value is None else format(value, digits) for value in (one.old, one.new)]
+    cells = [one.variant, one.device, one.what, *figures, change]
     return [*(escape(cell) for cell in cells), "" if one.p is None else f"{one.p:.2g}", mark]
 
 
 @history.command()
 @click.option("--device", default="local", show_default=True, metavar="NAME", help="The device.")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.svg", help="The picture to write.")
+@model_option
 @history_option
 @force_option
-def trend(device: str, out: Path, place: Path | None, force: bool) -> None:
+def trend(device: str, out: Path, model: str | None, place: Path | None, force: bool) -> None:
     """Draw latency and accuracy drop of all variants over time.
 
     \b
@@ -159,7 +175,7 @@ def trend(device: str, out: Path, place: Path | None, force: bool) -> None:
 
     if out.exists() and not force:
         raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
-    write_whole(out, draw_trend(entries(place or default_place()), device).encode())
+    write_whole(out, draw_trend(entries(place or default_place(), name=model), device).encode())
     print_lines(f"Written to {escape(str(out))}; open it in a browser.")
 
 

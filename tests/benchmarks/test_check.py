@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgetf.benchmarks.check import check, exit_code, select
-from edgetf.benchmarks.verdict import Budgets
+from edgetf.benchmarks.statistics import accuracy_drop
+from edgetf.benchmarks.verdict import Budgets, judge_parity
 from edgetf.errors import EdgetfError, ExitCode
-from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark
+from edgetf.results import Benchmark, Failure, MetricFigures, OutputFigures, Status, Verdict, read_benchmark
 
 
 @pytest.fixture
@@ -78,3 +80,21 @@ def test_an_unknown_variant_names_the_nearest(benchmarked: Path) -> None:
     with pytest.raises(EdgetfError, match="there is no result of a variant 'int9'") as caught:
         select(read_benchmark(benchmarked), ["int9"])
     assert "did you mean 'int8'?" in caught.value.hint
+
+
+def test_a_drop_and_a_metric_that_are_asked_for_are_judged_each(document: Benchmark) -> None:
+    result = document.results[0]
+    assert result.parity is not None
+    metric = MetricFigures("own:metric", None, 200, 0.9, 0.9, 0.0, -0.001, 0.001, ())
+    known = {field.name for field in fields(OutputFigures)}
+    drop = accuracy_drop(np.ones(200, bool), np.arange(200) >= 50)
+    figures = [OutputFigures(**{k: v for k, v in vars(o).items() if k in known}) for o in result.parity.outputs]
+    wrong = [replace(figure, accuracy=drop) for figure in figures]
+    parity = judge_parity("int8", 200, wrong, Budgets(), [metric])
+    assert parity.verdict is Verdict.PASS  # the metric judges
+    judged = replace(document, results=(replace(result, scheme="int8", parity=parity),))
+    assert exit_code(check(judged, Budgets(max_drop=0.5), explicit_drop=True)) is ExitCode.BUDGET_MISSED
+    assert exit_code(check(judged, Budgets(max_metric_drop=0.01), explicit_drop=False)) is ExitCode.DONE
+    bare = replace(judged, results=(replace(judged.results[0], parity=replace(parity, metrics=())),))
+    (found,) = check(bare, Budgets(max_drop=100, max_metric_drop=0.01), explicit_drop=False)
+    assert "benchmark with --metric" in found.parts["metric"].reason

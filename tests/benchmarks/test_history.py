@@ -14,10 +14,10 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 
-from edgetf.benchmarks.history import Change, commit_of, compare, entries, keep
+from edgetf.benchmarks.history import Change, commit_of, compare, entries, find_commit, keep
 from edgetf.benchmarks.trend import draw_trend
 from edgetf.errors import EdgetfError
-from edgetf.results import Benchmark, read_benchmark
+from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark
 from tests.conftest import Run
 
 RANDOM = np.random.default_rng(0)
@@ -54,9 +54,9 @@ def _told(changes: list[Change], what: str) -> set[str]:
 
 def test_a_regression_is_told_with_its_significance_and_noise_is_not(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "h.sqlite"
-    keep(_measured_again(document, 1.0, "2026-01-01T00:00:00+00:00"), "aaaa1111", place)
-    keep(_measured_again(document, 1.001, "2026-01-02T00:00:00+00:00"), "bbbb2222", place)
-    keep(_measured_again(document, 1.10, "2026-01-03T00:00:00+00:00", lost=30), "cccc3333", place)
+    keep(_measured_again(document, 1.0, "2026-01-01T00:00:00+00:00"), "aaaa1111", "m", place)
+    keep(_measured_again(document, 1.001, "2026-01-02T00:00:00+00:00"), "bbbb2222", "m", place)
+    keep(_measured_again(document, 1.10, "2026-01-03T00:00:00+00:00", lost=30), "cccc3333", "m", place)
     same = compare(entries(place), "aaaa", "bbbb")
     assert _told(same, "median ms") == {"no change that is significant"}
     assert _told(same, "bytes") == {"equal"}
@@ -80,7 +80,7 @@ def test_equal_commits_differ_significantly_in_at_most_about_five_of_100_cases(
     for case in range(60):
         for name in "12":
             again = _measured_again(document, 1.0, f"2026-01-0{name}T00:00:00+00:00")
-            keep(again, name * 8, tmp_path / str(case))
+            keep(again, name * 8, "m", tmp_path / str(case))
         found += any(one.told in ("slower", "faster") for one in compare(entries(tmp_path / str(case)), "1", "2"))
     assert found <= 9  # of 60 at 5 %: more than 9 happen once in a thousand times
 
@@ -88,12 +88,12 @@ def test_equal_commits_differ_significantly_in_at_most_about_five_of_100_cases(
 def test_what_cannot_be_told_is_not(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "h.sqlite"
     shaky = tuple(replace(result, stable=False, device="pi") for result in document.results)
-    keep(replace(document, results=shaky), "aaaa", place)
-    keep(_measured_again(replace(document, results=shaky), 2.0, "2027-01-01T00:00:00+00:00"), "bbbb", place)
+    keep(replace(document, results=shaky), "aaaa", "m", place)
+    keep(_measured_again(replace(document, results=shaky), 2.0, "2027-01-01T00:00:00+00:00"), "bbbb", "m", place)
     assert _told(compare(entries(place), "aaaa", "bbbb"), "median ms") == {"not told: a timing was not stable"}
     emulated = tuple(replace(result, emulated=True, device="qemu") for result in document.results)
-    keep(replace(document, results=emulated), "cccc", place)
-    keep(_measured_again(replace(document, results=emulated), 2.0, "2027-01-01T00:00:00+00:00"), "dddd", place)
+    keep(replace(document, results=emulated), "cccc", "m", place)
+    keep(_measured_again(replace(document, results=emulated), 2.0, "2027-01-01T00:00:00+00:00"), "dddd", "m", place)
     assert _told(compare(entries(place), "cccc", "dddd"), "median ms") == set()
     with pytest.raises(EdgetfError, match="nothing can be compared"):
         compare(entries(place), "aaaa", "cccc")  # two devices
@@ -101,10 +101,53 @@ def test_what_cannot_be_told_is_not(document: Benchmark, tmp_path: Path) -> None
         compare(entries(place), "aaaa", "eeee")
 
 
+def test_a_variant_that_fails_now_or_is_gone_is_told_and_so_is_a_verdict(document: Benchmark, tmp_path: Path) -> None:
+    place = tmp_path / "h.sqlite"
+    keep(document, "aaaa", "m", place)
+    one, other, *rest = document.results
+    assert other.parity is not None
+    failed = replace(one, status=Status.FAILED, error=Failure("run", "it died"))
+    missed = replace(other, parity=replace(other.parity, verdict=Verdict.FAIL))
+    keep(
+        replace(document, created="2027-01-01T00:00:00+00:00", results=(failed, missed, *rest[:-1])), "bbbb", "m", place
+    )
+    found = {(change.variant, change.what): change.told for change in compare(entries(place), "aaaa", "bbbb")}
+    assert found[one.variant, "run"] == "fails now"
+    assert found[other.variant, "verdict"].startswith("worse: ")
+    assert found[rest[-1].variant, "run"] == "not measured now"
+
+
+def test_models_are_not_mixed(document: Benchmark, tmp_path: Path) -> None:
+    place = tmp_path / "h.sqlite"
+    keep(document, "aaaa", "digits", place)
+    keep(_measured_again(document, 1.0, "2027-01-01T00:00:00+00:00"), "bbbb", "digits", place)
+    keep(_measured_again(document, 30.0, "2027-01-02T00:00:00+00:00"), "bbbb", "cats", place)
+    told = compare(entries(place), "aaaa", "bbbb")
+    assert {change.name for change in told} == {"digits"}
+    with pytest.raises(EdgetfError, match="several models: digits, cats"):
+        draw_trend(entries(place), "local")
+    assert "<svg" in draw_trend(entries(place, name="cats"), "local")
+
+
+def test_a_commit_is_found_by_its_beginning_and_a_clean_one_before_a_changed_one(
+    document: Benchmark, tmp_path: Path
+) -> None:
+    for name in ("aaaa1111", "aaaa1111+", "bbbb2222+", "abab"):
+        keep(replace(document, created=name), name, "m", tmp_path / "h")
+    known = entries(tmp_path / "h")
+    assert find_commit("aaaa1111", known) == "aaaa1111"
+    assert find_commit("aaaa1111+", known) == "aaaa1111+"
+    assert find_commit("aaaa", known) == "aaaa1111"
+    assert find_commit("aaaa11112222", known) == "aaaa1111"  # kept by a shorter name
+    assert find_commit("bbbb", known) == "bbbb2222+"
+    with pytest.raises(EdgetfError, match="there are 2 commits that begin with 'a'"):
+        find_commit("a", known)
+
+
 def test_the_same_benchmark_is_kept_once_and_comes_back_whole(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "new" / "h.sqlite"
-    assert keep(document, "aaaa", place) == len(document.results)
-    assert keep(document, "aaaa", place) == 0
+    assert keep(document, "aaaa", "m", place) == len(document.results)
+    assert keep(document, "aaaa", "m", place) == 0
     assert tuple(one.result for one in entries(place)) == document.results
     assert [one.variant for one in entries(place, variant="int8")] == ["int8"]
 
@@ -112,8 +155,8 @@ def test_the_same_benchmark_is_kept_once_and_comes_back_whole(document: Benchmar
 def test_a_file_that_is_none_or_newer_is_refused(document: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database" * 100)
     with pytest.raises(EdgetfError, match="cannot use the history"):
-        keep(document, "", tmp_path / "text")
-    keep(document, "", tmp_path / "h")
+        keep(document, "", "m", tmp_path / "text")
+    keep(document, "", "m", tmp_path / "h")
     base = sqlite3.connect(tmp_path / "h")
     base.execute("pragma user_version = 99")
     base.close()
@@ -125,7 +168,7 @@ def test_a_file_that_is_none_or_newer_is_refused(document: Benchmark, tmp_path: 
 
 def test_the_trend_shows_each_commit_and_variant(document: Benchmark, tmp_path: Path) -> None:
     for k, name in enumerate(("aaaa1111", "bbbb2222+")):
-        keep(_measured_again(document, 1 + k, f"2026-01-0{k + 1}T00:00:00+00:00"), name, tmp_path / "h")
+        keep(_measured_again(document, 1 + k, f"2026-01-0{k + 1}T00:00:00+00:00"), name, "m", tmp_path / "h")
     svg = draw_trend(entries(tmp_path / "h"), "local")
     for word in ("aaaa1111", "bbbb2222+", "int8", "float32", "median ms on local", "drop, points"):
         assert word in svg

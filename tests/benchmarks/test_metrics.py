@@ -14,7 +14,8 @@ import pytest
 
 from edgetf.benchmarks import statistics
 from edgetf.benchmarks.metrics import built_in_metrics, own_metric
-from edgetf.benchmarks.verdict import Budgets, judge_metric
+from edgetf.benchmarks.parity import compare
+from edgetf.benchmarks.verdict import Budgets, judge_metric, judge_parity
 from edgetf.errors import EdgetfError
 from edgetf.results import Verdict, read_benchmark
 from tests.conftest import Run
@@ -63,26 +64,26 @@ def test_dense_outputs_are_judged_by_the_positions_that_are_right() -> None:
     assert found.reference == pytest.approx(100)
     assert found.drop == pytest.approx(100 / 36)
     assert found.low <= found.drop <= found.high
-    assert judge_metric(found, Budgets()).verdict is Verdict.FAIL
-    assert judge_metric(found, Budgets(max_drop=5)).verdict is Verdict.PASS
+    assert judge_metric("int8", found, Budgets()).verdict is Verdict.FAIL
+    assert judge_metric("int8", found, Budgets(max_drop=5)).verdict is Verdict.PASS
 
 
 def test_regressions_are_judged_by_their_error_beside_the_labels() -> None:
     truth = RANDOM.normal(size=(400, 2)).astype(np.float32)
     near = truth + RANDOM.normal(0, 0.2, truth.shape).astype(np.float32)
     (same,) = built_in_metrics({"y": near}, {"y": near + np.float32(1e-4)}, truth)
-    assert judge_metric(same, Budgets()).verdict is Verdict.PASS
+    assert judge_metric("int8", same, Budgets()).verdict is Verdict.PASS
     (far,) = built_in_metrics({"y": near}, {"y": near + np.float32(0.5)}, truth)
     assert far.drop == pytest.approx(100 * (np.abs(near + 0.5 - truth) - np.abs(near - truth)).mean() / truth.std())
-    assert judge_metric(far, Budgets()).verdict is Verdict.FAIL
+    assert judge_metric("int8", far, Budgets()).verdict is Verdict.FAIL
     (few,) = built_in_metrics({"y": near[:5]}, {"y": near[:5]}, truth[:5])
-    assert judge_metric(few, Budgets()).verdict is Verdict.INCONCLUSIVE
+    assert judge_metric("int8", few, Budgets()).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_reference_that_knows_nothing_is_a_doubt() -> None:
     truth = RANDOM.normal(size=(100, 1)).astype(np.float32)
     (found,) = built_in_metrics({"y": truth[::-1]}, {"y": truth[::-1]}, truth)
-    judged = judge_metric(found, Budgets())
+    judged = judge_metric("int8", found, Budgets())
     assert (judged.verdict, "do not fit y" in judged.reason) == (Verdict.INCONCLUSIVE, True)
 
 
@@ -90,6 +91,25 @@ def test_labels_of_classes_are_left_to_the_accuracy() -> None:
     output = RANDOM.uniform(size=(10, 3)).astype(np.float32)
     assert built_in_metrics({"p": output}, {"p": output}, RANDOM.integers(0, 3, 10)) == []
     assert built_in_metrics({"p": output}, {"p": output}, None) == []
+
+
+def test_what_labels_say_of_one_output_excuses_no_other() -> None:
+    truth = RANDOM.normal(size=(400, 1)).astype(np.float32)
+    other = RANDOM.normal(size=(400, 2)).astype(np.float32)
+    ours, theirs = {"a": truth, "b": -other}, {"a": truth, "b": other}
+    scores = built_in_metrics(theirs, ours, truth)
+    assert [score.output for score in scores] == ["a"]
+    figures = [compare(name, theirs[name], ours[name]) for name in ("a", "b")]
+    found = judge_parity("int8", 400, figures, Budgets(), scores)
+    assert {output.name: output.verdict for output in found.outputs} == {"a": Verdict.PASS, "b": Verdict.FAIL}
+    assert found.verdict is Verdict.FAIL
+
+
+def test_no_wrong_position_among_few_samples_is_no_proof() -> None:
+    labels = RANDOM.integers(0, 3, (10, 4, 4))
+    perfect = {"mask": np.eye(3, dtype=np.float32)[labels]}
+    (found,) = built_in_metrics(perfect, perfect, labels)
+    assert judge_metric("int8", found, Budgets()).verdict is Verdict.INCONCLUSIVE
 
 
 # the user's own ---------------------------------------------------------------------------------------------------
@@ -106,6 +126,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "def broken(outputs, labels): return outputs['x']\n"
         "def nan(outputs, labels): return float('nan')\n"
         "number = 3\n"
+        "def both(outputs, labels):\n"
+        "    one, other = (outputs['y'][labels == k, 0] for k in (1, 0))\n"
+        "    return one.mean() - other.mean() if len(one) else float('nan')\n"
     )
     yield tmp_path
     sys.modules.pop("own_metric", None)
@@ -119,7 +142,25 @@ def test_a_metric_may_be_a_number_for_each_sample_or_one_for_all(own: Path) -> N
         found = own_metric(name, {"y": near}, {"y": far}, truth)
         assert found.low <= found.drop <= found.high
         assert found.drop == pytest.approx(found.reference - found.variant)
-        assert judge_metric(found, Budgets()).verdict is Verdict.FAIL
+        assert judge_metric("int8", found, Budgets()).verdict is Verdict.FAIL
+
+
+def test_a_number_for_all_of_few_samples_that_does_not_differ_is_no_proof(own: Path) -> None:
+    truth = RANDOM.integers(0, 2, 10)
+    y = {"y": truth[:, None].astype(np.float32)}
+    found = own_metric("own_metric:whole", y, y, truth)
+    assert found.low < found.drop < found.high
+    assert judge_metric("int8", found, Budgets()).verdict is Verdict.INCONCLUSIVE
+    assert judge_metric("float32", found, Budgets()).verdict is Verdict.PASS  # that is judged by its numbers
+
+
+def test_drawings_of_which_a_metric_cannot_be_computed_are_left_out_or_told(own: Path) -> None:
+    rare = np.zeros(200)
+    rare[:6] = 1  # none of them in some 2 of 1,000 drawings
+    y = {"y": rare[:, None] + RANDOM.normal(0, 0.1, (200, 1))}
+    assert own_metric("own_metric:both", y, y, rare).doubts == ()
+    rare[1:] = 0
+    assert "cannot be computed of" in own_metric("own_metric:both", y, y, rare).doubts[0]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_what_was_said_to_be_written_is_all_that_comes_back(
             found = np.load(path, mmap_mode="r")
             assert found.dtype == rows[name].dtype
             np.testing.assert_array_equal(found, rows[name])
+        second.discard()
         assert not folder.exists()
 
 

@@ -49,6 +49,22 @@ def test_a_gpu_that_is_not_there_is_asked_for_in_vain(small: Small, tmp_path: Pa
     assert not (tmp_path / "ref").exists()
 
 
+def test_what_is_interrupted_after_the_last_sample_keeps_its_outputs(small: Small, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if str(event.get("phase", "")).startswith("TensorFlow beside itself"):
+            raise KeyboardInterrupt
+
+    options, events = ReferenceOptions(on=Place.CPU), list[Event]()
+    with pytest.raises(KeyboardInterrupt):
+        make_reference(small.saved_model, small.samples, tmp_path, options, interrupt)
+    assert not (tmp_path / "reference.json").exists()
+    made = make_reference(small.saved_model, small.samples, tmp_path, options, events.append)
+    assert {"event": "phase", "phase": "going on after sample 200"} in events
+    assert not [event for event in events if event["event"] == "progress"]
+    assert load_outputs(made, tmp_path)["output_0"].shape == (200, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reference", "reference.json"]
+
+
 class Odd(tf.Module):  # type: ignore[misc]
     @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -58,11 +74,17 @@ class Odd(tf.Module):  # type: ignore[misc]
     def nan(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.math.log(x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def text(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.strings.as_string(x)}
+
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     module = Odd()
-    tf.saved_model.save(module, str(tmp_path / "odd"), signatures={"total": module.total, "nan": module.nan})
+    tf.saved_model.save(
+        module, str(tmp_path / "odd"), signatures={"total": module.total, "nan": module.nan, "text": module.text}
+    )
     np.savez(tmp_path / "s.npz", x=np.arange(1, 16, dtype=np.float32).reshape(5, 3) - 8)
     return tmp_path
 
@@ -80,6 +102,11 @@ def test_a_reference_with_nan_is_refused(odd: Path) -> None:
     with pytest.raises(EdgetfError, match="own output 'y' holds NaN"):
         make_reference(odd / "odd", odd / "s.npz", odd / "ref", options, ignore)
     assert not (odd / "ref").exists()
+
+
+def test_texts_are_refused_before_anything_is_run(odd: Path) -> None:
+    with pytest.raises(EdgetfError, match="answers with texts"):
+        make_reference(odd / "odd", odd / "s.npz", odd / "ref", ReferenceOptions(signature="text"), ignore)
 
 
 def test_outputs_that_are_not_those_of_the_reference_are_refused(reference: Path, tmp_path: Path) -> None:
