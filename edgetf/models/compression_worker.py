@@ -5,7 +5,6 @@ It has TF_USE_LEGACY_KERAS=1, so that `tf.keras` is the Keras 2 that tfmot needs
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from edgetf import files
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.keras_file import export_model, keras_generation, load_keras_file
 from edgetf.errors import EdgetfError
+from edgetf.functions import load_function
 from edgetf.models.compression import Request
 from edgetf.models.training import describe
 from edgetf.models.zoo import ZOO, Data
@@ -94,7 +94,7 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
     assert request.test is not None
     from edgetf.models.keras2 import is_keras3, to_keras2
 
-    model = _build(request.model) if ":" in request.model else _load(Path(request.model))
+    model = load_function(request.model)() if ":" in request.model else _load(Path(request.model))
     if is_keras3(model):
         model = to_keras2(model)
     check_graph(model)
@@ -107,17 +107,6 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
 def _load(path: Path) -> Any:
     """A Keras file, by the generation that wrote it; Keras 3 works beside Keras 2 where nothing asks for `tf.keras`."""
     return load_keras_file(path, "tf_keras" if keras_generation(path) == 2 else "keras")
-
-
-def _build(name: str) -> Any:
-    """The model that `module:function` builds."""
-    module, _, function = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise EdgetfError(
-            f"cannot call {name}: {error}", "give module:function, importable from this folder"
-        ) from error
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError, MissingExtraError, nearest
+from edgetf.functions import HINT, from_here, load_function
 from edgetf.results import TensorSpec
 from edgetf.samples.core import LABELS, Samples
 from edgetf.samples.images import fit_image, scale
@@ -20,6 +19,8 @@ from edgetf.samples.mapped import Array, Spool
 from edgetf.samples.source import Parts
 
 _BATCH = 64
+_OWN = "give a module:function that makes numbers of one shape from it"
+_LEAVE_OUT = f"give --model, so that only its inputs are read, or {_OWN}"
 
 
 def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
@@ -34,11 +35,14 @@ def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Ar
     builder = _builder(parts, split)
     chosen = _features(parts, builder.info, inputs)
     specs = {spec.name: spec for spec in inputs or ()}
-    spool = Spool(f"tfds:{parts.rest}")
+    hint = _LEAVE_OUT if inputs is None else f"name another feature, or {_OWN}"
+    spool = Spool(f"tfds:{parts.rest}", hint)
     for row in builder.as_dataset(split=split, shuffle_files=False).prefetch(_BATCH).as_numpy_iterator():
         found = {}
         for name, feature in chosen.items():
             values = np.asarray(row[feature])
+            if values.dtype == object:
+                raise EdgetfError(f"tfds:{parts.rest}: {feature!r} is text, no array of numbers", hint)
             found[name] = _fit(values, specs[name], parts)[np.newaxis] if name in specs else values[np.newaxis]
         spool.append(found)
     return spool.arrays()
@@ -46,14 +50,8 @@ def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Ar
 
 def call_function(name: str) -> dict[str, Array]:
     """The arrays of `module:function`, which returns Samples, a dict of arrays, or (dict, labels)."""
-    module, _, function = name.partition(":")
-    with _from_here():
-        try:
-            called = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            hint = "give module:function, importable from this folder, or a file that exists"
-            raise EdgetfError(f"cannot call {name}: {error}", hint) from error
-        made = called()  # what it raises is the user's own, and keeps its traceback
+    with from_here():
+        made = load_function(name, f"{HINT}, or a file that exists")()  # what it raises keeps its traceback
     if isinstance(made, Samples):
         made = (made.inputs, made.labels)
     arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -63,17 +61,6 @@ def call_function(name: str) -> dict[str, Array]:
         )
     found = {str(key): np.asarray(values) for key, values in arrays.items()}
     return found if labels is None else {**found, LABELS: np.asarray(labels)}
-
-
-@contextlib.contextmanager
-def _from_here() -> Iterator[None]:
-    """Let modules of the working directory be imported, as `python -m` does."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _builder(parts: Parts, split: str) -> Any:

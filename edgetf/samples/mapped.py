@@ -59,10 +59,11 @@ class Spool:
 
     A reference needs rows by number and more than once, which a stream does not give. The files lie in the folder that
     TMPDIR names and have no names of their own: they are gone with the last array that lies in them.
+    `hint` says what to do about samples that differ.
     """
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, hint: str = "make them alike") -> None:
+        self._source, self._hint = source, hint
         self._files: dict[str, IO[bytes]] = {}
         self._kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._rows = 0
@@ -76,7 +77,7 @@ class Spool:
             if self._kinds[name] != kind:
                 have, first = _told(kind), _told(self._kinds[name])
                 message = f"{self._source}: {name!r} is {have} at sample {self._rows}, and {first} before"
-                raise EdgetfError(message, "samples must all have one shape and type")
+                raise EdgetfError(message, f"samples must all have one shape and type: {self._hint}")
             self._write(name, np.ascontiguousarray(values).tobytes())
         self._rows += len(next(iter(batch.values())))
 

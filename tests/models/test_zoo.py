@@ -17,13 +17,15 @@ def test_an_unknown_model_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_model_has_a_file_with_a_docstring_and_loads_data(name: str) -> None:
+def test_every_model_has_a_file_with_a_docstring_and_loads_disjoint_data(name: str) -> None:
     module = ZOO[name].load()
     assert module.__doc__
     assert Path(str(module.__file__)).read_text().count("\n") < 120  # type: ignore[attr-defined]
     data = module.load_data()
     assert data.train.labels is not None
     assert data.test.labels is not None
+    train, test = ({row.tobytes() for row in next(iter(part.inputs.values()))} for part in (data.train, data.test))
+    assert not train & test
 
 
 def test_digits_are_split_without_overlap_and_always_alike() -> None:
