@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from edgetf.benchmarks.verdict import (
     Budgets,
     Judged,
+    is_judged_by_metrics,
     judge_bytes,
     judge_drop,
     judge_latency,
@@ -108,7 +109,9 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
 def _judge_parity(scheme: str | None, parity: Parity, budgets: Budgets, explicit_drop: bool) -> dict[str, Judged]:
     parts = {metric.name: judge_metric(scheme, metric, budgets) for metric in parity.metrics}
     for output in parity.outputs:
-        parts[f"parity of {output.name}"] = judge_output(scheme, parity.n, output, budgets, parity.metrics)
+        judged = judge_output(scheme, parity.n, output, budgets, parity.metrics)
+        if judged.verdict is not Verdict.PASS or not is_judged_by_metrics(scheme, output.name, parity.metrics):
+            parts[f"parity of {output.name}"] = judged
     own = [metric for metric in parity.metrics if metric.output is None]
     if budgets.max_metric_drop is not None and not own:
         parts["metric"] = Judged(Verdict.INCONCLUSIVE, "none was measured: benchmark with --metric")

@@ -79,8 +79,11 @@ def prepare(
         raise EdgetfError(f"the reference was made on other samples than {source}", hint)
     for target in targets:
         if target.source_digest not in (None, reference.source.digest):
-            hint = "make a reference of the SavedModel that the variant was made from"
-            raise EdgetfError(f"{target.path} was made from another model than the reference", hint)
+            hint = (
+                "make a reference of the SavedModel that conversion.json beside the variant names (two exports differ)"
+            )
+            theirs = f"the reference, which is of {reference.source.path}"
+            raise EdgetfError(f"{target.path} was made from another model than {theirs}", hint)
     outputs = load_outputs(reference, place)
     if sequential is None:
         return Ground(samples, False, reference, outputs)

@@ -213,7 +213,8 @@ def find_commit(name: str, known: Sequence[Entry]) -> str:
             several = clean or found
             problem = f"there are {len(several)} commits that begin with {name!r}"
             raise EdgetfError(problem, f"give more of: {', '.join(several)}")
-    raise EdgetfError(f"no commit {name!r} in the history", nearest(name, names))
+    hint = nearest(name, names) if names else "nothing that is kept has a commit: name it with benchmark --commit"
+    raise EdgetfError(f"no commit {name!r} in the history", hint)
 
 
 def _ask_git(name: str) -> str:

@@ -51,15 +51,16 @@ def load_metric(name: str) -> Metric:
 def own_metric(name: str, reference: Outputs, variant: Outputs, labels: Array | None) -> MetricFigures:
     """`name` of both sides. More must be better.
 
-    The function takes the outputs by name, each of shape (n, ...), and the labels, and returns a number for each of the
-    n samples, whose mean counts, or one for all. Raises EdgetfError where it fails, or returns something else.
+    The function takes a dict of the outputs by name, each of shape (n, ...), and the labels, and returns a number for
+    each of the n samples, whose mean counts, or one for all. One that is the same when samples change their outputs is
+    a doubt. Raises EdgetfError where it fails, or returns something else.
     """
     if labels is None:
         raise EdgetfError(f"the metric {name} needs labels", "save them in the samples under 'labels'")
     metric, n = load_metric(name), len(labels)
 
-    def score(outputs: Outputs, rows: Any) -> NDArray[np.float64]:
-        given = {key: np.asarray(values[rows]) for key, values in outputs.items()}
+    def score(outputs: Outputs, rows: Any, moved: int = 0) -> NDArray[np.float64]:
+        given = {key: np.roll(np.asarray(values[rows]), moved, axis=0) for key, values in outputs.items()}
         try:
             found = np.asarray(metric(given, np.asarray(labels[rows])), np.float64)
         except Exception as error:  # it is the user's code: whatever it raises is told
@@ -77,8 +78,11 @@ def own_metric(name: str, reference: Outputs, variant: Outputs, labels: Array | 
     theirs, ours = score(reference, everything), score(variant, everything)
     if theirs.shape != ours.shape:
         raise EdgetfError(f"the metric {name} returns one number for some outputs, and many for others", "mend it")
+    low = high = 0.0
     doubts: tuple[str, ...] = ()
-    if theirs.ndim:
+    if n > 1 and np.array_equal(theirs, score(reference, everything, moved=1)):
+        doubts = (f"{name} is the same for outputs of other samples: does it look at outputs, a dict of arrays?",)
+    elif theirs.ndim:
         low, high = statistics.paired_bootstrap(theirs - ours, _span(theirs, ours))
     else:
         span = _span(theirs, ours)

@@ -211,8 +211,8 @@ def _known(name: str, outputs: dict[str, Array], source: Source) -> dict[str, Ar
 
 
 def _unreachable(name: str, why: str) -> EdgetfError:
-    told = " ".join(why.split())[:200]
-    hint = "is it running there? run the same command again: what was answered until now is kept"
+    told = "connection refused" if "refused" in why.lower() else " ".join(why.split())[:200]
+    hint = "is it running there? what was answered until now is kept: run the same command again"
     return EdgetfError(f"the {name} does not answer: {told}", hint)
 
 

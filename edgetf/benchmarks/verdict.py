@@ -99,12 +99,16 @@ def judge_output(
     """
     if figures.problems:
         return Judged(Verdict.FAIL, "; ".join(figures.problems))
-    judges = [metric.name for metric in metrics if metric.output in (None, figures.name)]
-    if judges and not is_exact(scheme):
-        return Judged(Verdict.PASS, f"judged by {', '.join(judges)}")
+    if is_judged_by_metrics(scheme, figures.name, metrics):
+        return Judged(Verdict.PASS, "its numbers are finite; its metrics judge")
     if figures.doubts:
         return Judged(Verdict.INCONCLUSIVE, "; ".join(figures.doubts))
     return _judge_exactness(n, figures) if is_exact(scheme) else _judge_use(scheme, n, figures, budgets)
+
+
+def is_judged_by_metrics(scheme: str | None, output: str, metrics: Sequence[MetricFigures]) -> bool:
+    """Whether an output that has no problems is judged by metrics, its own or those of all."""
+    return not is_exact(scheme) and any(metric.output in (None, output) for metric in metrics)
 
 
 def judge_metric(scheme: str | None, found: MetricFigures, budgets: Budgets) -> Judged:

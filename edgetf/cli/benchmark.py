@@ -68,9 +68,11 @@ def benchmark(
     no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
     --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
     differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
-    tell, with 95 % confidence at any time and for each output, whether it keeps its budget. A --metric is a function
-    of (outputs, labels) that returns a number for each sample or one for all, of which more is better; it is loaded
-    from the current folder. Results are kept for `edgetf history`.
+    tell, with 95 % confidence at any time and for each output, whether it keeps its budget.
+
+    A --metric is a function of (outputs, labels), a dict of arrays by output name and an array, which returns a number
+    for each sample or one for all, of which more is better; it is loaded from the current folder, and judges in the
+    place of all else. Results are kept for `edgetf history`.
 
     \b
     Example:

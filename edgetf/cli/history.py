@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table
+from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, verdict_mark
 from edgetf.errors import EdgetfError, ExitCode
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def list_(place: Path | None, variant: str | None, device: str | None, as_json: 
     for one in found:
         times, parity = one.result.latency_ms, one.result.parity
         told = f"{times.median:.3g} [{times.low:.3g}, {times.high:.3g}]" if times else "failed"
-        verdict = parity.verdict.value if parity else ""
+        verdict = verdict_mark(parity.verdict.value) if parity else ""
         rows.append(
             [
                 one.created[:16],

@@ -48,7 +48,7 @@ def _show_words(result: Result) -> None:
     name = escape(result.variant)
     if result.error:
         print_lines(f"[red]{name}[/]: {escape(result.error.message)}")
-    elif result.parity and result.parity.verdict != "pass":
+    elif result.parity and result.parity.verdict != "pass" and not result.parity.metrics:
         print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(result.parity.reason)}")
     for metric in result.parity.metrics if result.parity else ():
         drop = f"drop {metric.drop:+.3g} [{metric.low:+.3g}, {metric.high:+.3g}]"

@@ -126,6 +126,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "def broken(outputs, labels): return outputs['x']\n"
         "def nan(outputs, labels): return float('nan')\n"
         "number = 3\n"
+        "def blind(outputs, labels): return np.asarray(outputs).argmax(-1) == labels\n"
         "def both(outputs, labels):\n"
         "    one, other = (outputs['y'][labels == k, 0] for k in (1, 0))\n"
         "    return one.mean() - other.mean() if len(one) else float('nan')\n"
@@ -143,6 +144,13 @@ def test_a_metric_may_be_a_number_for_each_sample_or_one_for_all(own: Path) -> N
         assert found.low <= found.drop <= found.high
         assert found.drop == pytest.approx(found.reference - found.variant)
         assert judge_metric("int8", found, Budgets()).verdict is Verdict.FAIL
+
+
+def test_a_metric_that_does_not_look_at_outputs_is_a_doubt(own: Path) -> None:
+    truth = RANDOM.integers(0, 3, 50)
+    found = own_metric("own_metric:blind", {"y": np.eye(3)[truth]}, {"y": np.eye(3)[truth]}, truth)
+    judged = judge_metric("int8", found, Budgets())
+    assert (judged.verdict, "does it look at outputs, a dict" in judged.reason) == (Verdict.INCONCLUSIVE, True)
 
 
 def test_a_number_for_all_of_few_samples_that_does_not_differ_is_no_proof(own: Path) -> None:
