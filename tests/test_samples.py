@@ -183,3 +183,10 @@ def test_the_digest_knows_names_values_shapes_and_labels() -> None:
     ]
     assert len({samples.digest for samples in variants}) == len(variants)
     assert make_samples("elsewhere", {"x": IMAGES}, None).digest == variants[0].digest
+
+
+def test_objects_are_refused_for_their_bytes_are_addresses() -> None:
+    ragged = np.array([[1], [1, 2]], dtype=object)
+    with pytest.raises(EdgetfError, match="'x' holds objects") as caught:
+        make_samples("ragged", {"x": ragged}, None)
+    assert "pad" in caught.value.hint

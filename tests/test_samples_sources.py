@@ -42,8 +42,8 @@ def test_records_hold_what_was_written(
 ) -> None:
     out = tmp_path_factory.mktemp("records") / f"s.tfrecord{'.gz' if zipped else ''}"
     written = write_arrays(out, arrays, min(shards, len(next(iter(arrays.values())))), force=False)
-    back, digest = read_arrays(out, None)
-    assert digest == written.digest == make_samples("", back, None).digest
+    back = read_arrays(out, None)
+    assert written.digest == make_samples("", back, None).digest
     for name, array in arrays.items():
         assert back[name].dtype == array.dtype
         np.testing.assert_array_equal(back[name], array)
@@ -78,8 +78,9 @@ def test_what_is_wrong_with_shards_names_the_file_and_the_record(tmp_path: Path)
     with pytest.raises(EdgetfError, match="has 1 records, of 2"):
         load_samples(out, [ROW])
     second.write_bytes(whole[:length] + whole[:length])
-    with pytest.raises(EdgetfError, match="holds other samples than were written"):
-        load_samples(out, [ROW])
+    for spec in (ROW, TensorSpec("renamed", ROW.shape, "float32")):
+        with pytest.raises(EdgetfError, match="holds other samples than were written"):
+            load_samples(out, [spec])
     second.unlink()
     for told in (True, False):
         if not told:
@@ -154,6 +155,9 @@ def test_images_that_would_be_guessed_at_are_refused(tmp_path: Path) -> None:
     assert "did you mean 'scale'" in caught.value.hint
     with pytest.raises(EdgetfError, match="is no uint8"):
         load_samples(f"folder:{photos}?scale=3", [TensorSpec("image", (None, 4, 4, 1), "uint8")])
+    Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(photos / "cat" / "0.png")
+    with pytest.raises(EdgetfError, match=r"0\.png has values of more than 8 bits"):
+        load_samples(f"folder:{photos}?scale=1", [PICTURE])
     (photos / "cat" / "0.png").write_text("no image")
     with pytest.raises(EdgetfError, match=r"0\.png is not an image"):
         load_samples(f"folder:{photos}?scale=1", [PICTURE])
@@ -191,6 +195,36 @@ def test_a_prepared_data_set_becomes_samples(tmp_path: Path) -> None:
         load_samples(f"tfds:circles?data_dir={tmp_path}", [PICTURE])
 
 
+def test_features_of_varying_length_and_texts_say_how_to_leave_them_out(tmp_path: Path) -> None:
+    tfds = load_tfds()
+
+    class Reviews(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc, name-defined]
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            features = {"text": tfds.features.Text(), "ids": tfds.features.Sequence(np.int64), "stars": np.int64}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            return {"test": self._generate_examples()}
+
+        def _generate_examples(self) -> Any:
+            for k in range(3):
+                yield k, {"text": "good" * k, "ids": [1] * k, "stars": k}
+
+    Reviews(data_dir=tmp_path).download_and_prepare()
+    source = f"tfds:reviews?data_dir={tmp_path}"
+    for chosen, message in (("ids", "'x' is int64"), ("text", "'text' is text")):
+        with pytest.raises(EdgetfError, match=message) as caught:
+            load_samples(f"{source}&x={chosen}", [TensorSpec("x", (None, 1), "int64")])
+        assert "module:function" in caught.value.hint
+    with pytest.raises(EdgetfError, match="'text' is text") as caught:
+        read_arrays(source, None)
+    assert "--model" in caught.value.hint
+    stars = load_samples(f"{source}&x=stars", [TensorSpec("x", (None,), "int64")]).inputs["x"]
+    assert sorted(stars.tolist()) == [0, 1, 2]
+
+
 def test_a_function_of_the_users_gives_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import numpy as np\ndef both(): return {'x': np.ones((3, 4), np.float32)}, np.arange(3)\ndef none(): pass\n"
     (tmp_path / "my_data.py").write_text(code)
@@ -199,6 +233,6 @@ def test_a_function_of_the_users_gives_samples(tmp_path: Path, monkeypatch: pyte
     assert len(samples) == 3
     assert samples.labels is not None
     assert short_name("my_data:both") == "my_data:both"
-    for name, message in (("my_data:other", "cannot call"), ("my_data:none", "returned NoneType")):
+    for name, message in (("my_data:other", "cannot load"), ("my_data:none", "returned NoneType")):
         with pytest.raises(EdgetfError, match=message):
             load_samples(name, [ROW])

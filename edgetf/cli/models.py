@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 _HARDWARE = (
     click.option("--gpu", type=click.IntRange(-1), metavar="N", help="Use the GPU N only, from 0; -1 uses none."),
     click.option("--memory-growth", is_flag=True, help="Take a GPU's memory as it is needed, not all at once."),
-    click.option("--memory-limit", type=click.IntRange(1), metavar="MB", help="The most memory of a logical GPU."),
+    click.option(
+        "--memory-limit",
+        type=click.IntRange(1),
+        metavar="MB",
+        help="The most memory of a logical GPU; needed to split one.",
+    ),
     click.option("--logical-devices", type=click.IntRange(1), metavar="N", help="Split the GPU, or the CPU, into N."),
     click.option("--strategy", type=click.Choice(["mirrored", "multiworker", "tpu"]), help="Share each batch."),
 )
@@ -85,8 +90,16 @@ def list_models(as_json: bool) -> None:
 )
 @click.option("--samples", metavar="SOURCE", help="Labelled samples to train on, for a file of your own.")
 @click.option("--test", metavar="SOURCE", help="Labelled samples to judge on, for a file of your own.")
-@click.option("--tensorboard/--no-tensorboard", default=True, help="Write scalars and the graph to OUT/logs (default).")
-@click.option("--profile", is_flag=True, help="Write a profile of the first batches to OUT/logs as well.")
+@click.option(
+    "--tensorboard/--no-tensorboard",
+    default=True,
+    help="Write scalars and the graph to OUT/logs (default); not with --qat, --prune, --cluster.",
+)
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Write a profile of the first batches to OUT/logs as well (not of linear, dqn, keras_pipeline).",
+)
 @_hardware_options
 @force_option
 @json_option
@@ -128,11 +141,17 @@ def train(
     from edgetf.models.hardware import configure
     from edgetf.models.run import Run
     from edgetf.models.training import in_words, train_resumable
+    from edgetf.models.zoo import ZOO
 
+    compressed = qat or prune is not None or cluster is not None
+    if compressed and (profile or not tensorboard or hardware != Plain()):
+        raise click.UsageError(
+            "--qat, --prune and --cluster choose their own hardware, and have no logs and no profile"
+        )
+    if model in ZOO and (samples or test):
+        raise click.UsageError(f"--samples and --test are for a file of your own: {model} has its own data")
     with progress("Training") as on_event:
-        if qat or prune is not None or cluster is not None:
-            if profile or hardware != Plain():
-                raise click.UsageError("--qat, --prune and --cluster choose their own hardware, and have no profile")
+        if compressed:
             compression = Compression(qat, prune, cluster, epochs or DEFAULT_EPOCHS)
             training = train_compressed(model, out, compression, on_event, samples=samples, test=test, force=force)
         else:

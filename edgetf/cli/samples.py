@@ -50,7 +50,7 @@ def show(source: str, model: str | None, signature: str | None, as_json: bool) -
 
     inputs = _inputs(model, signature)
     if inputs is None:
-        arrays, _ = read_arrays(source, None)
+        arrays = read_arrays(source, None)
         labels = arrays.pop(LABELS, None)
         found = make_samples(source, arrays, labels)
     else:
@@ -91,7 +91,7 @@ def convert(source: str, out: Path, shards: int, model: str | None, signature: s
 
     inputs = _inputs(model, signature)
     if inputs is None:
-        arrays, _ = read_arrays(source, None)
+        arrays = read_arrays(source, None)
     else:
         found = load_samples(source, inputs)
         arrays = found.inputs if found.labels is None else {**found.inputs, LABELS: found.labels}

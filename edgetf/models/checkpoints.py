@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,32 @@ class Checkpoints:
         self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._checkpoint = tf.train.Checkpoint(done=self._done, **state)
         self._manager: Any = None
-        self._latest: str | None = None
+        self._found: list[str] = []  # newest first
         if folder is not None:
-            self._latest = tf.train.latest_checkpoint(str(folder))
+            kept = tf.train.get_checkpoint_state(str(folder))
+            self._found = list(reversed(kept.all_model_checkpoint_paths)) if kept else []
             # a collective save: the others have to take part, and their copies are of no use
             place = str(folder) if is_chief else tempfile.mkdtemp(prefix="edgetf-worker-")
+            if not is_chief:
+                weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
             self._manager = tf.train.CheckpointManager(self._checkpoint, place, _KEPT)
 
     def restore(self) -> int:
-        """Take the state of the last checkpoint, if there is one; how many epochs it has behind it."""
-        if self._latest is None:
+        """Take the state of the last checkpoint that is whole, if there is one; how many epochs it has behind it.
+
+        Raises EdgetfError where there are some and none can be read.
+        """
+        first: Exception | None = None
+        for path in self._found:
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+                return int(self._done.numpy())
+            except (ValueError, AssertionError, IndexError, tf.errors.OpError) as error:  # IndexError: cut short
+                first = first or error
+        if first is None:
             return 0
-        try:
-            self._checkpoint.restore(self._latest).assert_existing_objects_matched()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
-            reason = f"{self._latest} is damaged or of another training: {str(error).splitlines()[0][:200]}"
-            raise EdgetfError(reason, "remove it, or start anew with --force") from error
-        return int(self._done.numpy())
+        reason = f"{self._found[0]} is damaged or of another training: {str(first).splitlines()[0][:200]}"
+        raise EdgetfError(reason, "remove it, or start anew with --force") from first
 
     def save(self, done: int) -> None:
         """Keep the state after `done` epochs."""

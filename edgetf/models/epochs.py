@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from edgetf.models.checkpoints import Checkpoints
+from edgetf.models.hardware import leads
 from edgetf.models.run import Run
 
 _PROFILED = 20  # batches
@@ -26,8 +27,7 @@ class Epochs:
 
     def __init__(self, run: Run, count: int, *, every: int = 1, **state: Any) -> None:
         self._run, self.count, self._every = run, run.epochs or count, every
-        resolver = getattr(run.strategy, "cluster_resolver", None)
-        self._is_chief = getattr(resolver, "task_id", 0) in (0, None)
+        self._is_chief = leads()
         self._checkpoints = Checkpoints(run.checkpoints, self._is_chief, **state)
         self._first = self._checkpoints.restore()
         logs = run.logs if self._is_chief else None

@@ -43,6 +43,8 @@ def configure(hardware: Hardware) -> tuple[Any, str]:
     """
     if hardware.memory_growth and hardware.memory_limit_mb is not None:
         raise EdgetfError("memory that grows has no limit", "give --memory-growth or --memory-limit, not both")
+    if hardware.memory_growth and hardware.logical_devices is not None:
+        raise EdgetfError("logical devices share memory that is limited", "leave --memory-growth out")
     if hardware.logical_devices is not None and hardware.logical_devices < 1:
         raise EdgetfError(f"there cannot be {hardware.logical_devices} logical devices", "give at least 1")
     tf = load_tensorflow()
@@ -53,6 +55,15 @@ def configure(hardware: Hardware) -> tuple[Any, str]:
         reason = f"TensorFlow takes no more settings: {error}"
         raise EdgetfError(reason, "choose the hardware in a process of its own, as edgetf models train does") from error
     return strategy, ", ".join(words + more)
+
+
+def leads() -> bool:
+    """Whether this process is the only one, or of several the one that writes: the chief, or else the first worker."""
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    task = config.get("task", {})
+    if config.get("cluster", {}).get("chief"):
+        return bool(task.get("type") == "chief")
+    return bool(task.get("index", 0) == 0)
 
 
 def _choose(tf: Any, hardware: Hardware) -> list[str]:
@@ -66,6 +77,8 @@ def _choose(tf: Any, hardware: Hardware) -> list[str]:
         if hardware.memory_growth or hardware.memory_limit_mb is not None:
             raise EdgetfError("only a GPU's memory can be limited, and there is none", "leave the option out")
         return ["on the CPU", *_split(tf, tf.config.list_physical_devices("CPU")[0], hardware)]
+    if hardware.logical_devices is not None and hardware.memory_limit_mb is None:
+        raise EdgetfError("a GPU is split by memory, and no limit is given", "give --memory-limit MB too")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     words = [f"on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({', '.join(names)})"]
     for gpu in gpus:

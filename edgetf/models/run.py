@@ -40,10 +40,11 @@ class Run:
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def on_one_device(self, name: str) -> None:
-        """Raise EdgetfError where a strategy was asked for: for models whose own loop knows one device only."""
-        if self.strategy is not None:
-            reason = f"{name} is trained by a loop of its own, which runs on one device"
-            raise EdgetfError(reason, "leave --strategy out, or train a model that has the common loop, such as cnn")
+        """Raise EdgetfError for what only the common loop has, a strategy and a profile."""
+        for asked, option in ((self.strategy is not None, "--strategy"), (self.profile, "--profile")):
+            if asked:
+                reason = f"{name} is trained by a loop of its own, which runs on one device and has no profile"
+                raise EdgetfError(reason, f"leave {option} out, or train a model that has the common loop, such as cnn")
 
 
 QUIET = Run()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from edgetf import __version__, files
 from edgetf.convert.backend import load_tensorflow
 from edgetf.convert.keras_file import export_model
 from edgetf.errors import EdgetfError
+from edgetf.models.hardware import leads
 from edgetf.models.run import Run
 from edgetf.models.zoo import Data, find_model
 from edgetf.samples import save_samples
@@ -83,7 +83,7 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
     folder = out / CHECKPOINTS
     this = {"model": name, "epochs": run.epochs, "edgetf": __version__}
     note = folder / "training.json"
-    if _leads():
+    if leads():
         if force:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(out / LOGS, ignore_errors=True)
@@ -97,7 +97,7 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
     try:
         return train(name, out, force, replace(run, checkpoints=folder, logs=out / LOGS if logs else None))
     finally:
-        if _leads() and not _has_begun(folder):  # it failed before there was anything to go on with
+        if leads() and not _has_begun(folder):  # it failed before there was anything to go on with
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # other files are there
                 out.rmdir()
@@ -116,16 +116,10 @@ def in_words(training: Training) -> str:
     return f"{', '.join(told)}, on {training.test_samples:,} samples that it had not seen"
 
 
-def _leads() -> bool:
-    """Whether this process is the only one, or the first of several workers: the one that writes."""
-    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
-    return bool(task.get("index", 0) == 0)
-
-
 def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
     entry = find_model(name)
     with contextlib.ExitStack() as stack:
-        if _leads():
+        if leads():
             staging = stack.enter_context(files.staged(out, ["model.keras", "training.json"], force))
         else:
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -143,7 +137,7 @@ def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
         save_samples(staging / "test.npz", trained.data.test)
         training = describe(name, seconds, trained.metrics, trained.data, tf, run.hardware)
         files.write_document(staging / "training.json", training)
-    if run.checkpoints is not None and _leads():
+    if run.checkpoints is not None and leads():
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     return trained.model, training
 

@@ -64,7 +64,10 @@ class Samples:
 
 
 def make_samples(source: str, inputs: dict[str, Array], labels: Array | None) -> Samples:
-    """Samples from arrays. Raises EdgetfError when there are no rows, lengths differ, or a value is not finite."""
+    """Samples from arrays.
+
+    Raises EdgetfError when there are no rows, lengths differ, a value is not finite, or an array holds objects.
+    """
     arrays = dict(inputs) if labels is None else {**inputs, LABELS: labels}
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not inputs or min(lengths.values()) == 0:
@@ -75,6 +78,8 @@ def make_samples(source: str, inputs: dict[str, Array], labels: Array | None) ->
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
+        if array.dtype.hasobject:  # whose bytes are addresses: other ones each time
+            raise EdgetfError(f"{source}: {name!r} holds objects", "pad all samples to one shape, of numbers")
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         for begin, block in blocks(array):
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(block).all():

@@ -41,7 +41,7 @@ def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Ar
         found = {}
         for name, feature in chosen.items():
             values = np.asarray(row[feature])
-            if values.dtype == object:
+            if values.dtype.kind in "OSU":
                 raise EdgetfError(f"tfds:{parts.rest}: {feature!r} is text, no array of numbers", hint)
             found[name] = _fit(values, specs[name], parts)[np.newaxis] if name in specs else values[np.newaxis]
         spool.append(found)

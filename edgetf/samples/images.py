@@ -101,6 +101,10 @@ def _open(path: Path) -> Any:
     try:
         with Image.open(path) as image:
             image.load()
-            return image
     except (OSError, SyntaxError) as error:
         raise EdgetfError(f"{path} is not an image, or is damaged", "remove it, or make it again") from error
+    if image.mode.startswith(("I", "F")):  # Pillow would make all above 255 white
+        raise EdgetfError(
+            f"{path} has values of more than 8 bits", "make it 8 bits first, or give a module:function that reads it"
+        )
+    return image

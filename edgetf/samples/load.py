@@ -29,8 +29,7 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
 
     Raises EdgetfError that names what was expected and what came: missing or extra names, shapes, dtypes.
     """
-    arrays, digest = read_arrays(source, inputs)
-    named = set(arrays)
+    arrays = read_arrays(source, inputs)
     labels = arrays.pop(LABELS, None)
     if len(inputs) == 1 and list(arrays) == [ALIAS]:
         arrays = {inputs[0].name: arrays[ALIAS]}
@@ -45,30 +44,32 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
         )
     for spec in inputs:
         _check(source, spec, arrays[spec.name])
-    samples = make_samples(str(source), {name: arrays[name] for name in expected}, labels)
-    if digest not in (None, samples.digest) and named >= set(expected):
-        raise EdgetfError(f"{source} holds other samples than were written: a shard was exchanged", "write it again")
-    return samples
+    return make_samples(str(source), {name: arrays[name] for name in expected}, labels)
 
 
-def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a source by name, labels among them, and the digest that they should have, where it tells one.
+def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
+    """The arrays of a source by name, labels among them.
 
-    `inputs` None reads them as they are; raises EdgetfError for a source that only a signature gives a shape to.
+    `inputs` None reads them as they are; raises EdgetfError for a source that only a signature gives a shape to, and
+    for records that are not those that were written.
     """
     parts = take_apart(source)
     path = Path(parts.rest)
     if parts.kind == "function":
-        return call_function(parts.rest), None
+        return call_function(parts.rest)
     if parts.kind == "tfds":
-        return read_tfds(parts, inputs), None
+        return read_tfds(parts, inputs)
     if parts.kind == "path" and is_records(path):
         parts.allow((LABELS, *(spec.name for spec in inputs or ())))
-        return read_records(path, inputs, parts.options)
+        arrays, digest = read_records(path, inputs, parts.options)
+        if digest not in (None, make_samples(str(source), arrays, None).digest):  # which knows no names but these
+            reason = f"{source} holds other samples than were written: a shard was exchanged"
+            raise EdgetfError(reason, "write it again")
+        return arrays
     if parts.kind == "folder" or path.is_dir():
-        return read_folder(parts, inputs), None
+        return read_folder(parts, inputs)
     parts.allow(())
-    return read_npz(path), None
+    return read_npz(path)
 
 
 def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool) -> SamplesUsed:

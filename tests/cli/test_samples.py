@@ -41,13 +41,18 @@ def test_samples_go_to_shards_and_back(small: Small, tmp_path: Path) -> None:
 def test_a_reference_is_made_on_records_and_found_again_by_a_benchmark(
     small: Small, converted: Path, tmp_path: Path
 ) -> None:
-    arrays, _ = read_arrays(small.samples, None)
+    arrays = read_arrays(small.samples, None)
     write_arrays(tmp_path / "s.tfrecord", arrays, 2, force=False)
     options = ReferenceOptions(on=Place.CPU)
     made = make_reference(small.saved_model, str(tmp_path / "s.tfrecord"), tmp_path / "ref", options, ignore)
     ground = prepare(find_targets([converted]), tmp_path / "ref", None, None)
     assert ground.samples.digest == made.samples.digest == make_samples("", arrays, None).digest
     assert ground.describe() == "200 samples of s.tfrecord"
-    (tmp_path / "s-00001-of-00002.tfrecord").unlink()
+    first, second = (tmp_path / f"s-0000{k}-of-00002.tfrecord" for k in range(2))
+    second.write_bytes(first.read_bytes())
+    for command in (("show", tmp_path / "s.tfrecord"), ("convert", tmp_path / "s.tfrecord", tmp_path / "back.npz")):
+        with pytest.raises(EdgetfError, match="a shard was exchanged"):
+            _run("samples", *command)
+    second.unlink()
     with pytest.raises(EdgetfError, match=r"s-00001-of-00002\.tfrecord is missing"):
         prepare(find_targets([converted]), tmp_path / "ref", None, None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 from edgetf.errors import EdgetfError
+from edgetf.models.checkpoints import Checkpoints
 from edgetf.models.run import QUIET, Run
 from edgetf.models.training import train, train_resumable
 from edgetf.process import Event
@@ -88,6 +93,39 @@ def test_a_checkpoint_of_another_training_is_refused_and_force_starts_anew(tmp_p
         train_resumable("linear", tmp_path, False, QUIET, logs=False)
     train_resumable("linear", tmp_path, True, QUIET, logs=False)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path: Path) -> None:
+    """The linear model keeps one after 25 steps, and after each 25 more."""
+    with pytest.raises(_CutError):
+        train_resumable("linear", tmp_path / "cut", False, replace(_cut_after(60), epochs=70), logs=False)
+    folder = tmp_path / "cut" / "checkpoints"
+    for state in folder.glob("ckpt-50.data*"):
+        state.write_bytes(state.read_bytes()[:10])
+    shutil.copytree(tmp_path / "cut", tmp_path / "hopeless")
+    events: list[Event] = []
+    train_resumable("linear", tmp_path / "cut", False, Run(events.append, epochs=70), logs=False)
+    assert {"event": "phase", "phase": "going on after epoch 25 of 70"} in events
+    train("linear", tmp_path / "whole", False, Run(epochs=70))
+    for one, other in zip(_weights(tmp_path / "cut"), _weights(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    states = list((tmp_path / "hopeless" / "checkpoints").glob("ckpt-*.data*"))
+    assert len(states) == 2
+    for state in states:
+        state.write_bytes(b"")
+    with pytest.raises(EdgetfError, match=r"ckpt-50 is damaged"):
+        train_resumable("linear", tmp_path / "hopeless", False, Run(epochs=70), logs=False)
+
+
+def test_the_copies_of_the_other_workers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    checkpoints = Checkpoints(tmp_path / "shared", is_chief=False)
+    checkpoints.save(1)
+    assert list((tmp_path / "temporary").glob("edgetf-worker-*/ckpt-1.index"))
+    del checkpoints
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_training_that_fails_at_once_leaves_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgetf.errors import EdgetfError
-from edgetf.models.hardware import Hardware, StrategyName, configure
+from edgetf.models.hardware import Hardware, StrategyName, configure, leads
 from edgetf.models.run import Run as Training
 from edgetf.models.zoo import find_model
 
@@ -89,10 +89,53 @@ def test_what_cannot_be_is_said(hardware: Hardware, message: str) -> None:
         configure(hardware)
 
 
-def test_a_model_with_a_loop_of_its_own_refuses_a_strategy() -> None:
+class _OneGpu:
+    """What `configure` asks of `tf` for a machine with a GPU."""
+
+    class config:  # noqa: N801
+        @staticmethod
+        def list_physical_devices(kind: str) -> list[str]:
+            return [kind]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message", "hint"),
+    [
+        (Hardware(logical_devices=2), "no limit is given", "--memory-limit MB"),
+        (Hardware(logical_devices=2, memory_growth=True), "memory that is limited", "--memory-growth"),
+    ],
+)
+def test_a_gpu_is_split_only_by_memory(
+    hardware: Hardware, message: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetf.models.hardware.load_tensorflow", lambda: _OneGpu)
+    with pytest.raises(EdgetfError, match=message) as caught:
+        configure(hardware)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "expected"),
+    [
+        (["chief", "worker"], ("chief", 0), True),
+        (["chief", "worker"], ("worker", 0), False),
+        (["worker"], ("worker", 0), True),
+        (["worker"], ("worker", 1), False),
+    ],
+)
+def test_one_process_of_a_cluster_leads(
+    cluster: list[str], task: tuple[str, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"cluster": {kind: ["a:1", "b:1"] for kind in cluster}, "task": {"type": task[0], "index": task[1]}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert leads() is expected
+
+
+@pytest.mark.parametrize("run", [Training(strategy=object()), Training(profile=True)])
+def test_a_model_with_a_loop_of_its_own_refuses_a_strategy_and_a_profile(run: Training) -> None:
     module = find_model("linear").load()
-    with pytest.raises(EdgetfError, match="runs on one device"):
-        module.train(module.load_data(), Training(strategy=object()))
+    with pytest.raises(EdgetfError, match="runs on one device and has no profile"):
+        module.train(module.load_data(), run)
 
 
 def test_a_tpu_that_is_not_there_is_told(tmp_path: Path) -> None:
