@@ -8,11 +8,8 @@ chapters 8 and 13).
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgetf.benchmarks import statistics
 from edgetf.errors import EdgetfError
+from edgetf.functions import load_function
 from edgetf.results import MetricFigures
 from edgetf.samples import Array
 
@@ -33,19 +31,7 @@ _MOST_FAILED = 0.05  # of the drawings
 
 def load_metric(name: str) -> Metric:
     """The function that `module:function` names, importable from the current folder. Raises EdgetfError."""
-    module, _, function = name.partition(":")
-    hint = "give module:function, importable from this folder, such as detection:mean_average_precision"
-    if not module or not function:
-        raise EdgetfError(f"{name!r} names no metric", hint)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise EdgetfError(f"cannot load the metric {name}: {error}", hint) from error
-    if not callable(found):
-        raise EdgetfError(f"the metric {name} is no function", hint)
-    return found  # type: ignore[no-any-return]
+    return load_function(name, "give module:function, such as detection:mean_average_precision, of this folder")
 
 
 def own_metric(name: str, reference: Outputs, variant: Outputs, labels: Array | None) -> MetricFigures:
