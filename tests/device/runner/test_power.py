@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetf.device.runner import power
+from edgetf.device.runner import machine, power
 from edgetf.device.runner.machine import Neighbours, describe_state
 
 # what `vcgencmd pmic_read_adc` of a Raspberry Pi 5 prints, cut short
@@ -78,9 +78,22 @@ def test_the_state_has_what_a_pi_tells_of_throttling_and_power(tmp_path: Path, m
     assert (state["throttled"], state["power_meter"]) == ("0x50004", "pmic")
 
 
-def test_what_other_programs_take_is_told_without_this_process() -> None:
+def test_what_other_programs_take_is_told_without_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own clock is imitated: others keep one core busy all the time, and this process another."""
+    begin, own = time.perf_counter(), time.process_time()
+    monkeypatch.setattr(machine, "_busy_s", lambda: time.perf_counter() - begin + time.process_time() - own)
     neighbours = Neighbours()
-    end = time.monotonic() + 0.5
+    end = time.monotonic() + 0.3
     while time.monotonic() < end:
         pass
-    assert float(neighbours.cores()) < 0.8 * (os.cpu_count() or 1)
+    assert float(neighbours.cores()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_how_long_the_processors_were_busy_is_read_from_the_system() -> None:
+    before, own = machine._busy_s(), time.process_time()
+    while time.process_time() < own + 0.3:
+        pass
+    after = machine._busy_s()
+    assert before is not None
+    assert after is not None
+    assert after - before > 0.25  # this process alone
