@@ -30,7 +30,7 @@ def test_every_command_of_the_tour_works_as_written(tmp_path: Path) -> None:
             command,
             shell=True,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            env={**os.environ, "PATH": path, "EDGETF_HISTORY": str(tmp_path / "history.sqlite")},
             capture_output=True,
             text=True,
             timeout=240,
