@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint system clean
+.PHONY: demo test lint docs fuzz chaos system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all
@@ -12,10 +12,23 @@ demo: $(VENV)/all
 test: system $(VENV)/test lint
 	$(BIN)/pytest
 
+# damaged input for every reader, for an hour; docs/robustness.md has what was seen
+FUZZ_SECONDS ?= 3600
+fuzz: $(VENV)/test
+	EDGETF_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n 0 -s tests/fuzz/test_fuzz.py -k for_long
+
+# random kills of real commands, 20 rounds each: half an hour
+chaos: $(VENV)/test
+	$(BIN)/python -m tests.chaos
+
 lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the site in build/site; every warning, such as a link that leads nowhere, is an error
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -24,9 +37,13 @@ $(VENV)/all: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	touch $@
 
+$(VENV)/docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 $(VENV)/test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'
-	touch $@ $(VENV)/all
+	touch $@ $(VENV)/all $(VENV)/docs
 
 # Debian packages that tests need: installed where that is possible; a test whose package is missing is skipped
 SYSTEM = adb chromium qemu-user-static mmdebstrap openssh-client

@@ -1,6 +1,81 @@
-"""edgetf: Keras models to TFLite variants, measured on the device and proven against TensorFlow.
+"""edgetf: convert Keras models to TFLite, measure them on the device, and compare them with TensorFlow.
 
-Importing this package loads neither TensorFlow nor numpy: each command imports its part when it runs.
+    variants = edgetf.convert(model, "out", samples=x_train[:500], schemes=["float32", "int8"])
+    reference = edgetf.reference(model, (x_test, y_test), "ref")
+    bench = edgetf.benchmark(variants, "bench", reference=reference, device="pi")
+    print(edgetf.check(bench, max_drop=1.0)["int8"])
+    edgetf.report(bench, "report.html")
+
+Importing this package loads neither TensorFlow nor numpy: each function is imported when it is first used.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgetf.api.benchmark import benchmark as benchmark
+    from edgetf.api.convert import convert as convert
+    from edgetf.api.devices import devices as devices
+    from edgetf.api.explain import explain as explain
+    from edgetf.api.history import history as history
+    from edgetf.api.judge import check as check
+    from edgetf.api.judge import choose as choose
+    from edgetf.api.judge import gate as gate
+    from edgetf.api.look import inspect as inspect
+    from edgetf.api.look import load as load
+    from edgetf.api.reference import reference as reference
+    from edgetf.api.share import bundle as bundle
+    from edgetf.api.share import report as report
+    from edgetf.api.share import verify as verify
+    from edgetf.errors import EdgetfError as EdgetfError
+
 __version__ = "0.1.0"
+
+# the module of each name, imported when the name is first used (PEP 562)
+_WHERE = {
+    "benchmark": "edgetf.api.benchmark",
+    "bundle": "edgetf.api.share",
+    "check": "edgetf.api.judge",
+    "choose": "edgetf.api.judge",
+    "convert": "edgetf.api.convert",
+    "devices": "edgetf.api.devices",
+    "explain": "edgetf.api.explain",
+    "gate": "edgetf.api.judge",
+    "history": "edgetf.api.history",
+    "inspect": "edgetf.api.look",
+    "load": "edgetf.api.look",
+    "reference": "edgetf.api.reference",
+    "report": "edgetf.api.share",
+    "verify": "edgetf.api.share",
+    "EdgetfError": "edgetf.errors",
+}
+__all__ = [
+    "EdgetfError",
+    "benchmark",
+    "bundle",
+    "check",
+    "choose",
+    "convert",
+    "devices",
+    "explain",
+    "gate",
+    "history",
+    "inspect",
+    "load",
+    "reference",
+    "report",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'edgetf' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

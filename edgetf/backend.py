@@ -1,4 +1,4 @@
-"""TensorFlow, imported late and quietly, or an error that says which `pip install` brings it."""
+"""The import of TensorFlow: late and quiet, or an error with the `pip install` command."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgetf.errors import MissingExtraError
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to standard error; show it after all when the import fails.
+    """Suppress what native code writes to standard error; print it if the import fails.
 
-    TensorFlow 2.21 logs before it looks at TF_CPP_MIN_LOG_LEVEL.
+    TensorFlow 2.21 logs before it reads TF_CPP_MIN_LOG_LEVEL.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -36,7 +36,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def load_tensorflow() -> Any:
-    """Import TensorFlow with its start-up chatter off. Raises MissingExtraError where it is not installed."""
+    """Import TensorFlow without its start-up messages. Raises MissingExtraError if it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")

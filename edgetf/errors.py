@@ -1,21 +1,31 @@
-"""What can go wrong in a way that a person can mend, and the exit code that each kind ends with.
+"""Errors that the user can correct, with their exit codes.
 
-    EdgetfError             1  the user can mend it
-      MissingExtraError     1  a package of an extra is not installed; the message says which `pip install`
+    EdgetfError             1  the user can correct it
+      NoLayerError          1  a pattern names no layer of the model
+      MissingExtraError     1  a package of an extra is not installed; the hint is the `pip install` command
       DeviceError           5  the device, or the process on it, failed
+        UnreachableError    5  the device does not answer
+        NoRoomError         1  the device cannot store the results
 
-A budget that was missed (3) and data that does not suffice (4) are results, not errors: they are verdicts.
-Errors are raised anywhere and caught once, in `edgetf.cli`. A bug keeps its traceback.
+A missed budget (3) and insufficient data (4) are verdicts, not errors.
+Errors are raised anywhere and caught only in `edgetf.cli`. A bug keeps its traceback.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 
+from edgetf.texts import printable, without_secrets
+
+_LONGEST = 2000  # characters of a message or a hint
+# characters that move a terminal's cursor, end a line or change the direction of writing, and invalid characters
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
 
 class ExitCode(IntEnum):
-    """What the `edgetf` command tells the shell."""
+    """The exit codes of the `edgetf` command."""
 
     DONE = 0
     USER = 1
@@ -25,24 +35,54 @@ class ExitCode(IntEnum):
     DEVICE_FAILED = 5
 
 
+def clean(text: str) -> str:
+    """A text as one line of any length: control characters and unencodable characters become "?"."""
+    if text.isprintable() and not _UNPRINTABLE.search(text):
+        return text
+    return _UNPRINTABLE.sub("?", _joined(text))
+
+
+def _joined(text: str) -> str:
+    lines = (line.strip() for line in text.replace("\t", " ").splitlines())
+    return " ".join(filter(None, lines))
+
+
+def one_line(text: str, most: int = _LONGEST) -> str:
+    """Untrusted text as one line that is safe to print, of at most `most` characters.
+
+    Lines are joined by a space; unprintable characters are removed.
+    """
+    line = printable(_joined(text[: 20 * most]))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 class EdgetfError(Exception):
-    """Something that the user can mend: what is wrong in one line, and what to do next."""
+    """An error that the user can correct: a message in one line, and a hint what to do next.
+
+    Both may contain untrusted text, are printed and stored. They are therefore sanitized here.
+    """
 
     exit_code = ExitCode.USER
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(without_secrets(message))
+        self.hint = one_line(without_secrets(hint))
+        super().__init__(self.message)
+
+
+class NoLayerError(EdgetfError):
+    """A pattern names no layer of the model."""
 
 
 class MissingExtraError(EdgetfError):
-    """A part of edgetf was asked for whose packages are not installed."""
+    """A package that this function needs is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
+        from edgetf.installing import how_to_install  # only needed for this error
+
         super().__init__(
             f"this needs the package {package}, which is not installed",
-            f'pip install "edgetf[{extra}]"',
+            how_to_install(extra, package),
         )
 
 
@@ -52,9 +92,27 @@ class DeviceError(EdgetfError):
     exit_code = ExitCode.DEVICE_FAILED
 
 
+class UnreachableError(DeviceError):
+    """The device does not answer after several attempts: not a failure of the variant that runs there."""
+
+
+class KeptInterrupt(KeyboardInterrupt):
+    """The user or the system interrupted the command. The message names what was kept, the hint how to continue."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class NoRoomError(DeviceError):
+    """The device cannot store the results: not a failure of the variant that runs there."""
+
+    exit_code = ExitCode.USER
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: the nearest known one, and all of them."""
-    import difflib  # only where something went wrong
+    """A hint for a misspelt name: the nearest known name, and a list of all."""
+    import difflib  # only needed for an error
 
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""What is told of times, energy and load: the figures that stand in `reference.json` and `benchmark.json`."""
+"""Figures of time, energy and load in `reference.json` and `benchmark.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Latency:
     """Times of single inferences, in milliseconds; `low` and `high` bound the median with 95 % confidence.
 
-    `p90` and `p99` are null where a tool kept the single times to itself.
+    `p90` and `p99` are null if a tool does not report single times.
     """
 
     median: float
@@ -24,11 +24,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Block:
-    """One of the blocks that variants take turns in: a process of its own.
+    """One turn of a variant: a separate process.
 
-    `turn` is its place among all blocks of the run, from 1. `frequency_mhz`, `temperature_c`, `governor` and
-    `throttled` are what the device told right after the timing, empty where it does not tell. `measurement` is its
-    folder, relative to the document.
+    `turn` is its position among all blocks of the run, from 1. `frequency_mhz`, `temperature_c`, `governor` and
+    `throttled` are the device's values right after the timing, empty if not available. `measurement` is its folder,
+    relative to the document.
     """
 
     turn: int
@@ -43,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Minute:
-    """The median of a minute of sustained load, and the hottest and slowest that the device told meanwhile."""
+    """The median latency in a minute of sustained load, with the highest temperature and the lowest frequency."""
 
     median_ms: float
     runs: int
@@ -53,7 +53,7 @@ class Minute:
 
 @dataclass(frozen=True)
 class Sustained:
-    """Load without a pause: minute by minute (the last may be shorter), and the last median over the first."""
+    """Sustained load: the minutes (the last may be shorter), and the ratio of the last median to the first."""
 
     seconds: float
     minutes: tuple[Minute, ...]
@@ -62,9 +62,9 @@ class Sustained:
 
 @dataclass(frozen=True)
 class Energy:
-    """Millijoules that one inference takes beyond what the idle device draws, with a 95 % interval.
+    """Millijoules of one inference above the consumption of the idle device, with a 95 % interval.
 
-    `source` is what told: "pmic" (a Raspberry Pi 5) or "battery". `idle_w` and `active_w` are mean watts.
+    `source` is the sensor: "pmic" (a Raspberry Pi 5) or "battery". `idle_w` and `active_w` are mean watts.
     """
 
     source: str
@@ -77,7 +77,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class OpTime:
-    """One op's mean time in one inference, and its share of the whole, as the device's profiler told."""
+    """One op's mean time in an inference, and its share of the total, from the profiler on the device."""
 
     kind: str
     name: str

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and the versioned JSON documents of edgetf.
+"""Files that appear complete or not at all, digests, and the versioned JSON documents of edgetf.
 
 Every document carries `"schema": N`. A folder of results is built beside its place (in a hidden staging folder) and
 moved there when it is complete, so that an interrupted command leaves nothing half-written.
@@ -7,12 +7,13 @@ moved there when it is complete, so that an interrupted command leaves nothing h
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -20,10 +21,24 @@ from typing import Any, TypeVar
 
 import cattrs
 
-from edgetf.errors import EdgetfError, nearest
+from edgetf.errors import EdgetfError, clean, nearest
+from edgetf.limits import find_fault
+from edgetf.owned import abandoned, hold, new_name, owned, sweep
+from edgetf.reading import parsing, reason_of
+from edgetf.system import explained, naming
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 T = TypeVar("T")
-_STAGING = ".edgetf-staging-"
+_STAGING, _PART = ".edgetf-staging-", ".edgetf-part-"
+_NEW, _OLD, _MOVES = "new", "old", "moves.json"  # in a staging folder: new files, replaced files, the list of moves
+_LARGEST_DOCUMENT = 256 << 20  # bytes: documents of real runs have less than a hundredth
+_LARGEST_TOML = 1 << 20
+_AGAIN = "make it again with the command that wrote it"
+_NEWER = "it is newer: upgrade edgetf"
 
 
 def now() -> str:
@@ -53,7 +68,7 @@ def sha256_tree(folder: Path) -> str:
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-    # numbers and texts are taken as they are: a "3" where 3 is meant is a broken document, not a number
+    # no conversion between numbers and strings: a "3" in place of 3 is a broken document
     for plain in (int, float, str, bool):
         converter.register_structure_hook(plain, _strictly)
     return converter
@@ -71,138 +86,270 @@ def _strictly(value: Any, kind: type[Any]) -> Any:
 _CONVERTER = _converter()
 
 
+def _reader() -> cattrs.Converter:
+    """Like `_converter`, for untrusted documents: each string becomes one printable line."""
+    reader = _converter()
+    reader.register_structure_hook(str, lambda value, kind: clean(_strictly(value, kind)))
+    return reader
+
+
+_READER = _reader()
+
+
+def read_plain(plain: Any, kind: type[T]) -> T:
+    """The frozen dataclass of an untrusted document, with all values checked.
+
+    Raises ValueError for an impossible value, and the errors of cattrs for a document of another form.
+    """
+    document: T = _READER.structure(plain, kind)
+    if fault := find_fault(document):
+        raise ValueError(fault)
+    return document
+
+
+def parse_document(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, with unchecked values. Raises EdgetfError."""
+    content = read_bytes(path, _AGAIN, _LARGEST_DOCUMENT)
+    with parsing(path, "a document of edgetf", _AGAIN):
+        plain = json.loads(content.decode())
+        if not isinstance(plain, dict):
+            raise ValueError("it is not a JSON object")
+        return plain
+
+
+def read_toml(path: Path, hint: str) -> dict[str, Any]:
+    """The tables of a TOML file that users write. Raises EdgetfError."""
+    content = read_bytes(path, hint, _LARGEST_TOML)
+    try:
+        return tomllib.loads(content.decode().replace("\r\n", "\n"))
+    except Exception as error:  # a fault of the file: the library can raise any exception
+        raise EdgetfError(f"cannot read {path}: {reason_of(error)}", hint) from error
+
+
 def to_plain(document: Any) -> Any:
-    """A frozen dataclass as dicts, lists, numbers and texts, ready for JSON."""
+    """A frozen dataclass as dicts, lists, numbers and strings, ready for JSON."""
     return _CONVERTER.unstructure(document)
 
 
 def from_plain(plain: Any, kind: type[T]) -> T:
-    """The frozen dataclass that `to_plain` took apart. Raises what cattrs raises for what does not fit."""
+    """The inverse of `to_plain`. Raises the errors of cattrs for a value of another form."""
     document: T = _CONVERTER.structure(plain, kind)
     return document
 
 
 def to_text(document: Any) -> str:
-    """A document as JSON text. NaN and infinity are refused: they are not JSON."""
+    """A document as JSON text. NaN and infinity are rejected: they are not JSON."""
     return json.dumps(to_plain(document), indent=1, allow_nan=False) + "\n"
 
 
 def write_document(path: Path, document: Any) -> None:
-    """Write a document beside its place, then rename it there."""
+    """Write a document to a temporary file, then rename it."""
     write_whole(path, to_text(document).encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file, the new one, and nothing between."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise EdgetfError(f"cannot write {path}: {error.strerror}", "choose another place with -o") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write `content` to `path` atomically: a reader sees either the old file or the new one.
+
+    Links are followed; a device or a pipe, such as /dev/stdout, is written directly. Raises EdgetfError if that fails.
+    """
+    place = Path(os.path.realpath(path))
+    with explained(), naming(place.parent, path):
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        if is_stream(path):  # a pipe may have no real path: /proc/1/fd/pipe:[2]
+            with naming(path), path.open("wb") as file:
+                file.write(content)
+            return
+        sweep(place.parent, _PART)
+        part = new_name(place.parent, _PART)
+        try:
+            with part.open("xb") as file:
+                hold(file.fileno())
+                file.write(content)
+                file.flush()
+                part.replace(place)
+        except OSError as error:
+            if error.filename is not None:
+                error.filename, error.filename2 = str(path), None
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def is_stream(path: Path) -> bool:
+    """Whether `path` is a device, a pipe or a name of an open file, such as /dev/stdout: nothing there is a result."""
+    is_open = str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd")
+    return is_open or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """Raise EdgetfError if the file `out` exists, unless `force`."""
+    if not force and not is_stream(out) and out.exists():
+        raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
+
+
+_VERBS = {
+    "conversion.json": "convert",
+    "reference.json": "reference",
+    "benchmark.json": "benchmark",
+}
 
 
 def find_document(place: Path, name: str) -> Path:
-    """The document `name` (such as `benchmark.json`) at `place`: the file itself, or the folder that holds it."""
+    """The document `name` (such as `benchmark.json`) at `place`, which is the file or its folder."""
     path = place / name if place.is_dir() else place
     if not path.is_file():
-        verb = {"conversion.json": "convert", "reference.json": "reference", "benchmark.json": "benchmark"}[name]
+        with contextlib.suppress(OSError):  # a killed process may have left the move unfinished
+            recover(path.parent)
+    if not path.is_file():
+        inside = sorted(child.parent for child in place.glob(f"*/{name}")) if place.is_dir() else []
+        if inside:  # as in a benchmark of several devices
+            raise EdgetfError(f"there are several {name} at {place}", f"give one of: {', '.join(map(str, inside))}")
+        if near := _nearest(place, name):
+            raise EdgetfError(f"there is no {name} at {place}", f"there is one at {near}: use that")
+        verb = _VERBS[name]
         raise EdgetfError(f"there is no {name} at {place}", f"make one with: edgetf {verb} ... -o {place}")
     return path
+
+
+def _nearest(place: Path, name: str) -> Path | None:
+    """The folder with a document `name` that the user probably meant: a parent, or the only one beside `place`."""
+    around = [folder for folder in (place.parent, place.parent.parent) if (folder / name).is_file()]
+    siblings = sorted(found.parent for found in place.parent.glob(f"*/{name}"))
+    return around[0] if around else siblings[0] if len(siblings) == 1 else None
 
 
 def read_document(path: Path, kind: type[T], schema: int) -> T:
     """Read a JSON document into the frozen dataclass `kind`.
 
-    Raises EdgetfError for a file that is not JSON, another schema, or keys that do not belong (naming the nearest).
+    Raises EdgetfError for a file that is not JSON, another schema, or unknown keys (with the nearest known key).
     """
+    plain = parse_document(path)
+    found = plain.get("schema")
+    if found != schema or not isinstance(found, int):
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise EdgetfError(f"{path} is not a document of edgetf: it has no schema", _AGAIN)
+        hint = "it is too old: make it again with the command that wrote it" if found < schema else _NEWER
+        raise EdgetfError(f"{path} has schema {found}, this edgetf reads schema {schema}", hint)
     try:
-        plain = json.loads(path.read_text())
-        found = plain["schema"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise EdgetfError(
-            f"{path} is not a document of edgetf", "make it again with the command that wrote it"
-        ) from error
-    if found != schema:
-        old = isinstance(found, int) and found < schema
-        raise EdgetfError(
-            f"{path} has schema {found}, this edgetf reads schema {schema}",
-            "it is too old: make it again with the command that wrote it" if old else "it is newer: upgrade edgetf",
-        )
-    try:
-        return from_plain(plain, kind)
+        return read_plain(plain, kind)
     except cattrs.ForbiddenExtraKeysError as error:
         wrong = sorted(error.extra_fields)[0]
         known = list(getattr(error.cl, "__dataclass_fields__", {}))
         raise EdgetfError(f"{path} has an unknown key {wrong!r}", nearest(wrong, known)) from error
-    except Exception as error:  # cattrs raises whatever the constructor raised: all of it means a broken document
-        raise EdgetfError(f"{path} is damaged: {error}", "make it again with the command that wrote it") from error
+    except Exception as error:  # cattrs passes on any exception of a constructor
+        raise EdgetfError(f"{path} is damaged: {reason_of(error)}", _AGAIN) from error
+
+
+def read_bytes(path: Path, hint: str, most: int) -> bytes:
+    """The content of a file of at most `most` bytes. Raises EdgetfError for one that cannot be read."""
+    with parsing(path, "a plain file", hint):
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
+            raise EdgetfError(f"{path} is not a plain file", hint)
+        if path.stat().st_size > most:
+            raise EdgetfError(f"{path} has more than {most:,} bytes", hint)
+        return path.read_bytes()
 
 
 # folders of results -----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def staged(out: Path, claims: Sequence[str], force: bool) -> Iterator[Path]:
-    """Build a folder of results: yields a staging folder whose content is moved into `out` at the end.
+def staged(out: Path, claims: Sequence[str], force: bool, taken: Mapping[str, Path] | None = None) -> Iterator[Path]:
+    """Build a folder of results: yields a staging folder, whose content is moved to `out` at the end.
 
-    `claims` names the entries that this command writes and that say "there are results here": when one exists, the
-    command refuses unless `force`; so it does when anything else that it made is in the way. The last claim is the
-    document that vouches for the rest: an old one goes first, the new one comes last. When the work is interrupted,
-    Ctrl-C included, `out` is as it was.
+    `claims` names the entries that mark existing results. If one of them exists, or any other new file would replace an
+    existing one, EdgetfError is raised unless `force`. The last claim is the document that is moved last. After an
+    interruption, including Ctrl-C and `kill -9`, `out` is unchanged (after `kill -9`, once anything reads or writes
+    there). `taken` are entries that are moved from other places in `out`, if they exist at the end; on failure they are
+    moved back.
     """
-    if out.exists() and not out.is_dir():
-        raise EdgetfError(f"{out} is a file, and results need a folder", "give a folder with -o")
-    _refuse_overwriting(out, claims, force)
-    created = [p for p in (out, *out.parents) if not p.exists()]
+    with explained():
+        _refuse_place(out)
+        created = [p for p in (out, *out.parents) if not p.exists()]
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _sweep(out)
-        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{os.getpid()}-", dir=out))
-    except OSError as error:
-        raise EdgetfError(f"cannot write to {out}: {error.strerror}", "choose another place with -o") from error
-    try:
-        yield staging
-        entries = sorted(staging.iterdir(), key=lambda p: p.name == claims[-1])
-        _refuse_overwriting(out, [entry.name for entry in entries], force)
-        if (out / claims[-1]).is_file():
-            (out / claims[-1]).unlink()
-        for entry in entries:
-            _replace(entry, out / entry.name)
+        with naming(out), contextlib.ExitStack() as stack:
+            with explained():
+                out.mkdir(parents=True, exist_ok=True)
+                recover(out)
+                _refuse_overwriting(out, claims, force)
+                root = stack.enter_context(owned(out, _STAGING))
+                (root / _NEW).mkdir()
+            yield root / _NEW
+            _publish(root, claims[-1], force, taken or {})
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in created:  # only those that are still empty: results keep them
+        for folder in created:  # only those that are still empty
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def _refuse_overwriting(out: Path, names: Sequence[str], force: bool) -> None:
-    held = [name for name in names if (out / name).exists()]
+def recover(out: Path) -> None:
+    """Remove the staging folders of killed processes in `out`, and restore what they were about to replace."""
+    for root in abandoned(out, _STAGING):
+        _undo(root)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _refuse_place(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise EdgetfError(f"{out} is a file, and results need a folder", "give a folder with -o")
+    if out.is_symlink() and not out.exists():
+        message = f"{out} is a broken link to {out.readlink()}"
+        raise EdgetfError(message, "remove it, or give another folder with -o")
+
+
+def _refuse_overwriting(out: Path, names: Iterable[str], force: bool) -> None:
+    held = [name for name in names if os.path.lexists(out / name)]
     if held and not force:
         raise EdgetfError(f"{out} already holds {held[0]}", "give another folder with -o, or --force to replace it")
 
 
-def _replace(entry: Path, place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    entry.replace(place)
+def _publish(root: Path, document: str, force: bool, taken: Mapping[str, Path]) -> None:
+    """Move all new files to their destination, `document` last; all of them, or none.
+
+    Replaced files are moved away first, and a list records all moves, so that any process can undo them.
+    """
+    out = root.parent
+    sources = {entry.name: entry for entry in (root / _NEW).iterdir()}
+    sources |= {name: place for name, place in taken.items() if place.exists()}
+    names = sorted(sources, key=lambda name: name == document)
+    _refuse_overwriting(out, names, force)
+    (root / _OLD).mkdir()
+    moves = [(name, os.path.relpath(sources[name], out)) for name in names]
+    write_whole(root / _MOVES, json.dumps(moves).encode())
+    try:
+        for name in [document, *names]:
+            if os.path.lexists(out / name):
+                (out / name).rename(root / _OLD / name)
+        for name in names:
+            sources[name].rename(out / name)
+    except BaseException:
+        _undo(root)
+        raise
 
 
-def _sweep(out: Path) -> None:
-    """Remove staging folders of processes that were killed."""
-    for left in out.glob(f"{_STAGING}*"):
-        pid = left.name[len(_STAGING) :].split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _undo(root: Path) -> None:
+    """Undo the moves of `_publish`, unless it was complete."""
+    out, moves = root.parent, _read_moves(root)
+    if moves and os.path.lexists(out / moves[-1][0]) and not os.path.lexists(out / moves[-1][1]):
+        return
+    for name, source in moves:
+        if os.path.lexists(out / name) and not os.path.lexists(out / source):
+            (out / name).rename(out / source)
+    for old in (root / _OLD).iterdir() if (root / _OLD).is_dir() else ():
+        if not os.path.lexists(out / old.name):
+            old.rename(out / old.name)
+
+
+def _read_moves(root: Path) -> list[tuple[str, str]]:
+    """The moves that `_publish` recorded, without any that lead out of the folder."""
+    out = root.parent.resolve()
+    try:
+        moves = [(str(name), str(source)) for name, source in json.loads((root / _MOVES).read_text())]
+        inside = all(
+            Path(name).name == name and (out / source).parent.resolve().is_relative_to(out) for name, source in moves
+        )
+    except (OSError, ValueError, TypeError, RecursionError, RuntimeError):
+        return []
+    return moves if inside else []

@@ -1,27 +1,35 @@
-"""What a `.tflite` file says of itself: ops with their versions, inputs and outputs, weights, signatures.
+"""The contents of a `.tflite` file: ops with their versions, inputs and outputs, weights, signatures.
 
-Read with the flatbuffer schema that comes in LiteRT's wheel; neither TensorFlow nor an interpreter is loaded.
+They are read with the flatbuffer schema in LiteRT's wheel; neither TensorFlow nor an interpreter is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import struct
+import math
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.errors import EdgetfError, MissingExtraError, clean, nearest
+from edgetf.files import read_bytes
+from edgetf.reading import parsing
+
+_AGAIN = "copy or convert it again"
+_LARGEST = 1 << 33  # bytes: buffers of more than 2 GB are stored after the flatbuffer
+_LONGEST_ENTRY = 1000  # bytes of metadata that are shown
+_LEAST_TABLE = 4  # bytes of the smallest table
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Scale and zero point; `axis` and `channels` tell of per-channel parameters, of which the first is given."""
+    """Scale and zero point; those of the first channel if there is an `axis` with several `channels`."""
 
     scale: float
     zero_point: int
@@ -30,8 +38,8 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """An input or output. `name` is the signature's; None in `shape` is an axis of any length."""
+class TensorInfo:
+    """An input or output. `name` is from the signature; None in `shape` is an axis of any length."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -50,8 +58,9 @@ class Op:
 class Contents:
     """A variant's contents.
 
-    `weights` gives the bytes of constant tensors by dtype, `weight_sparsity` the share of zeros in those of two and
-    more axes; `compressed_bytes` is the file's after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download.
+    `weights` is the size of constant tensors in bytes by dtype, `weight_sparsity` the share of zeros in those of two or
+    more axes; `compressed_bytes` is the size after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download; `graph` is
+    the index of the graph with these `inputs` and `outputs`.
     """
 
     path: str
@@ -60,12 +69,13 @@ class Contents:
     description: str
     min_runtime: str | None
     signatures: tuple[str, ...]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     ops: tuple[Op, ...]
     weights: dict[str, int]
-    weight_sparsity: float
+    weight_sparsity: float | None
     compressed_bytes: int
+    graph: int = 0
 
     def counts(self) -> dict[str, int]:
         """Number of ops by name, over all versions."""
@@ -76,7 +86,7 @@ class Contents:
 
 
 def count_ops(content: bytes) -> dict[str, int]:
-    """Number of ops by name in a flatbuffer that is known to be whole."""
+    """Number of ops by name in a valid flatbuffer."""
     model, schema = unpack(content)
     counts: Counter[str] = Counter()
     for op in _ops(model, schema):
@@ -85,35 +95,70 @@ def count_ops(content: bytes) -> dict[str, int]:
 
 
 def weight_types(content: bytes) -> set[str]:
-    """The dtypes of the constant tensors in a flatbuffer that is known to be whole."""
+    """The dtypes of the constant tensors in a valid flatbuffer."""
     model, schema = unpack(content)
-    return set(_weights(model, _names_of(schema.TensorType)))
+    return set(_weights(model, names_of(schema.TensorType)))
 
 
-def read_contents(path: Path) -> Contents:
-    """Read a `.tflite` file. Raises EdgetfError for one that is missing, not TFLite, or not whole."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EdgetfError(f"cannot read {path}: {error.strerror}", "give a .tflite file") from error
-    return parse_contents(str(path), content)
+def builtin_ops() -> set[str]:
+    """The names of TFLite's own ops: others are custom, or TensorFlow's through the Flex delegate."""
+    return set(names_of(_schema().BuiltinOperator).values())
 
 
-def parse_contents(path: str, content: bytes) -> Contents:
-    """What the flatbuffer `content` holds; `path` is for messages. Raises EdgetfError as `read_contents` does."""
+def read_contents(path: Path, signature: str | None = None) -> Contents:
+    """Read a `.tflite` file; `inputs` and `outputs` are those of `signature`, by default of the first.
+
+    Raises EdgetfError for a file that is missing, not TFLite, damaged, or made for a newer TFLite than is installed.
+    """
+    content = read_bytes(path, "give a .tflite file", _LARGEST)
+    return parse_contents(str(path), content, signature)
+
+
+def parse_contents(path: str, content: bytes, signature: str | None = None) -> Contents:
+    """The contents of the flatbuffer `content`; `path` is for messages. Raises EdgetfError as `read_contents` does."""
     schema = _schema()
     if content[4:8] != b"TFL3":
         raise EdgetfError(f"{path} is not a TFLite file", "make one with: edgetf convert SAVED_MODEL -o OUT")
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        _check_buffers(model, len(content))
-        return _contents(path, content, model, schema)
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise EdgetfError(f"{path} is damaged or cut short", "copy or convert it again") from error
+    with parsing(path, "a TFLite file", _AGAIN):
+        root = schema.Model.GetRootAs(content, 0)
+        _refuse_amplified(root, len(content) // _LEAST_TABLE)
+        model = schema.ModelT.InitFromObj(root)
+        if not _is_whole(model, len(content)):
+            raise _damaged(path)
+        _check_age(path, model, schema)
+    return _contents(path, content, model, schema, _graph_of(path, model, signature))
+
+
+def _refuse_amplified(model: Any, most: int) -> None:
+    """Raise ValueError if more tables are named than the file can contain.
+
+    Offsets may all point to the same place, so that a few kilobytes name billions of objects.
+    """
+    graphs = [model.Subgraphs(k) for k in range(_few(model.SubgraphsLength(), most))]
+    signatures = [model.SignatureDefs(k) for k in range(_few(model.SignatureDefsLength(), most))]
+    named = len(graphs) + model.BuffersLength() + model.OperatorCodesLength() + model.MetadataLength()
+    named += sum(one.InputsLength() + one.OutputsLength() for one in signatures)
+    named += sum(graph.TensorsLength() + graph.OperatorsLength() for graph in graphs)
+    _few(named, most)
+    for graph in graphs:
+        for tensor in (graph.Tensors(k) for k in range(graph.TensorsLength())):
+            sparsity = tensor.Sparsity()
+            named += tensor.VariantTensorsLength() + (0 if sparsity is None else sparsity.DimMetadataLength())
+    _few(named, most)
+
+
+def _few(count: int, most: int) -> int:
+    if count > most:
+        raise ValueError("it names more parts than it can contain")
+    return count
+
+
+def _damaged(path: str) -> EdgetfError:
+    return EdgetfError(f"{path} is damaged or truncated", _AGAIN)
 
 
 def unpack(content: bytes) -> tuple[Any, Any]:
-    """A flatbuffer as objects that can be changed (a `ModelT`), and the schema's module."""
+    """A flatbuffer as mutable objects (a `ModelT`), and the schema's module."""
     return _tools().read_model_from_bytearray(bytearray(content)), _schema()
 
 
@@ -122,8 +167,28 @@ def pack(model: Any) -> bytes:
     return bytes(_tools().convert_object_to_bytearray(model))
 
 
+def listed(vector: Any) -> list[Any]:
+    """A vector of the flatbuffer as a list: an empty one, such as a scalar's shape, is None there."""
+    return [] if vector is None else list(vector)
+
+
+def builtin_code(model: Any, operator: Any) -> int:
+    """The number of an operator's op, as in the schema's BuiltinOperator."""
+    return _builtin(model.operatorCodes[operator.opcodeIndex])
+
+
+def names_of(enumeration: Any) -> dict[int, str]:
+    """The names in one of the schema's enumerations, by number."""
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
 def tensor_name(tensor: Any) -> str:
     return _text(tensor.name)
+
+
+def signature_names(model: Any) -> list[str]:
+    """The keys of a model's signatures."""
+    return [_text(one.signatureKey) for one in listed(model.signatureDefs)]
 
 
 def _tools() -> Any:
@@ -138,57 +203,117 @@ def _schema() -> Any:
         raise MissingExtraError("ai-edge-litert", "litert") from error
 
 
-def _check_buffers(model: Any, length: int) -> None:
-    for buffer in model.buffers:
-        if buffer.offset > 1 and buffer.offset + buffer.size > length:
-            raise ValueError("a buffer ends beyond the file")
+def _is_whole(model: Any, length: int) -> bool:
+    """Whether everything that the model refers to exists: buffers, tensors, op codes, subgraphs, strings."""
+    buffers, codes, graphs = (listed(part) for part in (model.buffers, model.operatorCodes, model.subgraphs))
+    if not graphs or any(buffer.offset > 1 and buffer.offset + buffer.size > length for buffer in buffers):
+        return False
+    for graph in graphs:
+        tensors, count = listed(graph.tensors), len(listed(graph.tensors))
+        operators = listed(graph.operators)
+        used = [*listed(graph.inputs), *listed(graph.outputs)]
+        used += [k for op in operators for k in (*listed(op.inputs), *listed(op.outputs))]
+        if not all(-1 <= k < count for k in used) or not all(op.opcodeIndex < len(codes) for op in operators):
+            return False
+        if not all(tensor.buffer < len(buffers) and _is_text(tensor.name) for tensor in tensors):
+            return False
+        if not all(_is_sound(tensor.quantization) for tensor in tensors):
+            return False
+        if not all(0 <= k < count for k in (*listed(graph.inputs), *listed(graph.outputs))):
+            return False
+    named = [*listed(model.metadata), *(m for s in listed(model.signatureDefs) for m in _maps(s))]
+    texts = [model.description, *(one.name for one in named), *(code.customCode for code in codes)]
+    texts += [one.signatureKey for one in listed(model.signatureDefs)]
+    return all(map(_is_text, texts)) and all(one.buffer < len(buffers) for one in listed(model.metadata))
 
 
-def _contents(path: str, content: bytes, model: Any, schema: Any) -> Contents:
-    main = model.subgraphs[0]
-    inputs = {i: _text(main.tensors[i].name) for i in main.inputs}
-    outputs = {i: _text(main.tensors[i].name) for i in main.outputs}
-    for signature in model.signatureDefs or []:
-        if signature.subgraphIndex == 0:
-            inputs.update({m.tensorIndex: _text(m.name) for m in signature.inputs})
-            outputs.update({m.tensorIndex: _text(m.name) for m in signature.outputs})
-    types = _names_of(schema.TensorType)
+def _is_sound(quantization: Any) -> bool:
+    """Whether the numbers of a quantization are valid."""
+    scales = [] if quantization is None else listed(quantization.scale)
+    return bool(np.isfinite(np.asarray(scales, np.float64)).all())
+
+
+def _is_text(value: bytes | str | None) -> bool:
+    try:
+        return _text(value) is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_age(path: str, model: Any, schema: Any) -> None:
+    """Raise EdgetfError for ops and dtypes that the installed schema does not know."""
+    ops, types = names_of(schema.BuiltinOperator), names_of(schema.TensorType)
+    unknown = [f"operation {code}" for code in map(_builtin, listed(model.operatorCodes)) if code not in ops]
+    found = {int(tensor.type) for graph in model.subgraphs for tensor in listed(graph.tensors)}
+    unknown += [f"type {one}" for one in sorted(found) if one not in types]
+    if unknown:
+        hint = "pip install --upgrade ai-edge-litert; or convert it again, with the TensorFlow that is installed here"
+        raise EdgetfError(f"{path} was made for a newer TFLite: {', '.join(unknown)} of its schema is unknown", hint)
+
+
+def _maps(signature: Any) -> list[Any]:
+    return [*listed(signature.inputs), *listed(signature.outputs)]
+
+
+def _graph_of(path: str, model: Any, signature: str | None) -> int:
+    """The index of the graph that a signature runs; 0 for a model without signatures."""
+    known = {_text(one.signatureKey): int(one.subgraphIndex) for one in listed(model.signatureDefs)}
+    if not known:
+        return 0
+    signature = next(iter(known)) if signature is None else signature
+    if signature not in known:
+        raise EdgetfError(f"{path} has no signature {signature!r}", nearest(signature, sorted(known)))
+    if known[signature] >= len(model.subgraphs):
+        raise _damaged(path)
+    return known[signature]
+
+
+def _contents(path: str, content: bytes, model: Any, schema: Any, graph: int) -> Contents:
+    main = model.subgraphs[graph]
+    tensors, types = listed(main.tensors), names_of(schema.TensorType)
+    signatures = [one for one in listed(model.signatureDefs) if one.subgraphIndex == graph]
+
+    def describe(indices: Any, maps: Iterable[Any]) -> tuple[TensorInfo, ...]:
+        named = {one.tensorIndex: _text(one.name) for one in maps}
+        return tuple(_tensor(named.get(k, _text(tensors[k].name)), tensors[k], types) for k in listed(indices))
+
     return Contents(
         path=path,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         description=_text(model.description),
         min_runtime=_metadata(model, "min_runtime_version"),
-        signatures=tuple(_text(s.signatureKey) for s in model.signatureDefs or []),
-        inputs=tuple(_tensor(inputs[i], main.tensors[i], types) for i in main.inputs),
-        outputs=tuple(_tensor(outputs[i], main.tensors[i], types) for i in main.outputs),
+        signatures=tuple(_text(s.signatureKey) for s in listed(model.signatureDefs)),
+        # by their own names: a tensor that passes through is both an input and an output
+        inputs=describe(main.inputs, (m for one in signatures for m in listed(one.inputs))),
+        outputs=describe(main.outputs, (m for one in signatures for m in listed(one.outputs))),
         ops=_ops(model, schema),
         weights=_weights(model, types),
         weight_sparsity=_sparsity(model, types),
         compressed_bytes=len(zlib.compress(content)),
+        graph=graph,
     )
 
 
-def _names_of(enumeration: Any) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+def _builtin(code: Any) -> int:
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))  # codes above 127 are in the newer field only
 
 
 def _ops(model: Any, schema: Any) -> tuple[Op, ...]:
-    names = _names_of(schema.BuiltinOperator)
+    names = names_of(schema.BuiltinOperator)
     counts: Counter[tuple[str, int]] = Counter()
     for subgraph in model.subgraphs:
-        for operator in subgraph.operators or []:
+        for operator in listed(subgraph.operators):
             code = model.operatorCodes[operator.opcodeIndex]
-            builtin = max(code.builtinCode, code.deprecatedBuiltinCode)  # codes above 127 are in the newer field only
-            name = _text(code.customCode) if names[builtin] == "CUSTOM" else names[builtin]
-            counts[name, code.version] += 1
+            name = names[_builtin(code)]
+            counts[_text(code.customCode) if name == "CUSTOM" else name, code.version] += 1
     return tuple(Op(name, version, count) for (name, version), count in sorted(counts.items()))
 
 
 def _weights(model: Any, types: dict[int, str]) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
+        for tensor in listed(subgraph.tensors):
             buffer = model.buffers[tensor.buffer]
             size = len(buffer.data) if buffer.data is not None else int(buffer.size)
             if size:
@@ -196,37 +321,50 @@ def _weights(model: Any, types: dict[int, str]) -> dict[str, int]:
     return dict(sizes.most_common())
 
 
-def _sparsity(model: Any, types: dict[int, str]) -> float:
+def _sparsity(model: Any, types: dict[int, str]) -> float | None:
+    """The share of zeros in weights; None if it cannot be counted, so that this figure cannot cause a failure."""
+    try:
+        return _count_zeros(model, types)
+    except Exception:
+        return None
+
+
+def _count_zeros(model: Any, types: dict[int, str]) -> float:
+    """The share of zeros in float32, float16 and int8 weights of two or more axes."""
     zeros = total = 0
-    for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
-            data, dtype = model.buffers[tensor.buffer].data, types[tensor.type].lower()
-            if data is not None and len(data) and len(tensor.shape) >= 2 and dtype in ("float32", "float16", "int8"):
-                values = np.frombuffer(bytes(data), dtype)
-                zeros, total = zeros + int((values == 0).sum()), total + values.size
+    for tensor in (one for subgraph in model.subgraphs for one in listed(subgraph.tensors)):
+        data, dtype = model.buffers[tensor.buffer].data, types[tensor.type].lower()
+        shape = [int(axis) for axis in listed(tensor.shape)]
+        if data is None or len(shape) < 2 or dtype not in ("float32", "float16", "int8"):
+            continue
+        stored = np.frombuffer(bytes(data), dtype)
+        size = stored.size if tensor.sparsity is None else math.prod(shape)  # sparse tensors store no zeros
+        zeros, total = zeros + size - int((stored != 0).sum()), total + size
     return round(zeros / total, 4) if total else 0.0
 
 
-def _tensor(name: str, tensor: Any, types: dict[int, str]) -> Tensor:
+def _tensor(name: str, tensor: Any, types: dict[int, str]) -> TensorInfo:
     shape = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
-    axes = tuple(None if axis < 0 else int(axis) for axis in (shape if shape is not None else ()))
-    return Tensor(name, axes, types[tensor.type].lower(), _quantization(tensor.quantization))
+    axes = tuple(None if axis < 0 else int(axis) for axis in listed(shape))
+    return TensorInfo(name, axes, types[tensor.type].lower(), _quantization(tensor.quantization))
 
 
 def _quantization(parameters: Any) -> Quantization | None:
-    if parameters is None or parameters.scale is None or not len(parameters.scale):
+    scales = [] if parameters is None else listed(parameters.scale)
+    if not scales:
         return None
-    channels = len(parameters.scale)
-    axis = int(parameters.quantizedDimension) if channels > 1 else None
-    return Quantization(float(parameters.scale[0]), int(parameters.zeroPoint[0]), channels, axis)
+    zero_point = int((listed(parameters.zeroPoint) or [0])[0])
+    axis = int(parameters.quantizedDimension) if len(scales) > 1 else None
+    return Quantization(float(scales[0]), zero_point, len(scales), axis)
 
 
 def _metadata(model: Any, name: str) -> str | None:
-    for entry in model.metadata or []:
+    for entry in listed(model.metadata):
         if _text(entry.name) == name:
-            return bytes(model.buffers[entry.buffer].data).decode().strip("\0") or None
+            content = bytes(listed(model.buffers[entry.buffer].data)[:_LONGEST_ENTRY])
+            return clean(content.decode(errors="replace").strip("\0")) or None
     return None
 
 
 def _text(value: bytes | str | None) -> str:
-    return value.decode() if isinstance(value, bytes) else value or ""
+    return clean(value.decode() if isinstance(value, bytes) else value or "")

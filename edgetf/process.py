@@ -1,25 +1,28 @@
-"""A child process whose standard output is JSON lines, watched and always ended.
+"""Child processes that write JSON lines to standard output. They are monitored and always terminated.
 
-What can crash (the converter, an interpreter) or must not share a process (TensorFlow, tflite_runtime) runs in one.
-The child has its own process group: Ctrl-C reaches edgetf alone, which then ends the child and all its children.
+Code that can crash (the converter, an interpreter) or must not share a process (TensorFlow, tflite_runtime) runs in a
+child. The child has its own process group: Ctrl-C reaches only edgetf, which then terminates the child and all its
+children. A guard process does this if edgetf itself is killed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
-Event = dict[str, Any]
-OnEvent = Callable[[Event], None]
+from edgetf.errors import EdgetfError
+from edgetf.events import Answer, Fault, Message, OnEvent, from_line, to_line
+from edgetf.owned import scratch
+from edgetf.system import explained, refuse_no_room
+from edgetf.texts import last_line
 
 
 @dataclass(frozen=True)
@@ -31,71 +34,148 @@ class Ended:
 
     @property
     def how(self) -> str:
-        """The end in words, for a message."""
+        """A description of the end, for a message."""
         if self.code < 0:
             return f"died of {signal.Signals(-self.code).name}"
         return f"ended with exit code {self.code}"
 
     @property
     def last_line(self) -> str:
-        """The last line of standard error that says something."""
-        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        """The last line of standard error that is not empty."""
+        return last_line(self.stderr)
 
 
 class HungError(Exception):
-    """The child said nothing for too long and was ended."""
+    """The child sent nothing for too long and was terminated."""
+
+
+OnAnswer = Callable[[Answer], None]
 
 
 class EventPipe:
-    """The child's end: writes events to what was standard output; all else that prints goes to standard error."""
+    """The child's end: writes messages to the original standard output; all other output goes to standard error."""
 
     def __init__(self) -> None:
         self._pipe: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
 
-    def send(self, event: str, **fields: Any) -> None:
-        self.pass_on({"event": event, **fields})
+    def send(self, message: Message) -> None:
+        self._pipe.write(to_line(message) + "\n")
 
-    def pass_on(self, event: Event) -> None:
-        self._pipe.write(json.dumps(event) + "\n")
+    def answer(self, kind: str, **fields: Any) -> None:
+        """Send a result to the parent: plain values by name."""
+        self.send(Answer(kind, fields))
+
+
+def _no_answer(answer: Answer) -> None:
+    pass
 
 
 def run_child(
-    command: Sequence[str], on_event: OnEvent, *, request: str = "", env: Mapping[str, str] | None = None, idle_s: float
+    command: Sequence[str],
+    on_event: OnEvent,
+    *,
+    on_answer: OnAnswer = _no_answer,
+    request: str = "",
+    env: Mapping[str, str] | None = None,
+    idle_s: float,
+    keep: Sequence[int] = (),
+    grace_s: float = 0.0,
 ) -> Ended:
-    """Run `command` with `request` on standard input; each JSON line of its standard output goes to `on_event`.
+    """Run `command` with `request` on standard input; `on_event` receives the events of its standard output.
 
-    Lines that are not JSON objects are passed over: libraries print. Raises HungError after `idle_s` seconds without
-    output. Whatever is raised, here or in `on_event`, ends the child first.
+    `on_answer` receives the answers. Other lines are ignored: libraries print. Raises EdgetfError for an error
+    that `reporting` sent, and HungError after `idle_s` seconds without output. If anything is raised, here or in
+    `on_event`, or if this process ends, the child and all its children are terminated first. After a KeyboardInterrupt,
+    the child gets one too, and `grace_s` seconds to clean up. `keep` are file descriptors that the child inherits. Its
+    temporary files are in a folder that is removed with it.
     """
-    with tempfile.TemporaryFile() as stderr:
+    with scratch() as folder, tempfile.TemporaryFile(dir=folder) as stderr, _guard() as guard:
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "TMPDIR": str(folder), **(env or {})},
             start_new_session=True,
+            pass_fds=keep,
         )
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            with suppress(BrokenPipeError):  # it died at once: its exit code says more
+            guard.write(b"%d\n" % child.pid)
+            with suppress(BrokenPipeError):  # it ended at once: its exit code is more informative
                 child.stdin.write(request.encode())
                 child.stdin.close()
             for line in _lines(child.stdout.fileno(), idle_s):
-                event = _parse(line)
-                if event is not None:
-                    on_event(event)
+                _receive(line, on_event, on_answer)
             code = child.wait()
+        except KeyboardInterrupt:
+            if grace_s:
+                child.send_signal(signal.SIGINT)
+                with suppress(HungError):
+                    for line in _lines(child.stdout.fileno(), grace_s):
+                        _receive(line, on_event, on_answer)
+            raise
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
             child.stdout.close()
         stderr.seek(0)
-        return Ended(code, stderr.read().decode(errors="replace"))
+        printed = stderr.read().decode(errors="replace")
+        if code and not printed.strip():
+            refuse_no_room(folder)  # its output would be written there
+        return Ended(code, printed)
+
+
+def _receive(line: bytes, on_event: OnEvent, on_answer: OnAnswer) -> None:
+    message = from_line(line)
+    if isinstance(message, Fault):
+        raise EdgetfError(message.message, message.hint)
+    if isinstance(message, Answer):
+        on_answer(message)
+    elif message is not None:
+        on_event(message)
+
+
+# reads the process group to guard, and kills it if the pipe closes before a second line arrives
+_GUARD = 'read -r group && { read -r well || kill -s KILL -- "-$group"; }'
+
+
+@contextmanager
+def _guard() -> Iterator[IO[bytes]]:
+    """Start a process that kills the group written to it if this process is killed.
+
+    PR_SET_PDEATHSIG is not used: it exists only on Linux, does not reach the children of the child, and kills the child
+    when the thread that started it ends.
+    """
+    null = subprocess.DEVNULL
+    with subprocess.Popen(
+        ["sh", "-c", _GUARD],
+        stdin=subprocess.PIPE,
+        stdout=null,
+        stderr=null,
+        bufsize=0,
+        start_new_session=True,
+        cwd="/",
+    ) as guard:
+        assert guard.stdin is not None
+        try:
+            yield guard.stdin
+        finally:
+            with suppress(BrokenPipeError):  # it was killed itself
+                guard.stdin.write(b"well\n")
+
+
+@contextmanager
+def reporting(events: EventPipe) -> Iterator[None]:
+    """In a child: send an EdgetfError to the parent, where `run_child` raises it."""
+    try:
+        with explained():
+            yield
+    except EdgetfError as error:
+        events.send(Fault(error.message, error.hint))
 
 
 def _lines(pipe: int, idle_s: float) -> Any:
@@ -105,17 +185,9 @@ def _lines(pipe: int, idle_s: float) -> Any:
         while True:
             deadline = monotonic() + idle_s
             if not selector.select(max(0.0, deadline - monotonic())):
-                raise HungError(f"no answer for {idle_s:.0f} s")
+                raise HungError(f"no output for {idle_s:.0f} s")
             block = os.read(pipe, 1 << 16)
             if not block:
                 return
             *lines, buffer = (buffer + block).split(b"\n")
             yield from lines
-
-
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None

@@ -1,7 +1,7 @@
-"""The table of Schemes: how a Variant stores its numbers and computes with them.
+"""The table of Schemes: how a Variant stores and computes numbers.
 
-Data only. `edgetf.convert` turns a row into converter settings; a new Scheme that is a new combination of these
-columns is one more row here.
+It is only data: `edgetf.conversion` turns a row into settings of the converter. A new combination of these columns is a
+new row.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from edgetf.errors import EdgetfError, nearest
 class Scheme:
     """How numbers are stored and computed.
 
-    `weights` and `activations` name dtypes; `io` is the dtype at the model's inputs and outputs. `min_sqnr_db` is the
-    signal-to-quantization-noise ratio that outputs without classes must keep to pass; None where the numbers themselves
-    must be reproduced (see `benchmarks.verdict`).
+    `weights` and `activations` name dtypes; `io` is the dtype of the model's inputs and outputs. `min_sqnr_db` is the
+    minimum signal-to-quantization-noise ratio of outputs without classes; None if the numbers themselves must be
+    reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter
+    converts the weights to float32 when it loads them: arithmetic and memory are those of float32.
     """
 
     name: str
@@ -26,16 +27,18 @@ class Scheme:
     io: str
     min_sqnr_db: float | None
     summary: str
+    unpacks: bool = False
 
     @property
     def needs_samples(self) -> bool:
-        """Whether activations are quantized, so that their ranges must be calibrated on real samples."""
+        """Whether activations are quantized: then their ranges must be calibrated on real samples."""
         return self.activations != "float32"
 
 
 _TABLE = (
     Scheme("float32", "float32", "float32", "float32", None, "no quantization; the yardstick for the others"),
-    Scheme("float16", "float16", "float32", "float32", 40.0, "half the size; computes in float32 on a CPU"),
+    Scheme("float16", "float16", "float32", "float32", 40.0, "half the size; computes in float32 on a CPU", True),
+    Scheme("weights", "int8", "float32", "float32", 20.0, "int8 weights, everything computed in float32", True),
     Scheme("dynamic", "int8", "float32", "float32", 20.0, "int8 weights, ranges of activations found at run time"),
     Scheme("int8", "int8", "int8", "float32", 20.0, "int8 throughout, float inputs and outputs; needs samples"),
     Scheme("int8-io", "int8", "int8", "int8", 20.0, "int8 throughout, inputs and outputs included; needs samples"),
@@ -46,7 +49,7 @@ SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _TABLE}
 
 
 def find_scheme(name: str) -> Scheme:
-    """The Scheme called `name`. Raises EdgetfError naming the nearest known one."""
+    """The Scheme called `name`. Raises EdgetfError with the nearest known name."""
     if name not in SCHEMES:
         raise EdgetfError(f"unknown scheme {name!r}", nearest(name, SCHEMES))
     return SCHEMES[name]

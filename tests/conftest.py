@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,30 +18,40 @@ import pytest
 from hypothesis import settings
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.device.devices import LocalDevice
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import TimingPlan
 from edgetf.files import write_document
-from edgetf.process import Event
 from edgetf.samples import make_samples, save_samples
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # what the CPU says, also where there is a GPU: it is chosen once per process
 os.environ["EDGETF_HISTORY"] = str(
     Path(tempfile.mkdtemp(prefix="edgetf-history-")) / "history.sqlite"
 )  # not the user's
-settings.register_profile("ci", derandomize=True)  # CI tries the same examples every time; other runs look for new ones
+os.environ["EDGETF_CACHE"] = tempfile.mkdtemp(prefix="edgetf-cache-")
+# started in the background, or by nohup, a process ignores signals, and so do all that it starts
+for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(ending) is signal.SIG_IGN:
+        signal.signal(ending, signal.default_int_handler if ending == signal.SIGINT else signal.SIG_DFL)
+# CI tries the same examples every time, other runs look for new ones; a busy machine fails no test
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 if os.environ.get("CI"):
     settings.load_profile("ci")
 if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
-    # workers beside each other are machines of their own, with locks of their own
     os.environ["TMPDIR"] = tempfile.tempdir = str(Path(tempfile.gettempdir()) / f"edgetf-tests-{WORKER}")
     Path(tempfile.tempdir).mkdir(exist_ok=True)
+# workers beside each other are machines of their own, with locks of their own
+os.environ["EDGETF_LOCKS"] = tempfile.mkdtemp(prefix="edgetf-locks-")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
 BLOCKS = 2  # the fewest
 
 
-def ignore(event: Event) -> None:
+def ignore(event: object) -> None:
     """For verbs whose events do not matter."""
 
 
@@ -56,6 +69,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     import keras
 
     folder = tmp_path_factory.mktemp("small")
+    keras.utils.clear_session()  # layers are named dense, not dense_4, whatever other tests have made before
     keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential(
@@ -96,13 +110,13 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the benchmark of all schemes against the reference.
 
-    It is told to be stable: what a verdict makes of an unstable one has tests of its own, and a busy machine must not
-    decide what the others see.
+    Its timings are marked as stable: verdicts on unstable ones have their own tests, and a busy machine must not affect
+    the other tests.
     """
     out = tmp_path_factory.mktemp("benchmarked") / "bench"
     options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
     found = benchmark([converted], LocalDevice(), out, options, ignore)
-    calm = tuple(replace(result, stable=True, stable_reason="told by the tests") for result in found.results)
+    calm = tuple(replace(result, stable=True, stable_reason="reported by the tests") for result in found.results)
     write_document(out / "benchmark.json", replace(found, results=calm))
     return out
 
@@ -114,9 +128,46 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def edgetf(tmp_path: Path) -> Run:
     """Runs the command as a user would, in an empty folder, and returns what it printed and its exit code."""
 
-    def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
         env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
 
     return run
+
+
+@pytest.fixture
+def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same in this process, which costs a tenth: for what does not depend on how a process starts and ends."""
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        from edgetf.cli import cli, ending
+
+        words, out, err = [*map(str, arguments)], io.StringIO(), io.StringIO()
+        monkeypatch.chdir(cwd)
+        monkeypatch.delenv("COLUMNS", raising=False)
+        monkeypatch.setattr(sys, "argv", ["edgetf", *words])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = ending._run(lambda: cli.main(words, standalone_mode=False))
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+# files that take minutes, the longest first: the last one to start is waited for by all workers but one
+LONG = (
+    *("real/test_models_of_others.py", "docs/test_tour.py", "models/test_compression.py", "device/test_ssh.py"),
+    *(
+        "benchmarks/judging/test_label_metrics.py",
+        "e2e/test_emulated_pi.py",
+        "device/test_phone.py",
+        "docs/test_notebook.py",
+    ),
+    *("chaos/test_rounds.py", "cli/test_commands.py", "benchmarks/test_benchmark.py", "conversion/test_trial.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files start first (with `--no-loadscope-reorder`, else those with the most tests would)."""
+    rank = {Path(__file__).parent / name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))

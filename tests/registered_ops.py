@@ -2,7 +2,7 @@
 
 For every runtime it makes a virtual environment, installs that version from the package index, and lets its
 interpreter build a model for each op and version that has an operator code and nothing else: the runtime refuses what
-it has not registered. Writes `edgetf/convert/registered_ops.json`; takes some minutes, and is run by hand when a
+it has not registered. Writes `edgetf/conversion/registered_ops.json`; takes some minutes, and is run by hand when a
 runtime is released.
 """
 

@@ -1,4 +1,4 @@
-from edgetf.errors import DeviceError, EdgetfError, ExitCode, MissingExtraError, nearest
+from edgetf.errors import DeviceError, EdgetfError, ExitCode, nearest
 
 
 def test_exit_codes_are_those_of_the_manual() -> None:
@@ -10,7 +10,3 @@ def test_exit_codes_are_those_of_the_manual() -> None:
 def test_nearest_guesses_a_misspelt_name_and_lists_all() -> None:
     assert nearest("itn8", ["float32", "int8"]) == "did you mean 'int8'? known: float32, int8"
     assert nearest("zzz", ["float32", "int8"]) == "known: float32, int8"
-
-
-def test_a_missing_extra_says_which_install_mends_it() -> None:
-    assert MissingExtraError("scipy", "report").hint == 'pip install "edgetf[report]"'

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgetf import files
 from edgetf.errors import EdgetfError
+from tests.limits import limited
 
 
 class Colour(str, Enum):
@@ -33,15 +39,14 @@ class Document:
     counts: dict[str, int]
 
 
+texts = st.text(st.characters(exclude_categories=("C", "Zl", "Zp", "Zs")))  # what is not printable is not kept
 documents = st.builds(
     Document,
     schema=st.just(1),
-    name=st.text(),
+    name=texts,
     colour=st.sampled_from(Colour),
-    inners=st.lists(st.builds(Inner, st.integers(), st.none() | st.floats(allow_nan=False, allow_infinity=False))).map(
-        tuple
-    ),
-    counts=st.dictionaries(st.text(), st.integers()),
+    inners=st.lists(st.builds(Inner, st.integers(0, 1 << 53), st.none() | st.floats(0, 1))).map(tuple),
+    counts=st.dictionaries(texts, st.integers(0, 1 << 53)),
 )
 
 
@@ -162,25 +167,118 @@ def test_nothing_that_was_there_is_overwritten_even_if_no_claim_names_it(tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
-def test_a_replacement_that_is_cut_off_leaves_no_document_to_vouch_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _replace(out: Path, cut: BaseException | None = None) -> None:
+    """Replace `out`'s results by new ones, which take an entry from elsewhere in it; `cut` ends it before the move."""
+    with files.staged(out, ["data", "done.json"], True, {"taken": out / ".kept" / "taken"}) as staging:
+        _write(staging / "data", "new")
+        _write(staging / "done.json", "new")
+        _write(staging / "more", "new")
+        if cut is not None:
+            raise cut
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    out = tmp_path / "out"
+    (out / ".kept").mkdir(parents=True)
+    for name in ("data", "done.json", ".kept/taken"):
+        _write(out / name, "old")
+    return out
+
+
+def _listed(out: Path) -> dict[str, str]:
+    return {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+
+
+OLD = {"data": "old", "done.json": "old", ".kept/taken": "old"}
+NEW = {"data": "new", "done.json": "new", "more": "new", "taken": "old"}
+
+
+def test_a_replacement_takes_what_lies_elsewhere(results: Path) -> None:
+    _replace(results)
+    assert _listed(results) == NEW
+
+
+def _cut(monkeypatch: pytest.MonkeyPatch, moves: int, end: Callable[[], None]) -> None:
+    """Call `end` in the place of a move, after so many."""
+    rename, left = Path.rename, [moves]
+
+    def cut(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] == -1:
+            end()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", cut)
+
+
+MOVES = 6  # two of the old entries, which step aside, and four of the new ones
+
+
+@pytest.mark.parametrize("moves", range(MOVES))
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_replacement_that_is_cut_off_leaves_the_old_results(
+    results: Path, monkeypatch: pytest.MonkeyPatch, moves: int, error: BaseException
 ) -> None:
-    _write(tmp_path / "data", "old")
-    _write(tmp_path / "done.json", "old")
+    def end() -> None:
+        raise error
 
-    def cut(entry: Path, place: Path) -> None:
-        raise KeyboardInterrupt
+    _cut(monkeypatch, moves, end)
+    with pytest.raises(type(error)):
+        _replace(results)
+    assert _listed(results) == OLD
 
-    monkeypatch.setattr(files, "_replace", cut)
 
-    def work() -> None:
-        with files.staged(tmp_path, ["done.json"], force=True) as staging:
-            _write(staging / "data", "new")
-            _write(staging / "done.json", "new")
+@pytest.mark.parametrize("moves", range(MOVES + 1))
+def test_a_replacement_that_was_killed_is_undone_by_whoever_writes_next(
+    results: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    _kill_at(monkeypatch, results, moves)
+    files.recover(results)
+    assert _listed(results) == (OLD if moves < MOVES else NEW)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert not (tmp_path / "done.json").exists()
+
+@pytest.mark.parametrize("moves", range(1, MOVES))
+def test_a_replacement_that_was_killed_is_undone_by_whoever_misses_its_document(
+    results: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    _kill_at(monkeypatch, results, moves)
+    assert not (results / "done.json").exists()
+    assert files.find_document(results, "done.json").read_text() == "old"
+    assert _listed(results) == OLD
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, results: Path, moves: int) -> None:
+    """Let a process replace the results, and end at once after so many moves."""
+    child = os.fork()
+    if child == 0:
+        _cut(monkeypatch, moves, lambda: os._exit(9))
+        try:
+            _replace(results)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (9 if moves < MOVES else 0)
+
+
+@pytest.mark.parametrize("name", ["../victim", "data/../../victim", "/victim", "."])
+def test_a_list_of_moves_that_leads_out_of_the_folder_is_not_followed(results: Path, name: str) -> None:
+    victim = _write(results.parent / "victim", "mine")
+    root = results / ".edgetf-staging-999999999-x"
+    (root / "new").mkdir(parents=True)
+    _write(root / "moves.json", json.dumps([[name, f"{root.name}/new/a"], ["data", name], ["x", "y"]]))
+    files.recover(results)
+    assert victim.read_text() == "mine"
+    assert _listed(results) == OLD
+
+
+@pytest.mark.parametrize("text", ["", "[", "null", "[[1]]", "[]", "{}", "[" * 100_000])
+def test_a_damaged_list_of_moves_loses_nothing(results: Path, text: str) -> None:
+    root = results / ".edgetf-staging-999999999-x"
+    (root / "old").mkdir(parents=True)
+    _write(root / "moves.json", text)
+    _write(root / "old" / "gone", "old")
+    files.recover(results)
+    assert _listed(results) == OLD | {"gone": "old"}
 
 
 def test_staging_folders_of_killed_processes_are_swept(tmp_path: Path) -> None:
@@ -191,11 +289,101 @@ def test_staging_folders_of_killed_processes_are_swept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["done.json"]
 
 
-def test_an_unwritable_place_is_an_error_with_a_hint() -> None:
-    def work() -> None:
-        with files.staged(Path("/proc/edgetf"), ["done.json"], force=False):
-            pass
+def test_the_staging_folder_of_a_living_process_is_not_swept(tmp_path: Path) -> None:
+    with files.staged(tmp_path, ["a.json"], force=False) as first:
+        with files.staged(tmp_path, ["b.json"], force=False) as second:
+            _write(second / "b.json", "{}")
+        _write(first / "a.json", "{}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
 
-    with pytest.raises(EdgetfError, match="cannot write to /proc/edgetf") as caught:
-        work()
+
+@pytest.mark.parametrize("target", ["nowhere", "link"], ids=["dangling", "loop"])
+def test_a_link_that_leads_nowhere_is_no_place_for_results(tmp_path: Path, target: str) -> None:
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(EdgetfError, match=f"is a broken link to {target}") as caught:
+        files.staged(tmp_path / "link", ["done.json"], force=False).__enter__()
     assert "-o" in caught.value.hint
+
+
+def test_a_document_that_is_not_there_is_looked_for_nearby(tmp_path: Path) -> None:
+    _write(tmp_path / "benchmark.json", "{}")
+    with pytest.raises(EdgetfError) as missing:
+        files.find_document(tmp_path / "benchmark", "benchmark.json")
+    assert str(tmp_path) in missing.value.hint
+    with pytest.raises(EdgetfError) as nowhere:
+        files.find_document(tmp_path / "benchmark", "reference.json")
+    assert "make one with: edgetf reference" in nowhere.value.hint
+
+
+def test_a_file_is_written_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    files.write_whole(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="cannot use /dev/full: No space left on device"):
+        files.write_whole(Path("/dev/full"), b"x")
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("content", [b"hello\n", bytes(1 << 20)])
+def test_a_pipe_without_a_name_is_written_into(content: bytes) -> None:
+    """As with `-o /dev/stdout | program`; more than a pipe holds at once, too."""
+    write = "from edgetf.files import write_whole; from pathlib import Path; import sys; "
+    write += "write_whole(Path('/dev/stdout'), sys.stdin.buffer.read())"
+    ended = subprocess.run([sys.executable, "-c", write], input=content, capture_output=True, check=True)
+    assert ended.stdout == content
+
+
+def test_a_named_pipe_is_written_into(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_whole(tmp_path / "pipe", b"hello")
+    assert os.read(reader, 10) == b"hello"
+    os.close(reader)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_part_of_a_file_whose_writer_was_killed_is_swept(tmp_path: Path) -> None:
+    _write(tmp_path / ".edgetf-part-999999999-x", "half")
+    _write(tmp_path / f".edgetf-part-{os.getpid()}-x", "half")  # a thread's
+    files.write_whole(tmp_path / "f", b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".edgetf-part-{os.getpid()}-x", "f"]
+
+
+def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
+    path = _write(tmp_path / "f", "old")
+    with limited(resource.RLIMIT_FSIZE, 1 << 12), pytest.raises(EdgetfError, match="File too large") as caught:
+        files.write_whole(path, bytes(1 << 20))
+    assert str(path) in caught.value.message
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30)])
+def test_a_name_that_is_too_long_is_an_error_with_a_hint(tmp_path: Path, name: str) -> None:
+    for write in (
+        lambda: files.write_whole(tmp_path / name, b""),
+        lambda: files.staged(tmp_path / name, ["done.json"], False).__enter__(),
+    ):
+        with pytest.raises(EdgetfError, match="File name too long") as caught:
+            write()
+        assert caught.value.hint
+
+
+def test_an_unwritable_place_is_an_error_with_a_hint() -> None:
+    with pytest.raises(EdgetfError, match="cannot use /proc/edgetf: No such file or directory") as caught:
+        files.staged(Path("/proc/edgetf"), ["done.json"], force=False).__enter__()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/fd/1", "/dev/null", "pipe"])
+def test_a_device_or_a_pipe_is_not_an_earlier_result(stream: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    files.refuse_existing(tmp_path / stream, force=False)  # an absolute path stays one
+    (tmp_path / "a").write_text("")
+    with pytest.raises(EdgetfError, match="already exists"):
+        files.refuse_existing(tmp_path / "a", force=False)
+    files.refuse_existing(tmp_path / "a", force=True)

@@ -24,12 +24,12 @@ def test_a_function_of_this_folder_is_found_and_the_search_path_left_as_it_was(
     [
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("whole:g", "has no attribute 'g'"),
-        ("whole:ANSWER", "whole:ANSWER is no function"),
+        ("whole:ANSWER", "whole:ANSWER is not a function"),
         ("unfinished:f", r"\(unfinished\.py, line 1\)"),
-        ("whole", "'whole' names no function"),
+        ("whole", "'whole' does not name a function"),
     ],
 )
-def test_what_cannot_be_loaded_is_told(
+def test_what_cannot_be_loaded_is_reported(
     name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "whole.py").write_text("ANSWER = 42\n")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import edgetf
+from tests.click_tree import COMMANDS
+from tests.performance.startup import MOST, measure
 
 HOUSE = Path(edgetf.__file__).parent
 HEAVY = {"tensorflow", "numpy", "keras", "scipy", "rich", "jinja2", "matplotlib", "cattrs", "ai_edge_litert"}
@@ -28,44 +30,38 @@ def _indent(code: str) -> str:
     return "\n".join(f"    {line}" for line in code.splitlines())
 
 
-COMMANDS = [
-    [],
-    ["demo"],
-    ["convert"],
-    ["reference"],
-    ["benchmark"],
-    ["check"],
-    ["gate"],
-    ["bundle"],
-    ["runner"],
-    ["report"],
-    ["inspect"],
-    ["samples"],
-    ["samples", "show"],
-    ["samples", "convert"],
-    ["models"],
-    ["models", "train"],
-    ["models", "export"],
-    ["devices"],
-    ["devices", "list"],
-    ["devices", "probe"],
-    ["devices", "doctor"],
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_loads_nothing_heavy(command: list[str]) -> None:
-    assert not _loaded("from edgetf.cli import main\nmain()", *command, "--help") & HEAVY
+def test_help_loads_nothing_heavy() -> None:
+    """In one process: each command is a lazy import away from what the others have loaded."""
+    script = f"""
+import contextlib, io, json, sys
+from edgetf.cli import cli
+crossed = {{}}
+for words in {[*COMMANDS]}:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        cli.main([*words, "--help"], prog_name="edgetf", standalone_mode=False)
+    assert "Usage: edgetf" in printed.getvalue()
+    crossed[" ".join(words)] = sorted({HEAVY} & set(sys.modules))
+print(json.dumps(crossed))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    crossed = json.loads(ended.stdout)
+    assert len(crossed) == len(COMMANDS)
+    assert not any(crossed.values()), crossed
 
 
 def test_importing_edgetf_loads_only_the_standard_library() -> None:
-    assert _loaded("import edgetf") - _loaded("pass") == {"edgetf"}
+    assert _loaded("import edgetf") - _loaded("pass") - set(sys.stdlib_module_names) - {"_typing"} == {"edgetf"}
 
 
 def test_help_loads_hardly_more_than_the_help_of_any_click_program() -> None:
     program = "import click\n@click.group()\ndef cli(): 'help'\n@cli.command()\ndef sub(): 'help'\ncli()"
     extra = _loaded("from edgetf.cli import main\nmain()", "--help") - _loaded(program, "--help")
     assert extra <= {"edgetf", "signal", "dataclasses", "copy"}
+
+
+def test_help_takes_hardly_longer_than_importing_click() -> None:
+    click, printed = measure(5)
+    assert printed < MOST * click, f"{printed * 1e3:.0f} ms beside {click * 1e3:.0f} ms"
 
 
 def _imports(path: Path) -> set[str]:
@@ -92,27 +88,48 @@ def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("device", ("tensorflow", "keras", "edgetf.convert", "edgetf.models", "edgetf.benchmarks", "edgetf.cli")),
-        ("convert", ("edgetf.models", "edgetf.benchmarks", "edgetf.device", "edgetf.cli")),
+        ("device", ("tensorflow", "keras", "edgetf.conversion", "edgetf.models", "edgetf.benchmarks", "edgetf.cli")),
+        ("conversion", ("edgetf.models", "edgetf.benchmarks", "edgetf.device", "edgetf.cli")),
         ("models", ("edgetf.benchmarks", "edgetf.device", "edgetf.cli")),
-        ("benchmarks", ("edgetf.models", "edgetf.cli", "tensorflow")),
+        ("benchmarks", ("edgetf.models", "edgetf.tuning", "edgetf.api", "edgetf.cli", "tensorflow")),
+        ("tuning", ("edgetf.models", "edgetf.api", "edgetf.cli", "tensorflow", "keras")),
     ],
 )
 def test_arrows_between_the_parts_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in _files(folder):
-        crossed = {name for name in _imports(path) if any(f"{name}.".startswith(f"{part}.") for part in forbidden)}
+        names = {name for name in _imports(path) if not name.startswith("edgetf.device.runner")}  # it stands alone
+        crossed = {name for name in names if any(f"{name}.".startswith(f"{part}.") for part in forbidden)}
         assert not crossed, path
 
 
 def test_the_ground_floor_stands_on_nothing_of_the_house() -> None:
-    parts = ("edgetf.convert", "edgetf.models", "edgetf.benchmarks", "edgetf.device", "edgetf.cli")
-    for path in [*HOUSE.glob("*.py"), *_files("samples")]:
+    parts = tuple(f"edgetf.{one}" for one in ("conversion", "models", "benchmarks", "tuning", "device", "cli"))
+    for path in [*HOUSE.glob("*.py"), *_files("samples"), *_files("results")]:
         if path.name != "__main__.py":
             assert not {name for name in _imports(path) if name.startswith(parts)}, path
 
 
-@pytest.mark.parametrize("part", ["convert", "benchmarks", "models", "device"])
-def test_the_parts_are_also_at_the_top_of_the_repository(part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "folder"),
+    [("convert", "conversion"), ("benchmarks", "benchmarks"), ("models", "models"), ("device", "device")],
+)
+def test_the_parts_are_also_at_the_top_of_the_repository(part: str, folder: str) -> None:
     link = HOUSE.parent / part
     assert link.is_symlink()
-    assert link.resolve() == HOUSE / part
+    assert link.resolve() == HOUSE / folder
+
+
+ROOMS = ("timing", "judging", "reference", "diagnosis", "report", "history")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_of_the_benchmarks_imports_one_that_stands_on_it(room: str) -> None:
+    later = {f"edgetf.benchmarks.{other}" for other in ROOMS[ROOMS.index(room) + 1 :]}
+    for path in _files(f"benchmarks/{room}"):
+        crossed = {name for name in _imports(path) if any(f"{name}.".startswith(f"{one}.") for one in later)}
+        assert not crossed, path
+
+
+@pytest.mark.parametrize("function", ["convert", "reference"])
+def test_what_judges_nothing_loads_no_statistics(function: str) -> None:
+    assert not _loaded(f"import edgetf\nedgetf.{function}") & {"scipy", "matplotlib", "jinja2", "tensorflow"}

@@ -1,32 +1,49 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from edgetf.process import Event, HungError, run_child
+from edgetf.errors import EdgetfError
+from edgetf.events import Answer, Event, Message, Phase
+from edgetf.owned import scratch
+from edgetf.process import HungError, run_child
 
 
-def _python(code: str, **options: object) -> tuple[list[Event], int, str]:
-    events: list[Event] = []
-    ended = run_child([sys.executable, "-c", code], events.append, idle_s=20, **options)  # type: ignore[arg-type]
-    return events, ended.code, ended.stderr
+def _python(code: str, **options: object) -> tuple[list[Message], int, str]:
+    """What a child sent, its exit code, and its standard error."""
+    sent: list[Message] = []
+    command = [sys.executable, "-c", code]
+    ended = run_child(command, sent.append, on_answer=sent.append, idle_s=20, **options)  # type: ignore[arg-type]
+    return sent, ended.code, ended.stderr
 
 
-def test_json_lines_are_events_and_other_lines_are_passed_over() -> None:
-    events, code, stderr = _python(
-        'import sys; print(\'{"a": 1}\'); print("noise"); print("[1]"); print(\'{"b": 2}\'); sys.stderr.write("oh")'
+# prints an answer with the fields that are given as Python
+ANSWER = "from edgetf.process import EventPipe; EventPipe().answer('found', {})"
+
+
+def test_lines_that_are_no_messages_are_ignored() -> None:
+    code = (
+        "import sys\n"
+        """print('{"event": "phase", "phase": "one"}'); print("noise"); print("[1]"); print("{}")\n"""
+        """print('{"event": "answer", "kind": "found", "fields": {"b": 2}}'); sys.stderr.write("oh")"""
     )
-    assert (events, code, stderr) == ([{"a": 1}, {"b": 2}], 0, "oh")
+    assert _python(code) == ([Phase("one"), Answer("found", {"b": 2})], 0, "oh")
 
 
 def test_the_request_and_the_environment_reach_the_child() -> None:
-    code = "import json, os, sys; print(json.dumps({'in': sys.stdin.read(), 'env': os.environ['EDGETF_TEST']}))"
-    events, _, _ = _python(code, request="hello", env={"EDGETF_TEST": "yes"})
-    assert events == [{"in": "hello", "env": "yes"}]
+    code = "import os, sys; " + ANSWER.format("given=sys.stdin.read(), env=os.environ['EDGETF_TEST']")
+    sent, _, _ = _python(code, request="hello", env={"EDGETF_TEST": "yes"})
+    assert sent == [Answer("found", {"given": "hello", "env": "yes"})]
 
 
 def test_a_signal_is_named() -> None:
@@ -37,7 +54,7 @@ def test_a_signal_is_named() -> None:
 
 
 def test_a_child_that_says_nothing_is_ended() -> None:
-    with pytest.raises(HungError, match="no answer for 0 s"):
+    with pytest.raises(HungError, match="no output for 0 s"):
         run_child([sys.executable, "-c", "import time; time.sleep(60)"], lambda e: None, idle_s=0.3)
 
 
@@ -46,7 +63,7 @@ def test_grandchildren_do_not_outlive_an_interruption(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', {marker!r}])\n"
-        "print('{}', flush=True)\n"
+        """print('{"event": "note", "note": ""}', flush=True)\n"""
         "time.sleep(60)\n"
     )
 
@@ -58,3 +75,78 @@ def test_grandchildren_do_not_outlive_an_interruption(tmp_path: Path) -> None:
     time.sleep(0.2)
     listing = subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=True).stdout
     assert marker not in listing
+
+
+PARENT = """
+import os, sys
+from edgetf.process import run_child
+script = "sleep 60 & echo '{}' && sleep 60".format('{"event": "note", "note": ""}')
+run_child(["sh", "-c", script], lambda event: print(os.environ["TMPDIR"], flush=True), idle_s=60)
+"""
+
+
+def test_a_child_and_its_children_end_when_this_process_is_killed(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=env) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        group = next(p.pid for p in psutil.Process(parent.pid).children() if p.cmdline()[-1].startswith("sleep 60 &"))
+        assert len(_group(group)) >= 2  # the shell and what it left in the background
+        parent.kill()
+        parent.wait()
+        ended = time.monotonic() + 10
+        while _group(group):
+            assert time.monotonic() < ended
+    assert len(list(tmp_path.iterdir())) == 1
+    subprocess.run(
+        [sys.executable, "-c", "from edgetf.owned import scratch\nwith scratch(): pass"], env=env, check=True
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guard_ends_with_the_child() -> None:
+    before = {p.pid for p in psutil.Process().children()}
+    _python("print('{}')")
+    assert {p.pid for p in psutil.Process().children()} <= before
+
+
+def test_what_a_child_leaves_in_its_temporary_folder_goes_with_it() -> None:
+    [answer], _, _ = _python("import tempfile; " + ANSWER.format("left=tempfile.mkdtemp()"))
+    assert isinstance(answer, Answer)
+    assert not Path(answer.fields["left"]).exists()
+
+
+def test_an_error_of_the_system_in_a_child_is_a_line_for_the_parent() -> None:
+    code = (
+        "from edgetf.process import EventPipe, reporting\n"
+        "with reporting(EventPipe()): open('/dev/full', 'w').write('x' * 100_000)"
+    )
+    with pytest.raises(EdgetfError) as caught:
+        _python(code)
+    assert caught.value.message.endswith("No space left on device")
+
+
+def _group(group: int) -> list[int]:
+    """The living processes of a group."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def _write_without_a_name() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as numpy does
+
+
+def _run_a_child_that_prints_nothing() -> None:
+    run_child([sys.executable, "-c", "raise SystemExit(1)"], lambda event: None, idle_s=60)
+
+
+@pytest.mark.parametrize("act", [_write_without_a_name, _run_a_child_that_prints_nothing])
+def test_a_full_folder_for_temporary_files_is_named(act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgetf.system._takes_files", lambda folder: False)
+    with pytest.raises(OSError, match=tempfile.gettempdir()) as caught, scratch():
+        act()
+    assert caught.value.errno == errno.ENOSPC

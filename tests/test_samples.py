@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import Array, load_samples, make_samples, save_samples
+from edgetf.samples.npz import _refuse_names
 
 IMAGE = TensorSpec("image", (None, 2, 2), "float32")
 IMAGES = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
@@ -50,7 +54,7 @@ def test_a_single_input_may_be_called_x(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "hint"),
     [
-        ({"image": IMAGES, "time": np.arange(3)}, "leave out 'time'"),
+        ({"image": IMAGES, "time": np.arange(3)}, "if 'time' holds the labels, save it as 'labels'"),
         ({"imgae": IMAGES}, "rename 'imgae' to 'image'"),
         ({"x": IMAGES, "label": np.arange(3)}, "rename 'label' to 'labels'"),
         ({"picture": IMAGES}, "np.savez('s.npz', image=..., labels=...)"),
@@ -62,9 +66,35 @@ def test_the_hint_names_the_array_that_is_wrong(tmp_path: Path, arrays: dict[str
     assert hint in caught.value.hint
 
 
-def test_an_input_called_labels_cannot_be_fed(tmp_path: Path) -> None:
-    with pytest.raises(EdgetfError, match="an input of the model is called 'labels'"):
-        load_samples(_save(tmp_path, labels=IMAGES), [TensorSpec("labels", (None, 2, 2), "float32")])
+def test_an_input_called_labels_is_fed_and_labels_lie_beside_it(tmp_path: Path) -> None:
+    specs = [TensorSpec("labels", (None, 2, 2), "float32")]
+    bare = load_samples(_save(tmp_path, labels=IMAGES), specs)
+    assert bare.labels is None
+    assert list(bare.inputs) == ["labels"]
+    samples = load_samples(_save(tmp_path, labels=IMAGES, labels_=np.arange(3), labels_score=np.ones(3)), specs)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [0, 1, 2]
+    assert list(samples.output_labels) == ["score"]
+    assert samples.digest != bare.digest
+    save_samples(tmp_path / "again.npz", samples)
+    assert load_samples(tmp_path / "again.npz", specs).digest == samples.digest
+
+
+def test_labels_of_one_output_stay_with_their_samples(tmp_path: Path) -> None:
+    without = make_samples("s", {"image": IMAGES}, np.arange(3))
+    path = _save(tmp_path, image=IMAGES, labels=np.arange(3), labels_age=np.arange(3) + 20)
+    samples = load_samples(path, [IMAGE])
+    assert samples.output_labels["age"].tolist() == [20, 21, 22]
+    assert samples.digest != without.digest
+    taken = samples.take(2)
+    assert taken.rows is not None
+    assert taken.output_labels["age"].tolist() == [20 + row for row in taken.rows]
+    samples.check_outputs(["age", "kind"])
+    with pytest.raises(EdgetfError, match="labels for an output 'age', which the model does not have") as caught:
+        samples.check_outputs(["ages", "kind"])
+    assert "did you mean 'ages'?" in caught.value.hint
+    with pytest.raises(EdgetfError, match="different lengths"):
+        make_samples("s", {"image": IMAGES}, None, {"age": np.arange(2)})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +123,7 @@ def test_samples_that_do_not_fit_are_refused_naming_both_sides(
 
 def test_a_fixed_batch_needs_a_multiple_of_it(tmp_path: Path) -> None:
     spec = TensorSpec("image", (2, 2, 2), "float32")
-    with pytest.raises(EdgetfError, match=r"the model takes float32 \[2, 2, 2\]"):
+    with pytest.raises(EdgetfError, match="has 3 samples, the model takes 2 at a time"):
         load_samples(_save(tmp_path, image=IMAGES), [spec])
     assert len(load_samples(_save(tmp_path, image=IMAGES[:2]), [spec])) == 2
 
@@ -113,6 +143,25 @@ def test_what_is_not_an_npz_file_is_refused(tmp_path: Path) -> None:
             load_samples(path, [IMAGE])
     with pytest.raises(EdgetfError, match="there are no samples at"):
         load_samples(tmp_path / "missing.npz", [IMAGE])
+
+
+def test_arrays_of_one_name_are_refused_and_many_names_take_no_time(tmp_path: Path) -> None:
+    array = io.BytesIO()
+    np.save(array, np.zeros(1))
+    for count in (2, 20_000):
+        names = [f"{k}.npy" for k in range(count)]
+        infos = [zipfile.ZipInfo(name) for name in [*names, names[-1]]]
+        begun = perf_counter()
+        with pytest.raises(ValueError, match=f"there are several arrays called '{count - 1}'"):
+            _refuse_names(infos, [info.filename.removesuffix(".npy") for info in infos])
+        assert perf_counter() - begun < 1
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
+        for _ in range(2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                archive.writestr("image.npy", array.getvalue())
+    with pytest.raises(EdgetfError, match="there are several arrays called 'image'"):
+        load_samples(tmp_path / "twice.npz", [IMAGE])
 
 
 def test_stored_samples_are_mapped_and_compressed_ones_read(tmp_path: Path) -> None:

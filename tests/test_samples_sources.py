@@ -79,17 +79,17 @@ def test_what_is_wrong_with_shards_names_the_file_and_the_record(tmp_path: Path)
         load_samples(out, [ROW])
     second.write_bytes(whole[:length] + whole[:length])
     for spec in (ROW, TensorSpec("renamed", ROW.shape, "float32")):
-        with pytest.raises(EdgetfError, match="holds other samples than were written"):
+        with pytest.raises(EdgetfError, match="has changed since it was written"):
             load_samples(out, [spec])
     second.unlink()
-    for told in (True, False):
-        if not told:
+    for reported in (True, False):
+        if not reported:
             (tmp_path / "s.tfrecord.json").unlink()
         with pytest.raises(EdgetfError, match=r"s-00001-of-00003\.tfrecord is missing"):
             load_samples(tmp_path, [ROW])
 
 
-def test_a_damaged_compressed_shard_is_told(tmp_path: Path) -> None:
+def test_a_damaged_compressed_shard_is_reported(tmp_path: Path) -> None:
     out = _shards(tmp_path, ".gz")
     first = tmp_path / "s-00000-of-00003.tfrecord.gz"
     first.write_bytes(first.read_bytes()[:-30])
@@ -114,6 +114,9 @@ def test_records_of_others_are_read_by_the_signature(tmp_path: Path) -> None:
     assert samples.inputs["x"].tolist() == [[[1, 2], [3, 4]]] * 3
     assert samples.labels is not None
     assert samples.labels.tolist() == [7] * 3
+    of_one = load_samples(f"{path}?labels_size=height", [TensorSpec("x", (None, 2, 2), "float32")])
+    assert of_one.labels is None
+    assert of_one.output_labels["size"].tolist() == [7] * 3
     assert load_samples(f"{path}?x=raw", [ROW]).inputs["x"].tolist() == [[0, 1, 2, 3]] * 3
     assert load_samples(f"{path}?x=height", [TensorSpec("x", (None, 1), "uint8")]).inputs["x"].tolist() == [[7]] * 3
     for spec, message in (
@@ -153,8 +156,17 @@ def test_images_that_would_be_guessed_at_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="unknown option 'scael'") as caught:
         load_samples(f"folder:{photos}?scael=1", [PICTURE])
     assert "did you mean 'scale'" in caught.value.hint
-    with pytest.raises(EdgetfError, match="is no uint8"):
+    with pytest.raises(EdgetfError, match="does not fit uint8"):
         load_samples(f"folder:{photos}?scale=3", [TensorSpec("image", (None, 4, 4, 1), "uint8")])
+    for dtype, hint in (("uint8", "remove ?scale="), ("int8", "?scale=1&offset=-128")):
+        whole = TensorSpec("image", (None, 4, 4, 1), dtype)
+        with pytest.raises(EdgetfError, match="leaves only 2 of the values") as caught:
+            load_samples(f"folder:{photos}?scale=1/255", [whole])
+        assert hint in caught.value.hint
+        followed = {"uint8": f"folder:{photos}", "int8": f"folder:{photos}?scale=1&offset=-128"}[dtype]
+        assert len(load_samples(followed, [whole])) > 0
+    alone = load_samples(f"folder:{photos}?scale=1/255", [TensorSpec("image", (4, 4, 1), "float32")])
+    assert alone.unbatched == {"image"}
     Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(photos / "cat" / "0.png")
     with pytest.raises(EdgetfError, match=r"0\.png has values of more than 8 bits"):
         load_samples(f"folder:{photos}?scale=1", [PICTURE])

@@ -5,7 +5,7 @@ from edgetf.schemes import SCHEMES, find_scheme
 
 
 def test_the_table_has_the_schemes_that_the_readme_names() -> None:
-    assert list(SCHEMES) == ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8"]
+    assert list(SCHEMES) == ["float32", "float16", "weights", "dynamic", "int8", "int8-io", "int16x8"]
 
 
 def test_only_quantized_activations_need_samples() -> None:

@@ -1,8 +1,8 @@
-"""Variants in, `benchmark.json` and everything raw out: each is run on a Device and compared with the Reference."""
+"""Run variants on a Device and compare them with the Reference. In: variants. Out: `benchmark.json` and raw data."""
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,45 +10,68 @@ from pathlib import Path
 from statistics import median
 
 from edgetf import __version__, files
-from edgetf.benchmarks.ground import Ground, is_decided, judge, prepare, with_metrics, write_inputs
-from edgetf.benchmarks.result import result_of
-from edgetf.benchmarks.rounds import BLOCKS, PATIENCE, Course, Plan, measure
-from edgetf.benchmarks.targets import find_targets
-from edgetf.benchmarks.times import is_throttled
-from edgetf.benchmarks.verdict import Budgets
-from edgetf.device.devices import Device
+from edgetf.benchmarks.judging.distinct import describe_distinct
+from edgetf.benchmarks.judging.ground import (
+    Ground,
+    is_decided,
+    judge,
+    prepare,
+    refuse_changed,
+    with_distinct,
+    with_metrics,
+)
+from edgetf.benchmarks.judging.own_metric import Given
+from edgetf.benchmarks.judging.verdict import Budgets
+from edgetf.benchmarks.timing.figures import result_of
+from edgetf.benchmarks.timing.fixed import copy_private, digests_of
+from edgetf.benchmarks.timing.resume import FOLDER as PARTIAL
+from edgetf.benchmarks.timing.resume import Resumable, key_of
+from edgetf.benchmarks.timing.rounds import Bench, Course, Plan, measure
+from edgetf.benchmarks.timing.targets import Target, find_targets
+from edgetf.benchmarks.timing.times import is_throttled
+from edgetf.defaults import BLOCKS, ENERGY_S, PATIENCE
 from edgetf.device.doctor import disturbances
 from edgetf.device.facts import Facts
+from edgetf.device.kinds import Device
+from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
+from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
-from edgetf.process import OnEvent
+from edgetf.events import Note, OnEvent
+from edgetf.owned import scratch
 from edgetf.results import (
     BENCHMARK_SCHEMA,
     Benchmark,
     Failure,
+    LabelsAre,
     Result,
     Status,
 )
 from edgetf.samples import SampleSource
+from edgetf.samples.inputs import write_inputs
 
 _FOLDER = "measurements"
-_BUSY_CORES = 0.2  # of others, above which times are doubtful
+_MANY = 0.9  # of the distinct samples: if fewer remain without near copies, a warning is added
+_BUSY_CORES = 0.2  # used by other programs; above it times are doubtful
 
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """`runtime` is "litert", "tflite-runtime" or "auto"; `threads` are those of the timed interpreter.
+    """`runtime` and `delegate` are names of `device.runner.delegates`; `threads` are those of the timed interpreter.
 
-    Variants take `blocks` turns, or up to `patience` times as many where the medians of their blocks do not agree.
-    `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` are seconds of load for each variant;
-    `energy_s` are those with the power read, where the device tells it. `sequential` are the budgets for which samples
-    are run until a verdict is there; without them all are run. `metrics` name functions (`module:function`) that judge.
+    Variants take `blocks` turns, or up to `patience` times as many if the medians of their blocks do not agree.
+    `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` is the time of load for each variant;
+    `energy_s` is the time of load with power readings, if the device reports power. `sequential` are the budgets of a
+    sequential run; without them all samples are run. `metrics` are functions to judge by, or their names
+    (`module:function`), all of them costs if `less_is_better`. `labels_are` is the meaning of ambiguous labels, by
+    default as for the reference. Without `wait`, a device that another run holds is an error. `allow_nan` is for
+    samples with NaN and no reference.
     """
 
     reference: Path | None = None
     samples: SampleSource | None = None
-    runtime: str = "auto"
-    delegate: str = "xnnpack"
+    runtime: str = AUTO
+    delegate: str = DEFAULT_DELEGATE
     threads: int = 1
     affinity: tuple[int, ...] = ()
     nice: int = 0
@@ -56,59 +79,125 @@ class BenchmarkOptions:
     patience: int = PATIENCE
     timing: TimingPlan = TimingPlan()
     sustained_s: float = 0.0
-    energy_s: float = 10.0
+    energy_s: float = ENERGY_S
     sequential: Budgets | None = None
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[Given, ...] = ()
+    less_is_better: bool = False
+    labels_are: LabelsAre | None = None
+    wait: bool = True
+    allow_nan: bool = False
     force: bool = False
 
 
 def benchmark(
     places: Sequence[Path], device: Device, out: Path, options: BenchmarkOptions, on_event: OnEvent
 ) -> Benchmark:
-    """Run the variants at `places` (`.tflite` files or folders of them) on `device` and write the results into `out`.
+    """Run the variants at `places` (`.tflite` files or folders of them) on `device` and write the results to `out`.
 
-    Raises EdgetfError for what cannot be measured at all. A variant whose run fails is told in its Result.
+    An interrupted run with the same settings is resumed; `force` replaces complete results. Raises EdgetfError if
+    nothing can be measured. If the run of a variant fails, its Result has the error.
     """
     targets = find_targets(places)
-    ground = prepare(targets, options.reference, options.samples, options.sequential)
+    ground = prepare(
+        targets, options.reference, options.samples, options.sequential, options.labels_are, options.allow_nan
+    )
     if options.metrics:
-        ground = with_metrics(ground, options.metrics)
+        ground = with_metrics(ground, options.metrics, options.less_is_better)
+        for metric in ground.metrics:
+            if metric.failed:
+                on_event(Note(f"the metric {metric.name} fails: {metric.failed}"))
     claims = [_FOLDER, "benchmark.json"]
     with (
-        files.staged(out, claims, options.force) as staging,
-        tempfile.TemporaryDirectory() as work,
-        device.reserve(),
+        files.staged(out, claims, options.force, {_FOLDER: out / PARTIAL / _FOLDER}) as staging,
+        scratch() as work,
+        device.reserve(on_event if options.wait else None),
     ):
-        job = _job(write_inputs(ground, Path(work)), options, outputs=ground.reference is not None)
-        plan = Plan(options.blocks, options.patience, job, options.energy_s, ground.pieces())
-        enough = partial(is_decided, place=staging / _FOLDER, ground=ground)
-        courses = measure(targets, device, plan, staging / _FOLDER, enough, on_event)
-        results = [
-            _judged(course, result_of(course, device, job, staging, _FOLDER), staging, ground) for course in courses
-        ]
-        turns = [turn.measurement for course in courses for turn in course.turns]
-        document = Benchmark(
-            schema=BENCHMARK_SCHEMA,
-            edgetf=__version__,
-            created=files.now(),
-            machine=turns[0].machine if turns else {},
-            inputs=ground.describe(),
-            warnings=tuple(warnings_of(turns)),
-            samples=None if ground.random else ground.samples.used(),
-            reference=ground.reference,
-            results=tuple(results),
-        )
-        files.write_document(staging / "benchmark.json", document)
+        targets = copy_private(targets, work)
+        facts = device.examine(options.runtime)
+        job = _job(write_inputs(ground.samples.inputs, work, ground.order), options, ground)
+        ground = with_distinct(ground, job.inputs)
+        plan = Plan(options.blocks, options.patience, job, options.energy_s, ground.pieces(), digests_of(job))
+        key = key_of(_decisive(targets, device, facts, plan, ground))
+        kept = Resumable(out / PARTIAL, key, on_event)
+        with kept.interruptible():
+            document = _measure(targets, Bench(device, plan, kept, on_event), ground)
+            refuse_changed(ground, options.reference)
+            files.write_document(staging / "benchmark.json", document)
+    kept.discard()
     return document
+
+
+def _decisive(targets: Sequence[Target], device: Device, facts: Facts, plan: Plan, ground: Ground) -> dict[str, object]:
+    """All settings that affect the measurements."""
+    machine = {name: value for name, value in vars(facts).items() if name in _LASTING}
+    return {
+        "variants": [(target.name, target.sha256, target.signature) for target in targets],
+        "samples": ground.samples.digest,
+        "shuffled": ground.order is not None,
+        "plan": files.to_plain(replace(plan, job=replace(plan.job, inputs={}))),
+        "device": (device.name, device.emulated, machine),
+        "runner": hashlib.sha256(build_runner()).hexdigest(),
+    }
+
+
+# facts that do not change from minute to minute
+_LASTING = (
+    *("architecture", "system", "kernel", "model", "cpu", "cores"),
+    *("python", "numpy", "litert", "tflite_runtime", "benchmark_model"),
+)
+
+
+def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchmark:
+    """Run the turns of all targets; returns the document of the results."""
+    place, folder = bench.kept.place, bench.kept.folder
+    courses = measure(targets, bench, partial(is_decided, place=place, ground=ground))
+    results = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
+    turns = [turn.measurement for course in courses for turn in course.turns]
+    samples = None if ground.random else ground.samples.used()
+    return Benchmark(
+        schema=BENCHMARK_SCHEMA,
+        edgetf=__version__,
+        created=files.now(),
+        machine=turns[0].machine if turns else {},
+        inputs=ground.describe(),
+        warnings=(*bench.kept.stops, *warnings_of(turns), *_seen_before(targets, ground), *_copies(ground)),
+        samples=samples,
+        reference=ground.reference,
+        labels_are=ground.labels_are,
+        results=tuple(_judged(c, result, place, ground) for c, result in zip(courses, results, strict=True)),
+    )
+
+
+def _seen_before(targets: Sequence[Target], ground: Ground) -> list[str]:
+    """A warning if variants are judged on their calibration samples."""
+    if not any(target.calibrated_on == ground.samples.digest for target in targets):
+        return []
+    fact = "the variants were calibrated on the same samples: on others they may lose more"
+    return [f"{fact}; give convert and reference different samples"]
+
+
+def _copies(ground: Ground) -> list[str]:
+    """Warnings if samples are repeated, or many are nearly the same."""
+    n = len(ground.samples)
+    count = n if ground.distinct is None else ground.distinct.count
+    found = []
+    if count < n:
+        found.append(f"{describe_distinct(n, count)}: copies count once, which widens intervals; give distinct samples")
+    if ground.unlike is not None and ground.unlike < _MANY * count:
+        similar = f"{count - ground.unlike:,} of {count:,} distinct samples are nearly the same as others"
+        found.append(f"{similar}: they count, so that intervals may be too narrow; give distinct samples")
+    return found
 
 
 # what to do, and what came of it --------------------------------------------------------------------------------------
 
 
-def _job(inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Job:
+def _job(inputs: dict[str, str], options: BenchmarkOptions, ground: Ground) -> Job:
     return Job(
         model="",  # each variant's own
         inputs=inputs,
+        unbatched_inputs=sorted(ground.samples.unbatched),
+        unbatched_outputs=sorted(ground.outputs.unbatched) if ground.reference else None,
         runtime=options.runtime,
         delegate=options.delegate,
         threads=options.threads,
@@ -116,12 +205,12 @@ def _job(inputs: dict[str, str], options: BenchmarkOptions, outputs: bool) -> Jo
         nice=options.nice,
         timing=options.timing,
         sustained_s=options.sustained_s,
-        outputs=outputs,
+        outputs=ground.reference is not None,
     )
 
 
 def warnings_of(turns: Sequence[Measurement]) -> list[str]:
-    """What disturbed the times, each with what mends it: as the device told before the first turn, and in any."""
+    """Warnings about disturbed times, with remedies: from the device's state before the first turn, and during all."""
     if not turns:
         return []
     first, state = turns[0], turns[0].state_before
@@ -134,24 +223,26 @@ def warnings_of(turns: Sequence[Measurement]) -> list[str]:
         swap_used_mib=state.get("swap_used_mib", ""),
         throttled=throttled,
     )
-    told = [f"{finding.problem}; {finding.mend}" for finding in disturbances(facts)]
+    warnings = [f"{finding.problem}; {finding.mend}" for finding in disturbances(facts)]
     others = [float(cores) for turn in turns if (cores := turn.state_after.get("others_cores"))]
     if others and median(others) > _BUSY_CORES:
-        told.append(f"other programs kept {median(others):.1f} cores busy meanwhile; end them: top shows which")
+        warnings.append(f"other programs used {median(others):.1f} cores during the run; close them (top shows which)")
     if first.nice_effective is not None and first.nice_effective > first.nice:
-        told.append(f"the priority {first.nice} was refused; run as root there, or leave --nice out")
-    return told
+        inherited = f"it ran at nice {first.nice_effective}, like edgetf itself; start edgetf without nice"
+        refused = f"the device refused the priority {first.nice}; run as root there, or leave --nice out"
+        warnings.append(refused if first.nice else inherited)
+    return warnings
 
 
 # parity -----------------------------------------------------------------------------------------------------------
 
 
-def _judged(course: Course, result: Result, out: Path, ground: Ground) -> Result:
-    """The Result with its Parity; where that cannot be had, the others still can."""
+def _judged(course: Course, result: Result, place: Path, ground: Ground) -> Result:
+    """The Result with its Parity; if that fails, the results of other variants are not affected."""
     if not course.passes or course.error is not None or ground.reference is None:
         return result
     try:
-        return replace(result, parity=judge(course, out / _FOLDER, ground))
+        return replace(result, parity=judge(course, place, ground))
     except EdgetfError as error:
         failure = Failure("parity", error.message, error.hint)
         return replace(result, status=Status.FAILED, error=failure)

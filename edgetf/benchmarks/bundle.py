@@ -1,7 +1,8 @@
-"""A bundle: all that is deployed and was signed for, in one file that a device can prove by itself.
+"""A bundle: a variant and its evidence in one file that a device can verify without edgetf.
 
-A zip of the variant, golden samples and their outputs, `labels.txt`, and `manifest.json` with the digest of each,
-tolerances, what is done before and after, the verdict and the provenance. `device.runner.verify` reads it.
+It is a zip file with the variant, golden samples and their outputs, `labels.txt`, and `manifest.json`. The manifest has
+digests, tolerances, descriptions of pre- and postprocessing, the verdict and the provenance. `device.runner.verify`
+reads it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +18,31 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.benchmarks.ladder import LadderOptions, find_twins, run_here
+from edgetf.benchmarks.again import refuse_other_answers, refuse_other_figures
+from edgetf.benchmarks.diagnosis.twins import LadderOptions, Twins, find_twins, run_here
+from edgetf.benchmarks.judging.check import Checked, check_one
+from edgetf.benchmarks.judging.verdict import worst
+from edgetf.benchmarks.rows import Outputs
+from edgetf.benchmarks.timing.fixed import copy_private, read_same
+from edgetf.defaults import GOLDEN
 from edgetf.device.runner.verify import BUNDLE_SCHEMA, MANIFEST, SEAL_BYTES, seal
 from edgetf.errors import EdgetfError
-from edgetf.process import OnEvent
-from edgetf.results import Result, Verdict
+from edgetf.events import OnEvent
+from edgetf.owned import scratch
+from edgetf.results import Result, Verdict, read_benchmark
+from edgetf.samples.inputs import write_inputs
 
-GOLDEN = 16
-# of an output's range over the golden samples. Between runtimes int8 was seen to differ by a step, 0.4 % of the range;
-# between processors float by 1e-6
+# share of an output's range over the golden samples. Between runtimes, int8 was observed to differ by one step, 0.4 %
+# of the range; between processors, float by 1e-6
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-3}
 _TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """`asked` names the variant, its file and its reference; `labels` is a text file with a class a line; `before` and
-    `after` say in words (or name a file that says) what is done to inputs and outputs; `unproven` allows what did not
-    pass, `force` replaces a file."""
+    """`asked` names the variant, its file and its reference; `labels` is a text file with one class per line; `before`
+    and `after` describe the processing of inputs and outputs (or name a file that does); `unproven` allows a variant
+    that did not pass, `force` replaces a file."""
 
     asked: LadderOptions
     golden: int = GOLDEN
@@ -49,29 +56,33 @@ class BundleOptions:
 def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEvent) -> dict[str, Any]:
     """Write the bundle of a variant of the benchmark at `place` to the file `out`; returns its manifest.
 
-    Raises EdgetfError for a variant that did not pass (unless `unproven`), and what `ladder.climb` raises.
+    Raises EdgetfError for a variant that did not pass (unless `unproven`), and the errors of `ladder.climb`.
     """
-    if out.exists() and not options.force:
-        raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
+    files.refuse_existing(out, options.force)
     twins = find_twins(place, options.asked)
-    result, target, samples = twins.result, twins.target, twins.samples
-    if not options.unproven and (result.parity is None or result.parity.verdict is not Verdict.PASS):
-        hint = "see why with: edgetf check; or --unproven to bundle it anyhow"
-        raise EdgetfError(f"{result.variant} did not pass", hint)
+    result, samples = twins.result, twins.samples
+    checked = check_one(result, options.asked.budgets, False, compared=True)
+    stored = None if options.unproven else _refuse_unproven(place, twins, options.asked, checked)
     count = min(options.golden, len(samples)) // twins.batch * twins.batch or twins.batch
-    content = {"model.tflite": target.path.read_bytes()}
-    with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        inputs = {}
-        for k, (name, values) in enumerate(samples.inputs.items()):
-            inputs[name] = str(work / f"input-{k}.npy")
-            np.save(inputs[name], values[:count])
-            content[f"input-{k}.npy"] = (work / f"input-{k}.npy").read_bytes()
-        outputs = run_here(target, inputs, work / "out", on_event)
+    content = {}
+    with scratch() as work:
+        [target] = copy_private([twins.target], work)
+        assert target.private is not None
+        content["model.tflite"] = read_same(target.private, result.sha256)
+        inputs = write_inputs({name: values[:count] for name, values in samples.inputs.items()}, work)
+        content |= {Path(file).name: Path(file).read_bytes() for file in inputs.values()}
+        unbatched = frozenset(one.name for one in twins.reference.outputs if not one.batched)
+        outputs = run_here(target, inputs, (samples.unbatched, unbatched), work / "out", on_event, options.asked.wait)
+        tolerances = {name: _tolerance(result.scheme, values) for name, values in outputs.values.items()}
+        if stored is not None:
+            refuse_other_answers(result, stored, outputs, tolerances)
+        content |= {f"output-{k}.npy": _npy(values) for k, (_, values) in enumerate(sorted(outputs.values.items()))}
     listed = []
-    for k, (name, values) in enumerate(sorted(outputs.items())):
-        content[f"output-{k}.npy"] = _npy(values)
-        listed.append({"name": name, "file": f"output-{k}.npy", "tolerance": _tolerance(result.scheme, values)})
+    for k, name in enumerate(sorted(outputs.values)):
+        tolerance, known = tolerances[name], outputs.shapes.get(name)
+        shapes = None if known is None else f"output-{k}-shapes.npy"
+        listed.append({"name": name, "file": f"output-{k}.npy", "shapes": shapes, "tolerance": tolerance})
+        content |= {shapes: _npy(known)} if shapes else {}
     if options.labels is not None:
         content["labels.txt"] = _read(options.labels)
     manifest = {
@@ -82,27 +93,47 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         "model": "model.tflite",
         "inputs": {name: f"input-{k}.npy" for k, name in enumerate(samples.inputs)},
         "outputs": listed,
+        "unbatched_inputs": sorted(samples.unbatched),
+        "unbatched_outputs": sorted(unbatched),
         "labels": "labels.txt" if options.labels is not None else None,
         "preprocessing": _words(options.before),
         "postprocessing": _words(options.after),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
         "budgets": vars(options.asked.budgets),
-        "provenance": _provenance(result, twins.reference.source.digest, samples.digest),
+        "provenance": _provenance(checked, result, twins.reference.source.digest, samples.digest),
     }
     _write(out, content, json.dumps(manifest, indent=1).encode())
     return manifest
 
 
+def _refuse_unproven(place: Path, twins: Twins, asked: LadderOptions, checked: Checked) -> Outputs:
+    """The measured outputs of the variant. Raises EdgetfError if it does not pass.
+
+    `checked` is the verdict by the figures of `benchmark.json`. They must follow from the stored outputs and the
+    benchmark's reference.
+    """
+    result, hint = twins.result, "see why with: edgetf check; or --unproven to bundle it anyhow"
+    if checked.verdict is not Verdict.PASS:
+        reasons = [judged.reason for judged in checked.parts.values() if judged.verdict is not Verdict.PASS]
+        raise EdgetfError(f"{result.variant} did not pass: {'; '.join(reasons)}", hint)
+    known = read_benchmark(place).reference
+    if known is None or known.outputs != twins.reference.outputs:
+        raise EdgetfError(
+            f"{asked.reference} is not the reference that {place} was compared with: other outputs", "benchmark again"
+        )
+    return refuse_other_figures(twins, place if place.is_dir() else place.parent, asked.reference)
+
+
 def _tolerance(scheme: str | None, values: Any) -> float:
-    """A share of the range of the golden outputs, no less than two steps of a quantized one, or float's rounding."""
+    """A share of the range of the golden outputs; at least two quantization steps, or float's rounding."""
     found = np.unique(np.asarray(values, np.float64))
     share, exact = _TOLERANCES.get(scheme or "", _TOLERANCE), scheme in _TOLERANCES
     step = 0.0 if exact or len(found) < 2 else float(np.diff(found).min())
     return max(share * float(np.ptp(found)), 2.01 * step, 1e-6 * float(np.abs(found).max()), 1e-9)
 
 
-def _provenance(result: Result, model: str, samples: str) -> dict[str, Any]:
-    parity = result.parity
+def _provenance(checked: Checked, result: Result, model: str, samples: str) -> dict[str, Any]:
+    because = worst(list(checked.parts.values())).reason
     return {
         "edgetf": __version__,
         "created": files.now(),
@@ -111,8 +142,8 @@ def _provenance(result: Result, model: str, samples: str) -> dict[str, Any]:
         "variant_sha256": result.sha256,
         "device": result.device,
         "runtime": result.runtime,
-        "verdict": parity.verdict.value if parity else None,
-        "because": parity.reason if parity else "it was not compared",
+        "verdict": checked.verdict.value,
+        "because": because,
         "median_ms": result.latency_ms.median if result.latency_ms else None,
     }
 
@@ -134,16 +165,18 @@ def _npy(values: Any) -> bytes:
 
 
 def _words(given: str) -> str:
-    """The words themselves, or those in the file that they name."""
+    """The given text, or the content of the file that it names."""
     path = Path(given)
     try:
         return path.read_text() if given and len(given) < 200 and path.is_file() else given
     except (OSError, UnicodeDecodeError) as error:
-        raise EdgetfError(f"cannot read {given}", "give a text file, or the words themselves") from error
+        raise EdgetfError(f"cannot read {given}", "give a text file, or the text itself") from error
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise EdgetfError(f"cannot read {path}: {error.strerror}", "give a text file with a class a line") from error
+        raise EdgetfError(
+            f"cannot read {path}: {error.strerror}", "give a text file with one class per line"
+        ) from error

@@ -1,89 +1,129 @@
-"""The `edgetf` command: one thin file for each subcommand, each of which imports its part only when it is called.
-
-Errors that a person can mend are caught here, once, and become a line, a hint and an exit code. A bug keeps its
-traceback.
-"""
+"""The `edgetf` command: one thin file for each subcommand, which imports its package only when it is called."""
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
-from typing import NoReturn
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple, NoReturn
 
 import click
 
 from edgetf import __version__
-from edgetf.cli.benchmark import benchmark
-from edgetf.cli.bundle import bundle, runner
-from edgetf.cli.check import check
-from edgetf.cli.convert import convert
-from edgetf.cli.demo import demo
-from edgetf.cli.devices import devices
-from edgetf.cli.gate import gate
-from edgetf.cli.history import history
-from edgetf.cli.inspect import inspect
-from edgetf.cli.models import models
-from edgetf.cli.reference import reference
-from edgetf.cli.report import report
-from edgetf.cli.samples import samples
-from edgetf.errors import EdgetfError, ExitCode
 
 
-class InOrder(click.Group):
-    """Lists commands in the order in which they are used, not by name."""
+class Command(NamedTuple):
+    """Where a command is (its function has its name), and its line in `edgetf --help`, which imports none of them."""
+
+    module: str
+    line: str
+
+
+# in the order in which they are used
+_COMMANDS = {
+    "demo": Command("demo", "All of it on real digits: train, convert, benchmark, check."),
+    "convert": Command("convert", "Make TFLite variants of a Keras model or a SavedModel."),
+    "reference": Command("reference", "Run a model in TensorFlow, and keep its outputs."),
+    "benchmark": Command("benchmark", "Run variants on devices: latency, memory, parity."),
+    "check": Command("check", "Judge a benchmark against budgets."),
+    "choose": Command("choose", "Name the best variant within the budgets."),
+    "explain": Command("explain", "Name the step that broke a variant, and the layers."),
+    "gate": Command("gate", "Judge benchmarks against a file of budgets, in CI."),
+    "history": Command("history", "What was measured before, and what changed."),
+    "report": Command("report", "Print a benchmark again, or write it as HTML."),
+    "bundle": Command("bundle", "Put a variant that passed, with its proof, into one file."),
+    "verify": Command("verify", "Prove that a bundle is whole and computes the same."),
+    "runner": Command("bundle", "Write the runner for devices, as one file."),
+    "inspect": Command("inspect", "Show what is in anything that edgetf reads."),
+    "samples": Command("samples", "Show samples, or convert them to another format."),
+    "models": Command("models", "The zoo: models to train, export and compress."),
+    "devices": Command("devices", "The devices in devices.toml: what they are and lack."),
+}
+
+
+class Lazy(click.Group):
+    """Imports a command when it is called, and none of them for their list, which `edgetf --help` prints."""
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """All commands, imported."""
+        return {name: self._load(name) for name in _COMMANDS}
+
+    @commands.setter
+    def commands(self, given: object) -> None:
+        """click's constructor sets an empty dict."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._load(cmd_name) if cmd_name in _COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.line) for name, command in _COMMANDS.items()])
+
+    def _load(self, name: str) -> click.Command:
+        found = getattr(import_module(f"edgetf.cli.{_COMMANDS[name].module}"), name)
+        assert isinstance(found, click.Command)
+        return found
 
 
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edgetf")
+# the packages that contain a runtime, the usual one first
+_RUNTIMES = {
+    "litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
+    "tflite-runtime": ("tflite-runtime",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "tf-nightly"),
+}
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    """Print the version, and those of the installed runtimes without importing them."""
+    if not asked or ctx.resilient_parsing:
+        return
+    click.echo(f"edgetf {__version__}")
+    for runtime, packages in _RUNTIMES.items():
+        found = [version for package in packages if (version := _version_of(package))]
+        click.echo(f"  {runtime} {found[0] if found else 'not installed'}")
+    ctx.exit()
+
+
+def _version_of(package: str) -> str | None:
+    from importlib import metadata  # not for --help
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version, and those of the installed runtimes.",
+)
 def cli() -> None:
-    """Keras models to TFLite, measured on the device, and proven against TensorFlow.
+    """Convert Keras models to TFLite, measure them on the device, and compare them with TensorFlow.
 
     \b
-      edgetf demo                                        everything, on real digits
+      edgetf demo                                        all steps, on images of digits
       edgetf convert saved_model -o out --samples train.npz
       edgetf reference saved_model --samples test.npz -o ref
       edgetf benchmark out --reference ref -o bench
       edgetf check bench --max-drop 1
+      edgetf choose bench
 
-    Exit codes: 0 done or passed; 1 something to mend; 2 wrong usage; 3 a budget was missed; 4 not enough data to
-    tell; 5 the device failed.
+    Exit codes: 0 done or passed; 1 an error that you can correct; 2 wrong usage; 3 a budget was missed; 4 not enough
+    data to decide; 5 the device failed.
     """
-
-
-_RUNS = (demo, convert, reference, benchmark, check, gate, history, report, bundle, runner)
-for _command in (*_RUNS, inspect, samples, models, devices):
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the connection was lost
-        signal.signal(ending, _interrupt)
-    try:
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except EdgetfError as error:
-        _tell(error.message, error.hint)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _tell("interrupted: nothing was left half-written", "run the same command again to start over")
-        sys.exit(ExitCode.USER)
+    from edgetf.cli.ending import run
 
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _tell(message: str, hint: str) -> None:
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"message": message, "hint": hint}}))
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-    if hint:
-        click.echo(f"{click.style(' hint:', fg='cyan')} {hint}", err=True)
+    sys.exit(run(partial(cli.main, standalone_mode=False)))

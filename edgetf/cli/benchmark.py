@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import CPUS, DURATION, PATH, escape, force_option, json_option, print_lines, progress
-from edgetf.cli.history import history_option, keep_history
+from edgetf.cli.budgets import Budget
+from edgetf.cli.console import (
+    CPUS,
+    DURATION,
+    PATH,
+    escape,
+    force_option,
+    json_option,
+    labels_option,
+    nan_option,
+    no_wait_option,
+    print_lines,
+)
+from edgetf.cli.history import history_option
+from edgetf.defaults import BLOCKS, DEVICE, MAX_DROP
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, RUNTIME_CHOICES
 from edgetf.errors import ExitCode
+
+if TYPE_CHECKING:
+    from edgetf.api.results import Bench
+    from edgetf.results import Benchmark
 
 
 @click.command()
 @click.argument("variants", nargs=-1, required=True, type=PATH, metavar="VARIANT_OR_DIR...")
-@click.option("-o", "--out", type=PATH, required=True, help="Folder for benchmark.json and everything raw.")
-@click.option("--device", default="local", show_default=True, metavar="NAME", help="Where to run.")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for benchmark.json and all raw data.")
+@click.option(
+    "--device",
+    "names",
+    multiple=True,
+    default=(DEVICE,),
+    show_default=DEVICE,
+    metavar="NAME",
+    help="Where to run. With several devices, the results of each are in OUT/NAME.",
+)
 @click.option("--devices", type=PATH, help="The file that names devices. [default: devices.toml here, or the user's]")
-@click.option("--reference", type=PATH, help="What `edgetf reference` wrote, to compare with.")
+@click.option("--reference", type=PATH, help="Folder of `edgetf reference`, to compare with.")
 @click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
-@click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), help="[default: the device's]")
-@click.option("--delegate", type=click.Choice(["xnnpack", "none", "gpu"]), help="[default: the device's, or xnnpack]")
+@click.option("--runtime", type=click.Choice(RUNTIME_CHOICES), help="[default: the device's]")
+@click.option("--delegate", type=click.Choice([*DELEGATES]), help=f"[default: the device's, or {DEFAULT_DELEGATE}]")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
 @click.option("--affinity", type=CPUS, default=(), metavar="CPUS", help="CPUs to time on, such as 2,3 or 4-7.")
 @click.option("--nice", type=click.IntRange(-20, 19), default=0, help="Priority while timing, as of nice(1).")
 @click.option(
-    "--blocks", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns of each variant, at least."
+    "--blocks",
+    type=click.IntRange(2, 1000),
+    default=BLOCKS,
+    show_default=True,
+    help="Minimum number of turns of each variant.",
 )
 @click.option(
-    "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Load each for so long, such as 10m, too."
+    "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Also load each variant for this time, such as 10m."
 )
-@click.option("--sequential", is_flag=True, help="Run samples only until a verdict on classes is there.")
-@click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="The budget of --sequential. [default: 1]")
+@click.option("--sequential", is_flag=True, help="Stop running samples once the verdict on classes is certain.")
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
+    "--max-drop", type=Budget(), metavar="POINTS", help=f"The budget of --sequential. [default: {MAX_DROP:g}]"
 )
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function. May be repeated."
+)
+@click.option("--metric-less-is-better", is_flag=True, help="Every --metric is an error, or a cost.")
+@labels_option
+@nan_option
 @history_option
-@click.option("--commit", metavar="NAME", help="The model's, for the history. [default: git's, where the variants lie]")
-@click.option("--mlflow", metavar="URI", help="Send the results to an MLflow server, too.")
+@click.option(
+    "--commit", metavar="NAME", help="Commit of the model, for the history. [default: from git, at the variants]"
+)
+@click.option("--mlflow", metavar="URI", help="Also send the results to an MLflow server.")
+@no_wait_option
 @force_option
 @json_option
 def benchmark(
     variants: tuple[Path, ...],
     out: Path,
-    device: str,
+    names: tuple[str, ...],
     devices: Path | None,
     reference: Path | None,
     samples: str | None,
@@ -56,70 +97,113 @@ def benchmark(
     sequential: bool,
     max_drop: float | None,
     metrics: tuple[str, ...],
+    metric_less_is_better: bool,
+    labels_are: str | None,
+    allow_nan: bool,
     place: Path | None,
     commit: str | None,
     mlflow: str | None,
+    no_wait: bool,
     force: bool,
     as_json: bool,
 ) -> int:
     """Run variants on a device: latency, memory, and parity with the reference.
 
-    Each variant runs in the device-side runner, a process of its own without TensorFlow. Without --reference there is
-    no parity, and without --samples the inputs are random numbers: latency only. Variants are timed in turns, in
-    --blocks processes each, so that drift and heat hit all alike; in up to three times as many where their medians
-    differ too much. With --sequential, samples come in a random order, and no more of them are run than are needed to
-    tell, with 95 % confidence at any time and for each output, whether it keeps its budget.
+    Each variant runs in the device-side runner, a separate process without TensorFlow. Without --reference there is no
+    parity. Without samples, inputs are random numbers and only latency is measured. Variants are timed in turns, in
+    --blocks processes each, so that drift and heat affect all of them equally. If their medians differ too much, up to
+    three times as many processes are used. With --sequential, samples are run in a random order, until it is certain
+    (with 95 % confidence at any time and for each output) whether the budget is kept.
 
-    A --metric is a function of (outputs, labels), a dict of arrays by output name and an array, which returns a number
-    for each sample or one for all, of which more is better; it is loaded from the current folder, and judges in the
-    place of all else. Results are kept for `edgetf history`.
+    A --metric is a function of (outputs, labels): a dict of arrays by output name, and an array. It returns a number
+    for each sample, or one for all samples. Higher is better, unless --metric-less-is-better is given. It is loaded
+    from the current folder and replaces all other figures in the verdict. `edgetf history` keeps the results.
+
+    If another run holds the device, the command waits. An interrupted run (Ctrl-C, a lost connection, a crash) is
+    resumed after its last complete turn when the same command is run again. Other variants, samples or settings start
+    a new run.
 
     \b
     Example:
       edgetf benchmark out --reference ref -o bench
       edgetf benchmark out/int8.tflite --threads 2 -o bench2
       edgetf benchmark out --reference ref --device pi -o bench3
+      edgetf benchmark out --reference ref --device local --device pi -o bench6
       edgetf benchmark out --reference ref --metric detection:mean_average_precision -o bench5
       edgetf benchmark out/int8.tflite --device phone --delegate gpu --sustained 10m -o bench4
     """
-    from edgetf.benchmarks.benchmark import BenchmarkOptions
-    from edgetf.benchmarks.benchmark import benchmark as run
-    from edgetf.benchmarks.verdict import Budgets
-    from edgetf.cli.results import show_benchmark
-    from edgetf.device.devices import find_device, find_settings, refuse_unfit
-    from edgetf.files import to_text
+    from edgetf.api.benchmark import benchmark as run
 
     if max_drop is not None and not sequential:
-        raise click.UsageError("--max-drop is for --sequential; else `edgetf check` has it")
+        raise click.UsageError("--max-drop needs --sequential; otherwise give it to `edgetf check`")
     if sequential and metrics:
-        raise click.UsageError("--metric needs all samples: leave --sequential out")
-    target, settings = find_device(device, devices), find_settings(device, devices)
-    delegate = delegate or settings.delegate
-    refuse_unfit(settings, delegate, affinity)
-    options = BenchmarkOptions(
-        reference,
-        samples,
-        runtime or settings.runtime,
-        delegate,
-        threads or settings.threads,
-        affinity,
-        nice,
-        blocks,
-        sustained_s=sustained,
-        sequential=Budgets(max_drop=Budgets.max_drop if max_drop is None else max_drop) if sequential else None,
-        metrics=metrics,
+        raise click.UsageError("--metric needs all samples: do not give --sequential")
+    if metric_less_is_better and not metrics:
+        raise click.UsageError("--metric-less-is-better needs --metric")
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"--device names a device twice: {', '.join(names)}")
+    bench = run(
+        variants,
+        out,
+        reference=reference,
+        samples=samples,
+        device=names,
+        devices=devices,
+        runtime=runtime,
+        delegate=delegate,
+        threads=threads,
+        affinity=affinity,
+        nice=nice,
+        blocks=blocks,
+        sustained=sustained,
+        sequential=sequential,
+        max_drop=max_drop,
+        metric=metrics,
+        metric_less_is_better=metric_less_is_better,
+        labels_are=labels_are,
+        allow_nan=allow_nan,
+        history=place,
+        commit=commit,
+        mlflow=mlflow,
+        no_wait=no_wait,
         force=force,
     )
-    with progress("Measuring") as on_event:
-        document = run(variants, target, out, options, on_event)
+    documents = list(bench.documents.values())
+    _show(bench, sequential, max_drop, quiet=as_json)
     if as_json:
-        click.echo(to_text(document), nl=False)
-    else:
-        show_benchmark(document)
-        import shlex
-
-        written = escape(shlex.quote(str(out)))
-        print_lines(f"Written to {written}; a report: edgetf report {written} -o report.html")
-    keep_history(document, variants[0], place, commit, mlflow)
-    failed = any(result.error and result.error.code != "conversion" for result in document.results)
+        _print_json(documents, several=len(names) > 1)
+    failures = list(bench.failures.values())
+    for failure in failures[:-1]:
+        click.echo(f"error: {failure.message}; {failure.hint}", err=True)
+    if failures:
+        raise failures[-1]
+    failed = any(result.error and result.error.code != "conversion" for d in documents for result in d.results)
     return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE
+
+
+def _show(bench: Bench, sequential: bool, max_drop: float | None, quiet: bool) -> None:
+    """Print each device's results, unless `quiet`; stale results and useless budgets go to standard error."""
+    import shlex
+
+    from edgetf.api.judge import check
+    from edgetf.api.tables.benchmark import show_benchmark, show_stale
+    from edgetf.api.tables.checks import show_warnings
+
+    for device, document in bench.documents.items():
+        show_stale(document)
+        if sequential and document.reference is not None:
+            show_warnings(check(bench.on(device), max_drop=max_drop).checked)
+        if not quiet:
+            show_benchmark(document)
+            written = escape(shlex.quote(str(bench.folders[device])))
+            print_lines(f"Written to {written}; for a report: edgetf report {written} -o report.html")
+
+
+def _print_json(documents: Sequence[Benchmark], several: bool) -> None:
+    """Print the document as JSON, or a list of documents for several devices."""
+    from edgetf.files import to_plain, to_text
+
+    if several:
+        click.echo(json.dumps([to_plain(document) for document in documents], indent=1))
+    else:
+        click.echo(to_text(documents[0]), nl=False)

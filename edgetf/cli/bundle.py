@@ -7,27 +7,31 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, print_lines, progress
+from edgetf.cli.console import PATH, escape, json_option, no_wait_option, print_lines
+from edgetf.defaults import GOLDEN
 
 
 @click.command()
 @click.argument("bench", type=PATH)
 @click.option("--variant", required=True, metavar="NAME", help="The variant to bundle.")
-@click.option("--variants", "places", type=PATH, multiple=True, required=True, help="Where the .tflite files are.")
-@click.option("--reference", type=PATH, required=True, help="What the benchmark was compared with.")
+@click.option("--variants", type=PATH, multiple=True, required=True, help="Folder of the .tflite files.")
+@click.option("--reference", type=PATH, required=True, help="The reference of the benchmark.")
 @click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE", help="The bundle, such as int8.edgetf.")
-@click.option("--golden", type=click.IntRange(1), default=16, show_default=True, help="Golden samples.")
-@click.option("--labels", type=PATH, help="A text file with a class a line.")
-@click.option("--preprocessing", default="", metavar="TEXT_OR_FILE", help="What is done to inputs, in words.")
-@click.option("--postprocessing", default="", metavar="TEXT_OR_FILE", help="What is done to outputs, in words.")
-@click.option("--unproven", is_flag=True, help="Bundle what did not pass; `verify` will say so.")
+@click.option("--golden", type=click.IntRange(1), default=GOLDEN, show_default=True, help="Golden samples.")
+@click.option("--labels", type=PATH, help="A text file with one class per line.")
+@click.option("--preprocessing", default="", metavar="TEXT_OR_FILE", help="Description of the preprocessing of inputs.")
+@click.option(
+    "--postprocessing", default="", metavar="TEXT_OR_FILE", help="Description of the postprocessing of outputs."
+)
+@click.option("--unproven", is_flag=True, help="Bundle a variant that did not pass; `verify` reports it.")
+@no_wait_option
 @click.option("--force", is_flag=True, help="Replace the file.")
 @json_option
 def bundle(
     bench: Path,
     variant: str,
-    places: tuple[Path, ...],
+    variants: tuple[Path, ...],
     reference: Path,
     samples: str | None,
     out: Path,
@@ -36,13 +40,14 @@ def bundle(
     preprocessing: str,
     postprocessing: str,
     unproven: bool,
+    no_wait: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Put a variant that passed, golden samples and all that belongs to it into one file, which a device can prove.
+    """Write a variant that passed, with golden samples and metadata, to one file that a device can verify.
 
-    On the device, `python edgetf-runner.pyz verify FILE` checks every byte, runs the golden samples and compares: the
-    deployed model still does what was signed for, or what has changed.
+    On the device, `python edgetf-runner.pyz verify FILE` checks every byte, runs the golden samples and compares the
+    outputs. It reports whether the deployed model still computes what was bundled, or what has changed.
 
     \b
     Example:
@@ -50,34 +55,50 @@ def bundle(
       edgetf runner -o edgetf-runner.pyz
       python edgetf-runner.pyz verify int8.edgetf
     """
-    from edgetf.benchmarks.bundle import BundleOptions, make_bundle
-    from edgetf.benchmarks.ladder import LadderOptions
+    from edgetf.api.share import bundle as run
+    from edgetf.files import is_stream
 
-    asked = LadderOptions(variant, places, reference, samples)
-    options = BundleOptions(asked, golden, labels, preprocessing, postprocessing, unproven, force)
-    with progress("Bundling") as on_event:
-        manifest = make_bundle(bench, out, options, on_event)
+    made = run(
+        bench,
+        out,
+        variant=variant,
+        variants=variants,
+        reference=reference,
+        samples=samples,
+        golden=golden,
+        labels=labels,
+        preprocessing=preprocessing,
+        postprocessing=postprocessing,
+        unproven=unproven,
+        no_wait=no_wait,
+        force=force,
+    )
     if as_json:
-        click.echo(json.dumps(manifest, indent=1))
+        click.echo(json.dumps(made.manifest, indent=1))
         return
-    print_lines(f"{escape(variant)}, {escape(manifest['provenance']['because'])}: written to {escape(str(out))}")
+    because = made.manifest["provenance"]["because"]
+    if not is_stream(out):
+        print_lines(f"{escape(variant)}, {escape(because)}: written to {escape(str(out))}")
 
 
 @click.command()
 @click.option("-o", "--out", type=PATH, default=Path("edgetf-runner.pyz"), show_default=True, help="The file.")
 @click.option("--force", is_flag=True, help="Replace the file.")
-def runner(out: Path, force: bool) -> None:
-    """Write the device-side runner: one file that needs Python 3.9, numpy and an interpreter, nothing else.
+@json_option
+def runner(out: Path, force: bool, as_json: bool) -> None:
+    """Write the device-side runner: one file that needs only Python 3.9, numpy and an interpreter.
 
     \b
     Example:
       edgetf runner -o edgetf-runner.pyz
     """
     from edgetf.device.zipapp import build_runner
-    from edgetf.errors import EdgetfError
-    from edgetf.files import write_whole
+    from edgetf.files import is_stream, refuse_existing, write_whole
 
-    if out.exists() and not force:
-        raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
+    refuse_existing(out, force)
     write_whole(out, build_runner())
-    print_lines(f"Written to {escape(str(out))}: python {escape(str(out))} verify BUNDLE")
+    if as_json:
+        click.echo(json.dumps({"runner": str(out)}))
+        return
+    if not is_stream(out):
+        print_lines(f"Written to {escape(str(out))}: python {escape(str(out))} verify BUNDLE")

@@ -1,63 +1,103 @@
-"""`edgetf demo`: the whole road, from training to the report, with the same verbs that the other commands call."""
+"""`edgetf demo`: all steps from training to the report, with the functions that the other commands call."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, progress
+from edgetf.cli.console import (
+    PATH,
+    escape,
+    force_option,
+    json_option,
+    no_wait_option,
+    print_lines,
+    progress,
+    trust_option,
+)
+from edgetf.errors import KeptInterrupt
 
-_GAMES = 20  # that each variant of dqn plays
+if TYPE_CHECKING:
+    from edgetf.conversion.convert import ConvertOptions
+
+_TITLES = ("1/4 Converting", "2/4 Reference", "3/4 Measuring", "4/4 Report")
+_GAMES = 20  # games that each variant of dqn plays
 
 
 @click.command()
-@click.option("--model", "name", default="cnn", show_default=True, help="Any of: edgetf models list.")
-@click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
+@click.option(
+    "--model",
+    "name",
+    default="cnn",
+    show_default=True,
+    help="A model of `edgetf models list`, a Keras file or a SavedModel.",
+)
+@click.option("--samples", metavar="SOURCE", help="For your own model: samples for calibration.")
+@click.option("--test", metavar="SOURCE", help="For your own model: test samples. [default: --samples]")
+@trust_option
+@click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for all files.")
+@no_wait_option
 @force_option
 @json_option
-def demo(name: str, out: Path, force: bool, as_json: bool) -> int:
-    """Train a model of the zoo and take it all the way: convert, run, compare, report.
+def demo(
+    name: str,
+    samples: str | None,
+    test: str | None,
+    trust: bool,
+    out: Path,
+    no_wait: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run all steps for a model of the zoo, or your own model: train, convert, benchmark, compare, report.
 
-    Leaves in the folder: the SavedModel, a .tflite for every scheme that can be made of it, conversion.json,
+    The folder then contains the SavedModel, a .tflite file for every scheme that suits the model, conversion.json,
     reference.json, benchmark.json and report.html.
 
     \b
     Example:
       edgetf demo -o demo
       edgetf demo --model gru -o gru
+      edgetf demo --model model.keras --samples train.npz --test test.npz -o mine
     """
+    from edgetf.api.tables.benchmark import show_benchmark
     from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-    from edgetf.benchmarks.check import check, exit_code
-    from edgetf.benchmarks.reference import ReferenceOptions, make_reference
-    from edgetf.benchmarks.report import write_report
-    from edgetf.benchmarks.verdict import Budgets
-    from edgetf.cli.results import show_benchmark
-    from edgetf.convert.convert import ConvertOptions, convert
+    from edgetf.benchmarks.judging.check import check, exit_code
+    from edgetf.benchmarks.judging.verdict import Budgets
+    from edgetf.benchmarks.reference.make import make_reference
+    from edgetf.benchmarks.reference.options import ReferenceOptions
+    from edgetf.benchmarks.report.render import write_report
+    from edgetf.conversion.convert import convert
     from edgetf.device.devices import find_device
     from edgetf.files import to_text
-    from edgetf.models.run import Run
-    from edgetf.models.training import in_words, train_and_export
-    from edgetf.schemes import SCHEMES
 
     begin = perf_counter()
-    model, saved_model, test = out / "model", out / "saved_model", out / "model" / "test.npz"
-    with progress("1/5 Training") as on_event:
-        training = train_and_export(name, model, saved_model, force, Run(on_event))
-    with progress("2/5 Converting", len(SCHEMES)) as on_event:
-        convert(saved_model, out, ConvertOptions(samples=model / "train.npz", force=force), on_event)
-    with progress("3/5 Reference") as on_event:
-        make_reference(saved_model, test, out, ReferenceOptions(force=force), on_event)
-    with progress("4/5 Measuring") as on_event:
-        document = benchmark([out], find_device("local"), out, BenchmarkOptions(reference=out, force=force), on_event)
-    with progress("5/5 Report"):
+    if own := _is_own(name):
+        start = _own(name, samples, test, trust, force)
+    else:
+        start = _train(name, (samples, test, trust), out, force)
+    titles = iter(_TITLES if own else [f"{k}/5 {title[4:]}" for k, title in enumerate(_TITLES, 2)])
+    with progress(next(titles)) as on_event:
+        conversion = convert(start.model, out, start.options, on_event)
+    with progress(next(titles)) as on_event:
+        saved_model = Path(conversion.source.path)
+        make_reference(saved_model, start.test, out, ReferenceOptions(force=force), on_event)
+    options = BenchmarkOptions(reference=out, wait=not no_wait, force=force)
+    with progress(next(titles)) as on_event, _hint_to_go_on(out):
+        document = benchmark([out], find_device("local"), out, options, on_event)
+    with progress(next(titles)):
         write_report(out, out / "report.html", force)
     code = exit_code(check(document, Budgets(), explicit_drop=False))
     if as_json:
         click.echo(to_text(document), nl=False)
         return code
-    print_lines(f"Trained {name} on {training.train_samples:,} samples: {in_words(training)}.")
+    print_lines(escape(start.words))
     show_benchmark(document)
     if name == "dqn":
         _show_games(out, [result.variant for result in document.results if result.bytes])
@@ -65,13 +105,73 @@ def demo(name: str, out: Path, force: bool, as_json: bool) -> int:
     return code
 
 
+@contextmanager
+def _hint_to_go_on(out: Path) -> Iterator[None]:
+    """If the benchmark ends early, add a hint how to continue without the finished steps."""
+    import shlex
+
+    place = shlex.quote(str(out))
+    how = f"to continue from here: edgetf benchmark {place} --reference {place} -o {place}"
+    try:
+        yield
+    except KeptInterrupt as error:
+        raise KeptInterrupt(error.message, how) from error
+    except BaseException:
+        click.echo(how, err=True)
+        raise
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The input of the demo: a model with its conversion options, and the test samples."""
+
+    model: Path
+    options: ConvertOptions
+    test: str | Path
+    words: str
+
+
+def _is_own(name: str) -> bool:
+    from edgetf.conversion.keras_file import is_keras_file
+
+    return Path(name).is_dir() or is_keras_file(Path(name))
+
+
+def _own(name: str, samples: str | None, test: str | None, trust: bool, force: bool) -> _Start:
+    """The user's own model."""
+    from edgetf.conversion.convert import ConvertOptions
+    from edgetf.errors import EdgetfError
+
+    judged = test or samples
+    if judged is None:
+        raise EdgetfError(f"{name} has no samples", "give some: --samples train.npz --test test.npz")
+    options = ConvertOptions(samples=samples, trust=trust, force=force)
+    return _Start(Path(name), options, judged, f"Using {name} unchanged, with the test samples {judged}.")
+
+
+def _train(name: str, own: tuple[object, ...], out: Path, force: bool) -> _Start:
+    """A model of the zoo, trained."""
+    from edgetf.conversion.convert import ConvertOptions
+    from edgetf.models.run import Run
+    from edgetf.models.training import in_words, train_and_export
+
+    if any(own):
+        raise click.UsageError(f"--samples, --test and --trust are for your own file; {name} has its own data")
+    model = out / "model"
+    with progress("1/5 Training") as on_event:
+        training = train_and_export(name, model, out / "saved_model", force, Run(on_event))
+    words = f"Trained {name} on {training.train_samples:,} samples: {in_words(training)}."
+    options = ConvertOptions(samples=model / "train.npz", force=force)
+    return _Start(out / "saved_model", options, model / "test.npz", words)
+
+
 def _show_games(out: Path, variants: list[str]) -> None:
-    """What the variants' own play comes to, on the runner's interpreter."""
+    """Print the returns of games that the variants play in the runner's interpreter."""
     from edgetf.device.greedy import greedy_policy
     from edgetf.models.cartpole import INPUT, play
 
     for variant in variants:
         returns, _ = play(greedy_policy(out / f"{variant}.tflite", INPUT, (4,)), _GAMES, seed=0)
         print_lines(
-            f"{escape(variant)}: mean return {returns.mean():.0f} over {_GAMES} games, the least {returns.min():.0f}."
+            f"{escape(variant)}: mean return {returns.mean():.0f} over {_GAMES} games, minimum {returns.min():.0f}."
         )

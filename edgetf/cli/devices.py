@@ -17,7 +17,7 @@ _devices_option = click.option(
 
 @click.group()
 def devices() -> None:
-    """The devices in devices.toml: what they are, and what they lack.
+    """List, probe and diagnose the devices in devices.toml.
 
     \b
     Example:
@@ -30,13 +30,13 @@ def devices() -> None:
 @_devices_option
 @json_option
 def list_devices(file: Path | None, as_json: bool) -> None:
-    """List the devices, without reaching for them.
+    """List the devices, without connecting to them.
 
     \b
     Example:
       edgetf devices list
     """
-    from edgetf.device.settings import load_settings
+    from edgetf.device.devices_toml import load_settings
     from edgetf.files import to_plain
 
     known = load_settings(file)
@@ -59,7 +59,7 @@ def list_devices(file: Path | None, as_json: bool) -> None:
 @_devices_option
 @json_option
 def probe(name: str, file: Path | None, as_json: bool) -> None:
-    """Show what the device NAME is and has.
+    """Show the facts of the device NAME: hardware, system, runtimes.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def probe(name: str, file: Path | None, as_json: bool) -> None:
         click.echo(to_text(facts), nl=False)
         return
     rows = [[key.replace("_", " "), escape(value)] for key, value in to_plain(facts).items() if value]
-    print_table(escape(name), ["", ""], rows)
+    print_table(escape(name), ["", "value"], rows, long=["value"])
 
 
 @devices.command()
@@ -82,26 +82,17 @@ def probe(name: str, file: Path | None, as_json: bool) -> None:
 @_devices_option
 @json_option
 def doctor(name: str, file: Path | None, as_json: bool) -> int:
-    """Say what the device NAME lacks, and the command that mends it. Exit code 1 when something keeps it from running.
+    """Diagnose the device NAME: report what is missing, and the command that installs it. Exit code 1 if it cannot run.
 
     \b
     Example:
       edgetf devices doctor local
     """
     from edgetf.device.devices import find_settings
-    from edgetf.device.doctor import Finding, diagnose
-    from edgetf.device.facts import Facts
-    from edgetf.device.probe import probe as ask
-    from edgetf.device.settings import Kind
-    from edgetf.errors import DeviceError
+    from edgetf.device.doctor import examine
     from edgetf.files import to_plain
 
-    settings = find_settings(name, file)
-    try:
-        findings = diagnose(ask(name, settings), settings)
-    except DeviceError as error:  # what is known without it is told too
-        unreachable = Finding(True, error.message, error.hint)
-        findings = (unreachable, *(diagnose(Facts(), settings) if settings.kind is Kind.ADB else ()))
+    findings = examine(name, find_settings(name, file))
     if as_json:
         click.echo(json.dumps([to_plain(finding) for finding in findings], indent=1))
     else:
@@ -109,5 +100,5 @@ def doctor(name: str, file: Path | None, as_json: bool) -> int:
             mark = "[red]lacks[/]" if finding.blocks else "[yellow]times[/]"
             print_lines(f"{mark} {escape(finding.problem)}", f"      {escape(finding.mend)}")
         if not findings:
-            print_lines(f"{escape(name)} has all that it needs, and is quiet.")
+            print_lines(f"{escape(name)} has everything that it needs, and is idle.")
     return ExitCode.USER if any(finding.blocks for finding in findings) else ExitCode.DONE

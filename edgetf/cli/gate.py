@@ -7,21 +7,29 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.check import show_checked
 from edgetf.cli.console import PATH, json_option
 
 
 @click.command()
 @click.argument("budget", type=PATH, metavar="BUDGET.toml")
 @click.argument("benches", nargs=-1, required=True, type=PATH, metavar="BENCH...")
+@click.option("--variants", type=PATH, multiple=True, help="The .tflite files to release: each must be measured.")
 @click.option("--junit", type=PATH, metavar="FILE", help="Write the verdicts as JUnit XML.")
-@click.option("--summary", type=PATH, metavar="FILE", help="Append them to a Markdown file.")
+@click.option("--summary", type=PATH, metavar="FILE", help="Append the verdicts to a Markdown file.")
 @json_option
-def gate(budget: Path, benches: tuple[Path, ...], junit: Path | None, summary: Path | None, as_json: bool) -> int:
-    """Judge benchmarks, of one device or of several, against the budgets in a file: for releases and CI.
+def gate(
+    budget: Path,
+    benches: tuple[Path, ...],
+    variants: tuple[Path, ...],
+    junit: Path | None,
+    summary: Path | None,
+    as_json: bool,
+) -> int:
+    """Judge benchmarks of one or several devices against the budgets in a file, for releases and CI.
 
-    What the file names must have been measured. Exit code: 0 all passed, 3 a budget was missed, 4 not enough data to
-    tell, 5 a run had failed.
+    BENCH may be the folder of a benchmark on several devices. All variants that the file names must have been measured;
+    with --variants, every file there, and unchanged since. Verdicts are computed again from the figures. Exit code: 0
+    all passed, 3 a budget was missed, 4 not enough data to decide, 5 a run failed.
 
     \b
     Example of a file:
@@ -35,18 +43,16 @@ def gate(budget: Path, benches: tuple[Path, ...], junit: Path | None, summary: P
 
     \b
     Example:
-      edgetf gate budget.toml bench bench_pi --junit gate.xml
+      edgetf gate budget.toml bench bench_pi --variants out --junit gate.xml
     """
-    from edgetf.benchmarks.check import exit_code
-    from edgetf.benchmarks.gate import judge, load_gate, write_reports
+    from edgetf.api.judge import gate as run
+    from edgetf.api.tables.checks import show_checked, show_warnings
     from edgetf.files import to_plain
-    from edgetf.results import read_benchmark
 
-    checked = judge(load_gate(budget), [read_benchmark(bench) for bench in benches])
-    code = exit_code(checked)
-    write_reports(checked, junit, summary)
+    found = run(budget, benches, variants=variants, junit=junit, summary=summary)
+    show_warnings(found.checked)
     if as_json:
-        click.echo(json.dumps({"exit_code": int(code), "checked": to_plain(checked)}, indent=1))
+        click.echo(json.dumps({"exit_code": int(found.exit_code), "checked": to_plain(list(found.checked))}, indent=1))
     else:
-        show_checked(checked, f"Budgets of {budget}")
-    return code
+        show_checked(found.checked, f"Budgets of {budget}")
+    return found.exit_code

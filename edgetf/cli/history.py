@@ -9,42 +9,25 @@ from typing import TYPE_CHECKING
 import click
 
 from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, verdict_mark
-from edgetf.errors import EdgetfError, ExitCode
+from edgetf.defaults import DEVICE, LISTED
+from edgetf.errors import ExitCode
 
 if TYPE_CHECKING:
-    from edgetf.benchmarks.history import Change
-    from edgetf.results import Benchmark
+    from edgetf.benchmarks.history.changes import Change
+    from edgetf.benchmarks.history.store import Entry
 
 history_option = click.option(
     "--history", "place", type=PATH, metavar="FILE", help="The SQLite file. [default: $EDGETF_HISTORY, or the user's]"
 )
 
 
-model_option = click.option("--model", metavar="NAME", help="Only this model: see `edgetf history list`.")
-_WORSE, _BETTER = ("slower", "less accurate", "fails now", "worse"), ("faster", "more accurate", "better")
-
-
-def keep_history(document: Benchmark, model: Path, place: Path | None, commit: str | None, mlflow: str | None) -> None:
-    """Keep a benchmark, and send it where that was asked for. What was measured is never lost by a history that fails.
-
-    `model` lies in the repository whose commit counts, where none is named.
-    """
-    from edgetf.benchmarks.history import commit_of, default_place, keep, name_of
-
-    named = commit if commit is not None else commit_of(model)
-    try:
-        keep(document, named, name_of(document, model), place or default_place())
-    except EdgetfError as error:
-        click.echo(f"not kept: {error.message}; {error.hint}", err=True)
-    if mlflow is not None:
-        from edgetf.benchmarks.mlflow_export import export as send
-
-        send(document, named, mlflow)
+model_option = click.option("--model", metavar="NAME", help="Only this model, as in `edgetf history list`.")
+_TABLE = 1000  # rows; longer lists are written as plain lines, which is faster
 
 
 @click.group()
 def history() -> None:
-    """What was measured before: every `edgetf benchmark` is kept, with the commit of its model.
+    """Earlier results: every `edgetf benchmark` is stored with the commit of its model.
 
     \b
     Example:
@@ -58,142 +41,183 @@ def history() -> None:
 @history_option
 @click.option("--variant", metavar="NAME", help="Only this variant.")
 @click.option("--device", metavar="NAME", help="Only this device.")
+@click.option(
+    "--last",
+    type=click.IntRange(0),
+    default=LISTED,
+    show_default=True,
+    metavar="N",
+    help="Number of entries; 0 lists all.",
+)
 @json_option
-def list_(place: Path | None, variant: str | None, device: str | None, as_json: bool) -> None:
-    """List what is kept, oldest first.
+def list_(place: Path | None, variant: str | None, device: str | None, last: int, as_json: bool) -> None:
+    """List the stored results, oldest first. With --json, with all details.
 
     \b
     Example:
       edgetf history list --variant int8
     """
-    from edgetf.benchmarks.history import default_place, entries
-    from edgetf.files import to_plain
+    from edgetf.benchmarks.history.store import count, default_place, entries
+    from edgetf.texts import printable
 
-    found = entries(place or default_place(), variant, device)
+    where = place or default_place()
+    found = entries(where, variant, device, last=None if as_json or not last else last)
     if as_json:
-        click.echo(json.dumps([to_plain(one) for one in found], indent=1))
+        plain = [
+            {**{k: v for k, v in vars(one).items() if k in _TEXTS}, "result": json.loads(one.text)} for one in found
+        ]
+        click.echo(json.dumps(plain, indent=1))
         return
-    rows = []
-    for one in found:
-        times, parity = one.result.latency_ms, one.result.parity
-        told = f"{times.median:.3g} [{times.low:.3g}, {times.high:.3g}]" if times else "failed"
-        verdict = verdict_mark(parity.verdict.value) if parity else ""
-        rows.append(
-            [
-                one.created[:16],
-                escape(one.commit[:13]),
-                escape(one.name),
-                escape(one.variant),
-                escape(one.device),
-                told,
-                verdict,
-            ]
-        )
-    print_table("History", ["measured", "commit", "model", "variant", "device", "median ms", "verdict"], rows)
+    rows = [_listed(one) for one in found]
+    if len(rows) > _TABLE:
+        click.echo("\n".join("\t".join(map(printable, row)) for row in rows))
+    else:
+        columns = ["measured", "commit", "model", "variant", "device", "median ms", "verdict"]
+        cells = [[*(escape(cell) for cell in row[:-1]), verdict_mark(row[-1]) if row[-1] else ""] for row in rows]
+        print_table("History", columns, cells, optional=["model", "device", "measured"])
+    if older := count(where, variant, device) - len(rows):
+        print_lines(f"{older:,} older entries: --last 0 lists all.")
+
+
+_TEXTS = ("digest", "created", "commit", "name", "model", "variant", "device", "machine", "settings", "samples")
+
+
+def _listed(one: Entry) -> list[str]:
+    glance = one.glance
+    latency = "{:.3g}\n[{:.3g}, {:.3g}]".format(*glance.latency_ms) if glance.latency_ms else "failed"
+    verdict = glance.verdict.value if glance.verdict else ""
+    return [one.created[:16], one.commit[:13], one.name, one.variant, one.device, latency, verdict]
 
 
 @history.command()
 @click.argument("bench", type=PATH)
 @history_option
 @click.option("--commit", metavar="NAME", help="The commit of the model. [default: that of BENCH's repository]")
-def add(bench: Path, place: Path | None, commit: str | None) -> None:
-    """Keep a benchmark that was made elsewhere.
+@json_option
+def add(bench: Path, place: Path | None, commit: str | None, as_json: bool) -> None:
+    """Add a benchmark that was made elsewhere.
 
     \b
     Example:
       edgetf history add bench --commit 1a2b3c
     """
-    from edgetf.benchmarks.history import commit_of, default_place, keep, name_of
-    from edgetf.results import read_benchmark
+    from edgetf.api.history import history as find
 
-    where, document = place or default_place(), read_benchmark(bench)
-    new = keep(document, commit if commit is not None else commit_of(bench), name_of(document, bench), where)
-    print_lines(f"{new} new results in {escape(str(where))}.")
+    kept = find(place)
+    new = kept.add(bench, commit=commit)
+    if as_json:
+        click.echo(json.dumps({"history": str(kept.path), "new": new}))
+        return
+    print_lines(f"{new} new results in {escape(str(kept.path))}.")
 
 
 @history.command()
 @click.argument("old")
 @click.argument("new")
 @model_option
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["gone", "parity", "samples", "runtime"]),
+    help="Allow this kind of change. May be repeated.",
+)
 @history_option
 @json_option
-def compare(old: str, new: str, model: str | None, place: Path | None, as_json: bool) -> int:
-    """Say what changed between two commits, for each variant on each device, and how surely.
+def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place: Path | None, as_json: bool) -> int:
+    """Report what changed between two commits, for each variant on each device, with its significance.
 
-    OLD and NEW are commits, beginnings of their names, or what git calls them (HEAD, main, v1.0). A change is told only
-    where it is significant (5 %, over all that is compared). Exit code: 3 where something became worse.
+    OLD and NEW are commits, prefixes of their names, or git references (HEAD, main, v1.0). A change is reported only if
+    it is significant (5 %, over all comparisons). Exit code: 3 if a figure became worse, or if a variant cannot be
+    compared: it is gone, it has no parity any more, it fails on other samples, or it ran in another runtime. --allow
+    permits each of these.
 
     \b
     Example:
       edgetf history compare v1.0 HEAD
+      edgetf history compare v1.0 HEAD --allow runtime
     """
-    from edgetf.benchmarks.history import compare as run
-    from edgetf.benchmarks.history import default_place, entries
+    from edgetf.api.history import history as find
+    from edgetf.benchmarks.history.changes import ChangeKind, is_failure
     from edgetf.files import to_plain
 
-    changes = run(entries(place or default_place(), name=model), old, new)
+    allowed = {ChangeKind(one) for one in allow}
+    changes = find(place).compare(old, new, model=model, allow=allow)
     if as_json:
         click.echo(json.dumps([to_plain(one) for one in changes], indent=1))
     else:
-        columns = ["variant", "device", "what", "before", "after", "change", "p", ""]
+        columns = ["variant", "device", "what", "before", "after", "change", "p", "that is"]
         rows = [_row(one) for one in changes]
-        print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7])
-    worse = any(one.told.startswith(_WORSE) for one in changes)
-    return ExitCode.BUDGET_MISSED if worse else ExitCode.DONE
+        print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7], optional=["p"], long=["that is"])
+    failures = [one for one in changes if is_failure(one, allowed)]
+    may = dict.fromkeys(f"--allow {one.kind.value}" for one in failures if one.kind is not ChangeKind.FIGURE)
+    if may and not as_json:
+        print_lines(f"If this is intended: {' '.join(may)}")
+    return ExitCode.BUDGET_MISSED if failures else ExitCode.DONE
 
 
 def _row(one: Change) -> list[str]:
-    digits = ",.0f" if one.what == "bytes" else ".4g"
+    from edgetf.benchmarks.history.changes import Unit
+
+    digits = ",.0f" if one.unit is Unit.BYTES else ".4g"
     change = ""
     if one.low is not None and one.high is not None:
         change = (
-            f"×[{one.low:.3f}, {one.high:.3f}]" if one.what == "median ms" else f"[{one.low:+.2f}, {one.high:+.2f}]"
+            f"×[{one.low:.3f}, {one.high:.3f}]"
+            if one.unit is Unit.MILLISECONDS
+            else f"[{one.low:+.2f}, {one.high:+.2f}]"
         )
-    colour = "red" if one.told.startswith(_WORSE) else "green" if one.told.startswith(_BETTER) else ""
-    mark = f"[{colour}]{escape(one.told)}[/]" if colour else escape(one.told)
+    colour = {"worse": "red", "better": "green"}.get(one.effect.value, "")
+    mark = f"[{colour}]{escape(one.summary)}[/]" if colour else escape(one.summary)
     figures = ["" if value is None else format(value, digits) for value in (one.old, one.new)]
     cells = [one.variant, one.device, one.what, *figures, change]
     return [*(escape(cell) for cell in cells), "" if one.p is None else f"{one.p:.2g}", mark]
 
 
 @history.command()
-@click.option("--device", default="local", show_default=True, metavar="NAME", help="The device.")
+@click.option("--device", default=DEVICE, show_default=True, metavar="NAME", help="The device.")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.svg", help="The picture to write.")
 @model_option
 @history_option
 @force_option
-def trend(device: str, out: Path, model: str | None, place: Path | None, force: bool) -> None:
-    """Draw latency and accuracy drop of all variants over time.
+@json_option
+def trend(device: str, out: Path, model: str | None, place: Path | None, force: bool, as_json: bool) -> None:
+    """Plot latency and accuracy drop of all variants over time.
 
     \b
     Example:
       edgetf history trend --device pi -o trend.svg
     """
-    from edgetf.benchmarks.history import default_place, entries
-    from edgetf.benchmarks.trend import draw_trend
-    from edgetf.files import write_whole
+    from edgetf.api.history import history as find
+    from edgetf.files import is_stream
 
-    if out.exists() and not force:
-        raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
-    write_whole(out, draw_trend(entries(place or default_place(), name=model), device).encode())
-    print_lines(f"Written to {escape(str(out))}; open it in a browser.")
+    find(place).trend(out, device=device, model=model, force=force)
+    if as_json:
+        click.echo(json.dumps({"trend": str(out)}))
+        return
+    if not is_stream(out):
+        print_lines(f"Written to {escape(str(out))}; open it in a browser.")
 
 
 @history.command()
 @click.argument("bench", type=PATH)
 @click.option("--mlflow", "uri", required=True, metavar="URI", help="Such as http://127.0.0.1:5000.")
 @click.option("--commit", metavar="NAME", help="The commit of the model. [default: that of BENCH's repository]")
-def export(bench: Path, uri: str, commit: str | None) -> None:
+@json_option
+def export(bench: Path, uri: str, commit: str | None, as_json: bool) -> None:
     """Send a benchmark to MLflow: a run for each variant.
 
     \b
     Example:
       edgetf history export bench --mlflow http://127.0.0.1:5000
     """
-    from edgetf.benchmarks.history import commit_of
-    from edgetf.benchmarks.mlflow_export import EXPERIMENT
-    from edgetf.benchmarks.mlflow_export import export as run
+    from edgetf.benchmarks.history.mlflow import EXPERIMENT
+    from edgetf.benchmarks.history.mlflow import export as run
+    from edgetf.benchmarks.history.store import commit_of
     from edgetf.results import read_benchmark
+    from edgetf.texts import without_secrets
 
     sent = run(read_benchmark(bench), commit if commit is not None else commit_of(bench), uri)
-    print_lines(f"{sent} runs in the experiment {EXPERIMENT} at {escape(uri)}.")
+    if as_json:
+        click.echo(json.dumps({"experiment": EXPERIMENT, "mlflow": without_secrets(uri), "runs": sent}))
+        return
+    print_lines(f"{sent} runs in the experiment {EXPERIMENT} at {escape(without_secrets(uri))}.")

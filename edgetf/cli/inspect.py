@@ -2,38 +2,97 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, print_lines, print_table
+from edgetf.cli.console import escape, json_option, print_lines, print_table, progress, trust_option
+
+if TYPE_CHECKING:
+    from edgetf.conversion.ranges import Ranges
+    from edgetf.results import Conversion
+
+_MODELS = (".keras", ".h5", ".hdf5", ".tflite")
+_SHOWN = 5  # files that a hint names
+_DOCUMENTS = ("conversion.json", "benchmark.json", "reference.json")
 
 
 @click.command()
-@click.argument("variant", type=PATH, metavar="VARIANT_OR_MODEL")
+@click.argument("what", metavar="VARIANT_OR_MODEL_OR_RESULT")
+@trust_option
 @json_option
-def inspect(variant: Path, as_json: bool) -> None:
-    """Show what is in a .tflite file: inputs, outputs, quantization, ops, weights.
+@click.pass_context
+def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
+    """Show the content of any file or folder that edgetf reads.
 
-    For a SavedModel folder: the inputs and outputs of its signature, and how to save samples for them. For a
-    ranges.json: the range of each activation, and the sample that made it so wide.
+    \b
+    a .tflite file         inputs, outputs, quantization, ops, weights
+    a SavedModel folder,   inputs and outputs of its signature, and how to save samples for them
+      .keras or .h5 file
+    a conversion, a reference, a benchmark (folder or .json)   its results
+    a ranges.json          the range of each activation, and the sample that made it widest
+    samples, as for        names, types, shapes, classes
+      `edgetf samples show`
+    a bundle               its manifest
 
     \b
     Example:
       edgetf inspect out/int8.tflite
-      edgetf inspect saved_model
-      edgetf inspect out/ranges.json
+      edgetf inspect model.keras
+      edgetf inspect out
     """
-    if variant.is_dir():
-        _inspect_model(variant, as_json)
-        return
-    if variant.suffix == ".json":
-        _inspect_ranges(variant, as_json)
-        return
-    from edgetf.cli.results import human_bytes
-    from edgetf.convert.contract import smallest_runtimes
+    from edgetf.api.look import is_bundle, is_variant
+    from edgetf.conversion.keras_file import is_keras_file
+
+    path = Path(what)
+    document = next((path / name for name in _DOCUMENTS if (path / name).is_file()), None)
+    if path.is_file() and path.suffix == ".json":
+        _inspect_document(path, as_json)
+    elif document is not None and not (path / "saved_model.pb").is_file():
+        _inspect_document(document, as_json)
+    elif what.startswith("hub:") or is_keras_file(path) or (path / "saved_model.pb").is_file():
+        _inspect_model(what, trust, as_json)
+    elif is_variant(path):
+        _inspect_variant(path, as_json)
+    elif path.is_file() and is_bundle(path):
+        _inspect_bundle(path, as_json)
+    elif path.is_dir() and not any(path.glob("*.tfrecord*")):
+        _refuse_folder(path)
+    else:
+        from edgetf.cli.samples import show
+        from edgetf.errors import EdgetfError
+        from edgetf.samples import is_missing
+        from edgetf.samples.formats import SAMPLE_FILES
+
+        hint = "give a model, a variant, samples, or results of edgetf"
+        if is_missing(what):
+            raise EdgetfError(f"{what} does not exist", hint)
+        if path.is_file() and not path.name.endswith(SAMPLE_FILES):
+            raise EdgetfError(f"{what} is neither a TFLite file nor anything else that edgetf reads", hint)
+
+        ctx.invoke(show, source=what, model=None, signature=None, as_json=as_json)
+
+
+def _refuse_folder(folder: Path) -> NoReturn:
+    """Raise EdgetfError with a hint that names what can be inspected in the folder."""
+    from edgetf.errors import EdgetfError
+    from edgetf.samples.formats import SAMPLE_FILES
+
+    models = (child.parent for child in folder.glob("*/saved_model.pb"))
+    files = (child for child in folder.iterdir() if child.name.endswith((*_MODELS, *SAMPLE_FILES)))
+    inside = sorted([*models, *files])[:_SHOWN]
+    hint = f"give one of {', '.join(map(str, inside))}" if inside else "give a SavedModel folder, or samples"
+    raise EdgetfError(f"{folder} is neither a SavedModel nor anything else that edgetf reads", hint)
+
+
+def _inspect_variant(variant: Path, as_json: bool) -> None:
+    from edgetf.conversion.contract import smallest_runtimes
     from edgetf.files import to_text
     from edgetf.flatbuffer import read_contents
+    from edgetf.units import human_bytes
 
     contents = read_contents(variant)
     if as_json:
@@ -46,7 +105,7 @@ def inspect(variant: Path, as_json: bool) -> None:
             q = tensor.quantization
             quantized = f"scale {q.scale:.6g}, zero point {q.zero_point}" if q else "none"
             rows.append([kind, escape(tensor.name), tensor.dtype, f"\\[{shape}]", quantized])
-    oldest = " or ".join(map(str, smallest_runtimes(contents.ops))) or "none that was measured"
+    oldest = " or ".join(map(str, smallest_runtimes(contents.ops))) or "none of the measured ones"
     signatures = ", ".join(contents.signatures) or "none"
     print_lines(
         f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)} ({human_bytes(contents.compressed_bytes)} "
@@ -57,21 +116,34 @@ def inspect(variant: Path, as_json: bool) -> None:
     rows = []
     for op in contents.ops:
         runtimes = " or ".join(map(str, smallest_runtimes([op]))) or "none: custom, or Flex"
-        rows.append([op.name, str(op.version), str(op.count), runtimes])
+        rows.append([escape(op.name), str(op.version), str(op.count), runtimes])
     print_table("Ops", ["op", "version", "count", "oldest runtime"], rows, right=["version", "count"])
     weights = ", ".join(f"{dtype} {human_bytes(size)}" for dtype, size in contents.weights.items())
-    print_lines(f"Constants: {weights or 'none'}; {contents.weight_sparsity:.1%} of the weights are zero")
+    zeros = contents.weight_sparsity
+    print_lines(f"Constants: {weights or 'none'}" + ("" if zeros is None else f"; {zeros:.1%} of the weights are zero"))
 
 
-def _inspect_model(saved_model: Path, as_json: bool) -> None:
-    from edgetf.convert.savedmodel import read_source
+def _inspect_model(what: str, trust: bool, as_json: bool) -> None:
+    from edgetf.conversion.effects import find_effects
+    from edgetf.conversion.hub import find_model
+    from edgetf.conversion.origin import as_saved_model
+    from edgetf.conversion.source_child import read_source_safely
     from edgetf.files import to_text
+    from edgetf.texts import without_secrets
 
-    source = read_source(saved_model, None)
+    model = find_model(what)
+    with progress("Inspecting") as on_event, as_saved_model(model, trust, on_event) as found:
+        safe = read_source_safely(found.folder, None)
+        source = replace(safe, path=without_secrets(what), origin=found.origin)
+        effects = find_effects(found.folder)
     if as_json:
         click.echo(to_text(source), nl=False)
         return
-    print_lines(f"[bold]{escape(str(saved_model))}[/]: signature {escape(source.signature)}")
+    print_lines(
+        f"[bold]{escape(source.path)}[/]: signature {escape(source.signature)}, digest {source.digest[:12]}",
+        *(f"[yellow]export:[/] {escape(note)}" for note in found.origin.notes),
+        *(f"[red]needs --trust:[/] {escape(effect.describe())}" for effect in effects),
+    )
     rows = [["input", escape(spec.name), escape(spec.describe())] for spec in source.inputs]
     rows += [["output", escape(spec.name), escape(spec.describe())] for spec in source.outputs]
     print_table("Inputs and outputs", ["", "name", "dtype and shape"], rows)
@@ -79,16 +151,64 @@ def _inspect_model(saved_model: Path, as_json: bool) -> None:
     print_lines(f"Samples for it: {escape(f'np.savez({chr(39)}samples.npz{chr(39)}, {arrays}, labels=labels)')}")
 
 
-def _inspect_ranges(file: Path, as_json: bool) -> None:
-    from edgetf.convert.ranges import RANGES_SCHEMA, Ranges
-    from edgetf.files import read_document, to_text
+def _inspect_document(file: Path, as_json: bool) -> None:
+    """Show a document of edgetf, under any name."""
+    from edgetf.api.look import load
+    from edgetf.api.results import PinnedReference, Variants
+    from edgetf.api.tables.conversion import show_conversion
+    from edgetf.conversion.ranges import Ranges
+    from edgetf.files import parse_document
 
-    ranges = read_document(file, Ranges, RANGES_SCHEMA)
+    found = load(file)
     if as_json:
-        click.echo(to_text(ranges), nl=False)
+        click.echo(json.dumps(parse_document(file), indent=1))
+    elif isinstance(found, Ranges):
+        _show_ranges(found, file)
+    elif isinstance(found, Variants):
+        show_conversion(found.document, found.folder, everything=False)
+        _warn_if_changed(found.document, found.folder)
+    else:
+        if isinstance(found, PinnedReference):
+            print_lines(f"[bold]{escape(found.document.source.path)}[/]")
+        found.show()
+
+
+def _warn_if_changed(conversion: Conversion, out: Path) -> None:
+    """Print a line for each variant whose file is missing or has changed."""
+    from edgetf.files import sha256_file
+
+    for variant in conversion.variants:
+        file = out / (variant.path or "")
+        if variant.path is None or variant.sha256 is None:
+            continue
+        if not file.is_file():
+            print_lines(f"[yellow]missing:[/] {escape(str(file))}")
+        elif sha256_file(file) != variant.sha256:
+            print_lines(f"[yellow]changed:[/] {escape(str(file))} is not the file that edgetf convert wrote")
+
+
+def _inspect_bundle(file: Path, as_json: bool) -> None:
+    from edgetf.api.look import read_manifest
+    from edgetf.errors import clean
+    from edgetf.reading import parsing
+
+    manifest = read_manifest(file)
+    with parsing(file, "a whole bundle", "make it again with: edgetf bundle"):
+        rows = [[escape(clean(name)), escape(clean(digest[:12]))] for name, digest in manifest["files"].items()]
+        known = manifest["provenance"].items()
+        signed = [[escape(clean(name)), escape(clean(str(value)))] for name, value in known if value is not None]
+        variant = escape(clean(str(manifest.get("variant"))))
+    if as_json:
+        click.echo(json.dumps(manifest, indent=1))
         return
-    used, choice = ranges.calibration, ranges.choice
-    how = f"{choice.how.value} {choice.percentile:g}" if choice.percentile < 100 else choice.how.value
+    print_lines(f"[bold]{escape(str(file))}[/]: {variant}")
+    print_table("Signed for", ["", ""], signed)
+    print_table("Files", ["file", "sha256"], rows)
+    print_lines("To verify it on a device: python edgetf-runner.pyz verify FILE")
+
+
+def _show_ranges(ranges: Ranges, file: Path) -> None:
+    used, how = ranges.calibration, ranges.choice.describe()
     print_lines(
         f"[bold]{escape(str(file))}[/]: {how}, of {used.n} of {used.samples.n} samples of {escape(used.samples.source)}"
     )

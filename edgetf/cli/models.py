@@ -10,27 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, progress
+from edgetf.cli.console import (
+    PATH,
+    escape,
+    force_option,
+    json_option,
+    print_lines,
+    print_note,
+    print_table,
+    progress,
+    trust_option,
+)
+from edgetf.defaults import FINE_TUNING_EPOCHS
 
 if TYPE_CHECKING:
     from edgetf.models.hardware import Hardware
 
 _HARDWARE = (
-    click.option("--gpu", type=click.IntRange(-1), metavar="N", help="Use the GPU N only, from 0; -1 uses none."),
-    click.option("--memory-growth", is_flag=True, help="Take a GPU's memory as it is needed, not all at once."),
+    click.option("--gpu", type=click.IntRange(-1), metavar="N", help="Use only GPU N, from 0; -1 uses none."),
+    click.option("--memory-growth", is_flag=True, help="Allocate a GPU's memory as needed, not all at once."),
     click.option(
         "--memory-limit",
         type=click.IntRange(1),
         metavar="MB",
-        help="The most memory of a logical GPU; needed to split one.",
+        help="Memory limit of a logical GPU; needed to split one.",
     ),
     click.option("--logical-devices", type=click.IntRange(1), metavar="N", help="Split the GPU, or the CPU, into N."),
-    click.option("--strategy", type=click.Choice(["mirrored", "multiworker", "tpu"]), help="Share each batch."),
+    click.option("--strategy", type=click.Choice(["mirrored", "multiworker", "tpu"]), help="Distributed training."),
 )
 
 
 def _hardware_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `tf.config` and `tf.distribute`, which reach the command as one `hardware`."""
+    """Add the options of `tf.config` and `tf.distribute`, which the command receives as one `hardware`."""
 
     @wraps(command)
     def packed(
@@ -53,7 +64,7 @@ def _hardware_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def models() -> None:
-    """The zoo: models that are trained here, on data that needs no download.
+    """The zoo: models to train here, on data that needs no download.
 
     \b
     Example:
@@ -76,20 +87,29 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"name": m.name, "summary": m.summary, "data": m.data} for m in ZOO.values()], indent=1))
         return
-    print_table("Models", ["name", "what it shows", "data"], [[m.name, m.summary, m.data] for m in ZOO.values()])
+    print_table(
+        "Models",
+        ["name", "what it shows", "data"],
+        [[m.name, m.summary, m.data] for m in ZOO.values()],
+        long=["what it shows", "data"],
+    )
 
 
 @models.command()
 @click.argument("model", metavar="NAME_OR_FILE")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the model and its samples.")
-@click.option("--qat", is_flag=True, help="Train with the arithmetic of int8 (quantization-aware training).")
-@click.option("--prune", type=float, metavar="SHARE", help="Make this share of each layer's weights zero: 0.5 is half.")
-@click.option("--cluster", type=int, metavar="N", help="Leave each layer N distinct weights: 16 is usual.")
+@click.option("--qat", is_flag=True, help="Quantization-aware training, with int8 arithmetic.")
+@click.option("--prune", type=float, metavar="SHARE", help="Set this share of each layer's weights to zero.")
 @click.option(
-    "--epochs", type=click.IntRange(1), help="Epochs of each of these three (default: 5), or of a shorter try."
+    "--cluster", type=int, metavar="N", help="Cluster each layer's weights into N distinct values, such as 16."
 )
-@click.option("--samples", metavar="SOURCE", help="Labelled samples to train on, for a file of your own.")
-@click.option("--test", metavar="SOURCE", help="Labelled samples to judge on, for a file of your own.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help=f"Epochs of each of these three (default: {FINE_TUNING_EPOCHS}), or of a shorter training.",
+)
+@click.option("--samples", metavar="SOURCE", help="Labelled training samples, for your own file.")
+@click.option("--test", metavar="SOURCE", help="Labelled test samples, for your own file.")
 @click.option(
     "--tensorboard/--no-tensorboard",
     default=True,
@@ -98,9 +118,10 @@ def list_models(as_json: bool) -> None:
 @click.option(
     "--profile",
     is_flag=True,
-    help="Write a profile of the first batches to OUT/logs as well (not of linear, dqn, keras_pipeline).",
+    help="Also write a profile of the first batches to OUT/logs (not for linear, dqn, keras_pipeline).",
 )
 @_hardware_options
+@trust_option
 @force_option
 @json_option
 def train(
@@ -115,18 +136,19 @@ def train(
     tensorboard: bool,
     profile: bool,
     hardware: Hardware,
+    trust: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train a model of the zoo, or make a trained one fit for the edge with tfmot.
+    """Train a model of the zoo, or compress a trained model with tfmot.
 
-    Writes the model, the samples to calibrate on (train.npz) and to judge on (test.npz), and training.json. With --qat,
-    --prune or --cluster (or several) the trained model goes on with tfmot, and saved_model/ is what to convert. Then
-    NAME_OR_FILE may also be a .keras or .h5 file of yours, or module:function, which returns a model.
+    Writes the model, calibration samples (train.npz), test samples (test.npz) and training.json. With --qat, --prune or
+    --cluster (or several), the trained model is compressed by tfmot, and saved_model/ is the model to convert. Then
+    NAME_OR_FILE may also be your own .keras or .h5 file, or module:function, which returns a model.
 
-    After each epoch the state of the training is kept in OUT/checkpoints, which is removed at the end. When it is
-    interrupted or killed, the same command goes on from there, to the same weights; --force starts anew. With
-    --strategy multiworker run it on every machine, with TF_CONFIG set, on a folder that all of them see.
+    After each epoch the state of the training is saved to OUT/checkpoints, which is removed at the end. After an
+    interruption, the same command resumes from there and reaches the same weights; --force starts over. With --strategy
+    multiworker, run it on every machine, with TF_CONFIG set, on a shared folder.
 
     \b
     Example:
@@ -136,7 +158,7 @@ def train(
       edgetf models train model.keras --prune 0.5 --samples train.npz --test test.npz -o pruned
     """
     from edgetf.files import to_text
-    from edgetf.models.compression import DEFAULT_EPOCHS, Compression, train_compressed
+    from edgetf.models.compression import Compression, train_compressed
     from edgetf.models.hardware import Hardware as Plain
     from edgetf.models.hardware import configure
     from edgetf.models.run import Run
@@ -149,11 +171,13 @@ def train(
             "--qat, --prune and --cluster choose their own hardware, and have no logs and no profile"
         )
     if model in ZOO and (samples or test):
-        raise click.UsageError(f"--samples and --test are for a file of your own: {model} has its own data")
+        raise click.UsageError(f"--samples and --test are for your own file: {model} has its own data")
     with progress("Training") as on_event:
         if compressed:
-            compression = Compression(qat, prune, cluster, epochs or DEFAULT_EPOCHS)
-            training = train_compressed(model, out, compression, on_event, samples=samples, test=test, force=force)
+            compression = Compression(qat, prune, cluster, epochs or FINE_TUNING_EPOCHS)
+            training = train_compressed(
+                model, out, compression, on_event, samples=samples, test=test, trust=trust, force=force
+            )
         else:
             strategy, chosen = configure(hardware)
             run = Run(on_event, profile=profile, strategy=strategy, epochs=epochs, hardware=chosen)
@@ -171,7 +195,8 @@ def train(
 @click.option("-o", "--out", type=PATH, metavar="SAVED_MODEL", help="Folder for the SavedModel.")
 @click.option("--serving", type=PATH, metavar="MODELS_DIR", help="Export to MODELS_DIR/NAME/N for TensorFlow Serving.")
 @click.option("--name", help="For --serving: the model's name. [default: that of the file]")
-@click.option("--version", type=click.IntRange(1), help="For --serving: the version. [default: the next that is free]")
+@click.option("--version", type=click.IntRange(1), help="For --serving: the version. [default: the next free one]")
+@trust_option
 @force_option
 @json_option
 def export(
@@ -180,12 +205,13 @@ def export(
     serving: Path | None,
     name: str | None,
     version: int | None,
+    trust: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Export a .keras or .h5 file, or a model of the zoo (which is trained first), to a SavedModel.
 
-    With --serving, which takes a SavedModel too, into a folder of versions that a running server watches.
+    --serving exports to a folder of versions that a running server watches. It also accepts a SavedModel.
 
     \b
     Example:
@@ -194,28 +220,31 @@ def export(
       edgetf models export cnn/model.keras --serving served --name digits
     """
     if (out is None) == (serving is None) or (serving is None and (name or version)):
-        raise click.UsageError("give either -o, or --serving with, if you like, --name and --version")
+        raise click.UsageError("give either -o, or --serving (and optionally --name and --version)")
     if serving is not None:
         from edgetf.models.serving import export_for_serving
 
+        base = serving / (name or Path(name_or_file).stem)
         with progress("Exporting") as on_event:
-            out = export_for_serving(name_or_file, serving, name, version, force, on_event)
-        _tell_exported(out, as_json)
+            out = export_for_serving(name_or_file, base, version, force, on_event, trust=trust)
+        _print_exported(out, as_json)
         return
     assert out is not None
-    from edgetf.convert import keras_file
+    from edgetf.conversion import keras_file
     from edgetf.models.export import export_file, export_trained
 
     file = Path(name_or_file)
     with progress("Exporting") as on_event:
         if keras_file.is_keras_file(file):
-            export_file(file, out, force, on_event)
+            notes = export_file(file, out, force, on_event, trust=trust)
+            for note in notes:
+                print_note(f"{file}: {note}")
         else:
             export_trained(name_or_file, out, force, on_event)
-    _tell_exported(out, as_json)
+    _print_exported(out, as_json)
 
 
-def _tell_exported(out: Path, as_json: bool) -> None:
+def _print_exported(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"saved_model": str(out)}))
         return

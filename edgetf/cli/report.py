@@ -13,39 +13,51 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, print_li
 @click.command()
 @click.argument("bench", type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="FILE.html", help="The file to write.")
-@click.option(
-    "--tensorboard", type=PATH, metavar="LOGDIR", help="Write the results as HParams for TensorBoard as well."
-)
-@click.option("--reference", type=PATH, help="What the benchmark was compared with. [default: looked for beside BENCH]")
+@click.option("--tensorboard", type=PATH, metavar="LOGDIR", help="Also write the results as HParams for TensorBoard.")
+@click.option("--reference", type=PATH, help="The reference of the benchmark. [default: searched beside BENCH]")
 @force_option
 @json_option
 def report(
     bench: Path, out: Path | None, tensorboard: Path | None, reference: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Make one self-contained HTML file of what `edgetf benchmark` wrote at BENCH.
+    """Print the results of the benchmark in the folder BENCH again, or write a self-contained HTML file with -o.
 
-    It shows what `edgetf check --ladder --layers` found, too, and the worst samples, where the reference and the
-    samples are still there.
+    The file also shows the results of `edgetf explain`, and the worst samples if the reference and the samples still
+    exist.
 
     \b
     Example:
+      edgetf report bench
       edgetf report bench -o report.html
       edgetf report bench --tensorboard logs && tensorboard --logdir logs
     """
     if out is None and tensorboard is None:
-        raise click.UsageError("say what to write: -o FILE.html, --tensorboard LOGDIR, or both")
-    if out is not None:
-        from edgetf.benchmarks.report import write_report
-
-        write_report(bench, out, force, reference)
-    if tensorboard is not None:
-        from edgetf.models.tensorboard import write_hparams
-        from edgetf.results import read_benchmark
-
-        write_hparams(read_benchmark(bench), tensorboard)
-    written = {"report": out, "tensorboard": tensorboard}
-    told = {name: str(path) for name, path in written.items() if path is not None}
-    if as_json:
-        click.echo(json.dumps(told))
+        _print(bench, as_json)
         return
-    print_lines(f"Written to {escape(' and '.join(told.values()))}")
+    from edgetf.api.share import report as run
+    from edgetf.files import is_stream
+
+    found = run(bench, out, tensorboard=tensorboard, reference=reference, force=force)
+    if as_json:
+        reports = [str(path) for path in found if path != tensorboard]
+        named = {"report": reports[0] if len(reports) == 1 else reports} if reports else {}
+        click.echo(json.dumps({**named, **({"tensorboard": str(tensorboard)} if tensorboard else {})}))
+        return
+    listed = [str(path) for path in found if not is_stream(path)]
+    if listed:
+        print_lines(f"Written to {escape(' and '.join(listed))}")
+
+
+def _print(bench: Path, as_json: bool) -> None:
+    """The tables of `edgetf benchmark`, or its document, of each device."""
+    from edgetf.api.results import Bench
+    from edgetf.files import to_plain, to_text
+
+    found = Bench.read(bench)
+    documents = list(found.documents.values())
+    if not as_json:
+        found.show()
+    elif len(documents) == 1:
+        click.echo(to_text(documents[0]), nl=False)
+    else:
+        click.echo(json.dumps([to_plain(document) for document in documents], indent=1))

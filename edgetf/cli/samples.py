@@ -9,27 +9,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, print_lines, print_table
+from edgetf.cli.console import PATH, escape, json_option, nan_option, print_lines, print_table, progress
 
 if TYPE_CHECKING:
     from edgetf.results import TensorSpec
 
-_model_option = click.option("--model", metavar="MODEL", help="The SavedModel that foreign samples are to fit.")
-_signature_option = click.option("--signature", metavar="NAME", help="Its signature. [default: as for convert]")
+_model_option = click.option("--model", metavar="MODEL", help="The model for samples that edgetf did not write.")
+_signature_option = click.option("--signature", metavar="NAME", help="The model's signature. [default: as for convert]")
 
 
 @click.group()
 def samples() -> None:
-    """Samples: what is in them, and from one format to another.
+    """Show samples, or convert them to another format.
 
     \b
-    Wherever samples are asked for, SOURCE is one of:
-      samples.npz                          arrays by the model's input names, labels under `labels`
+    In all commands, SOURCE is one of:
+      samples.npz                          arrays by the model's input names, labels under `labels`,
+                                           those of one output under `labels_OUTPUT`
       samples.tfrecord[.gz]                a TFRecord file, or the shards samples-00000-of-00004.tfrecord
       'shards/train-*.tfrecord', folder    a pattern, or a folder with one set of shards
-      'folder:PATH?scale=1/255'            images, a subfolder for each class
-      'tfds:NAME?split=test&data_dir=PATH' a data set of TensorFlow Datasets that is prepared there
+      'folder:PATH?scale=1/255'            images, with a subfolder for each class
+      'tfds:NAME?split=test&data_dir=PATH' a prepared data set of TensorFlow Datasets
       module:function                      returns a dict of arrays, or (dict, labels)
+
+    \b
+    Example:
+      edgetf samples show test.npz
+      edgetf samples convert test.npz test.tfrecord.gz --shards 4
     """
 
 
@@ -37,35 +43,34 @@ def samples() -> None:
 @click.argument("source")
 @_model_option
 @_signature_option
+@nan_option
 @json_option
-def show(source: str, model: str | None, signature: str | None, as_json: bool) -> None:
-    """Show what SOURCE holds: names, types, shapes, classes, digest.
+def show(source: str, model: str | None, signature: str | None, allow_nan: bool, as_json: bool) -> None:
+    """Show the content of SOURCE: names, types, shapes, classes, digest.
 
     \b
     Example:
       edgetf samples show train.npz
       edgetf samples show 'folder:photos?scale=1/255' --model saved_model
     """
-    from edgetf.samples import LABELS, count_classes, load_samples, make_samples, read_arrays
+    from edgetf.samples import count_classes, load_samples, make_samples, read_arrays, split_arrays
 
     inputs = _inputs(model, signature)
     if inputs is None:
-        arrays = read_arrays(source, None)
-        labels = arrays.pop(LABELS, None)
-        found = make_samples(source, arrays, labels)
+        found = make_samples(source, *split_arrays(read_arrays(source, None)), allow_nan=allow_nan)
     else:
-        found = load_samples(source, inputs)
-    everything = found.inputs if found.labels is None else {**found.inputs, LABELS: found.labels}
+        found = load_samples(source, inputs, allow_nan)
+    everything = found.arrays()
     classes = count_classes(found)
     if as_json:
-        told = {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in everything.items()}
-        document = {"source": source, "n": len(found), "digest": found.digest, "arrays": told, "classes": classes}
+        described = {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in everything.items()}
+        document = {"source": source, "n": len(found), "digest": found.digest, "arrays": described, "classes": classes}
         click.echo(json.dumps(document, indent=1))
         return
     rows = [[escape(name), a.dtype.name, str(list(a.shape[1:]))] for name, a in everything.items()]
     print_table(escape(f"{len(found)} samples of {source}"), ["name", "type", "one sample"], rows)
     if classes:
-        print_lines(f"{len(classes)} classes: {', '.join(f'{name} ({n})' for name, n in classes.items())}")
+        print_lines(f"{len(classes)} classes: {escape(', '.join(f'{name} ({n})' for name, n in classes.items()))}")
     print_lines(f"digest {found.digest}")
 
 
@@ -75,34 +80,46 @@ def show(source: str, model: str | None, signature: str | None, as_json: bool) -
 @click.option("--shards", type=click.IntRange(1, 99999), default=1, show_default=True, help="Files of a TFRecord set.")
 @_model_option
 @_signature_option
-@click.option("--force", is_flag=True, help="Replace what is there.")
-def convert(source: str, out: Path, shards: int, model: str | None, signature: str | None, force: bool) -> None:
-    """Write the samples of SOURCE to OUT, whose name says how: .npz, .tfrecord or .tfrecord.gz.
+@nan_option
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@json_option
+def convert(
+    source: str,
+    out: Path,
+    shards: int,
+    model: str | None,
+    signature: str | None,
+    allow_nan: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the samples of SOURCE to OUT, in the format of its suffix: .npz, .tfrecord or .tfrecord.gz.
 
-    Beside TFRecords a .json is written that says what they hold. Records of others, images and data sets need
-    --model, whose signature says what is an input.
+    A .json file beside TFRecords describes their content. Images, data sets, and records that edgetf did not write need
+    --model, whose signature defines the inputs.
 
     \b
     Example:
       edgetf samples convert train.npz train.tfrecord.gz --shards 4
       edgetf samples convert train.tfrecord.gz again.npz
     """
-    from edgetf.samples import LABELS, load_samples, read_arrays, write_arrays
+    from edgetf.samples import load_samples, read_arrays, write_arrays
 
     inputs = _inputs(model, signature)
-    if inputs is None:
-        arrays = read_arrays(source, None)
-    else:
-        found = load_samples(source, inputs)
-        arrays = found.inputs if found.labels is None else {**found.inputs, LABELS: found.labels}
-    written = write_arrays(out, arrays, shards, force)
+    arrays = read_arrays(source, None) if inputs is None else load_samples(source, inputs, allow_nan).arrays()
+    written = write_arrays(out, arrays, shards, force, allow_nan)
+    if as_json:
+        click.echo(json.dumps({"samples": str(out), "n": written.n, "digest": written.digest}))
+        return
     print_lines(f"{written.n} samples written to {escape(str(out))}, digest {written.digest[:12]}")
 
 
 def _inputs(model: str | None, signature: str | None) -> Sequence[TensorSpec] | None:
     if model is None:
         return None
-    from edgetf.convert.hub import find_model
-    from edgetf.convert.savedmodel import read_source
+    from edgetf.conversion.hub import find_model
+    from edgetf.conversion.origin import as_saved_model
+    from edgetf.conversion.source_child import read_source_safely
 
-    return read_source(find_model(model), signature).inputs
+    with progress("Model") as on_event, as_saved_model(find_model(model), False, on_event) as found:
+        return read_source_safely(found.folder, signature).inputs

@@ -1,30 +1,29 @@
 """The `adb` program as a way to a phone: scripts run there, files go there and come back.
 
 The real client and server do the work, in processes that are ended after a while. What a phone's own answer is and
-what a lost connection is are told apart by a last line that every script prints.
+what a lost connection is are distinguished by a last line that every script prints. What is done may be done twice:
+where an answer is lost, nobody knows whether the script ended.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import TypeVar
 
-from edgetf.errors import DeviceError
+from edgetf.device.reconnect import COMMAND_S, SLOWEST, LostError, persist
+from edgetf.errors import DeviceError, EdgetfError, UnreachableError
+from edgetf.texts import last_line
 
 T = TypeVar("T")
-_COMMAND_S = 60.0
-_SLOWEST = 50_000  # bytes a second, below which a link counts as dead
-_ATTEMPTS = 5  # of coming back after the connection was lost, with pauses of 1, 2, 4, ... seconds
+_SETTLE_S = 15.0  # for a phone on the network to become ready, once it was connected to again
+_SETTLE_POLL_S = 0.3
 _END = "edgetf-exit-code "
-
-
-class LostError(Exception):
-    """The phone cannot be reached just now; the message is adb's."""
 
 
 class Adb:
@@ -34,6 +33,7 @@ class Adb:
         self._name, self._program, self._serial = name, program, serial
         self._reached = False  # ever
         self._connected = False  # as far as is known
+        self._lost = False  # since it was last connected
 
     @property
     def serial(self) -> str:
@@ -51,62 +51,82 @@ class Adb:
 
     def push(self, path: Path, place: str) -> None:
         """Copy a file to `place` on the phone."""
-        seconds = _COMMAND_S + path.stat().st_size / _SLOWEST
+        seconds = COMMAND_S + path.stat().st_size / SLOWEST
         self._again(lambda: self._files("push", str(path.resolve()), place, seconds))
 
     def pull(self, place: str, path: Path) -> None:
         """Copy a file or folder of the phone to `path`."""
-        self._again(lambda: self._files("pull", place, str(path.resolve()), 10 * _COMMAND_S))
+        self._again(lambda: self._files("pull", place, str(path.resolve()), 10 * COMMAND_S))
 
     # one try ----------------------------------------------------------------------------------------------------
 
     def _again(self, act: Callable[[], T]) -> T:
-        """Run `act`; when the connection is lost meanwhile, connect again and start it over."""
-        attempt = 0
-        while True:
-            try:
-                self._connect()
-                return act()
-            except LostError as error:
-                self._connected = False
-                attempt += 1
-                if not self._reached or attempt >= _ATTEMPTS:  # never reached: waiting would not help
-                    raise self._unreachable(str(error)) from error
-                sleep(2 ** (attempt - 1))
+        """Run `act`; if the connection is lost, connect again and start over."""
+
+        def once() -> T:
+            self._connect()
+            return act()
+
+        try:
+            return persist(once, forget=self._forget, was_reached=lambda: self._reached)
+        except LostError as error:
+            raise self._unreachable(str(error)) from error
+
+    def _forget(self) -> None:
+        self._connected, self._lost = False, True
 
     def _connect(self) -> None:
-        """See that the phone answers; one at an address (such as 192.168.1.7:5555) is connected to."""
+        """See that the phone answers; one on the network (such as 192.168.1.7:5555) is connected to.
+
+        After an outage adb's server holds such a phone `offline`, says "already connected" and does nothing: it has to
+        be disconnected from first.
+        """
         if self._connected:
             return
-        if ":" in self.serial:
-            told = self._adb(["connect", self.serial], _COMMAND_S)
-            if "connected to" not in told.stdout:
-                raise LostError(_last_line(told.stdout + told.stderr))
-        ended = self._adb(["-s", self.serial, "get-state"], _COMMAND_S)
-        if ended.stdout.strip() != "device":
-            raise LostError(_last_line(ended.stderr) or f"its state is {ended.stdout.strip()!r}")
+        problem = self._problem()
+        if _is_remote(self.serial) and (problem or self._lost):
+            self._adb(["disconnect", self.serial], COMMAND_S)
+            connected = self._adb(["connect", self.serial], COMMAND_S)
+            if "connected to" not in connected.stdout:
+                raise LostError(_reason(connected.stdout + connected.stderr))
+            end = monotonic() + _SETTLE_S
+            while (problem := self._problem()) and "unauthorized" not in problem and monotonic() < end:
+                sleep(_SETTLE_POLL_S)
+        if problem:
+            raise LostError(problem)
         self._reached = self._connected = True
+        self._lost = False
+
+    def _problem(self) -> str:
+        """Why the phone is not ready, as adb reports it; empty where it is."""
+        ended = self._adb(["-s", self.serial, "get-state"], COMMAND_S)
+        state = ended.stdout.strip()
+        return "" if state == "device" else _reason(ended.stderr) or f"its state is {state!r}"
 
     def _sh(self, script: str, *arguments: str, given: str = "") -> str:
         command = shlex.join(["sh", "-c", script, "edgetf", *arguments])
-        ended = self._adb(["-s", self.serial, "shell", f'{command}; echo "{_END}$?"'], _COMMAND_S, given)
-        told, mark, code = ended.stdout.rpartition(_END)
+        ended = self._adb(["-s", self.serial, "shell", f'{command}; echo "{_END}$?"'], COMMAND_S, given)
+        printed, mark, code = ended.stdout.rpartition(_END)
         if not mark:
-            raise LostError(_last_line(ended.stderr) or "the connection was lost")
+            raise LostError(_reason(ended.stderr) or "the connection was lost")
         if code.strip() != "0":
-            reason = _last_line(ended.stderr) or f"exit code {code.strip()}"
+            reason = _reason(ended.stderr) or f"exit code {code.strip()}"
             raise DeviceError(f"{self._name} cannot do what it was asked: {reason}", self._doctor())
-        return told
+        return printed
 
     def _files(self, verb: str, source: str, place: str, seconds: float) -> None:
         ended = self._adb(["-s", self.serial, verb, source, place], seconds)
         if ended.returncode == 0:
             return
         reason = _error_in(ended.stderr + ended.stdout)
-        if self._adb(["-s", self.serial, "get-state"], _COMMAND_S).stdout.strip() != "device" or _is_lost(reason):
+        if self._adb(["-s", self.serial, "get-state"], COMMAND_S).stdout.strip() != "device" or _is_lost(reason):
             raise LostError(reason)
-        hint = "make room there, or set work_dir to a folder that adb's shell may write"
-        raise DeviceError(f"{self._name} did not {verb} {Path(source).name}: {reason}", hint)
+        if verb == "pull" and "No space left" in reason:
+            problem = f"there is no room here for what {self._name} gave: {reason}"
+            raise EdgetfError(problem, "free some space, or give another folder with -o")
+        hint = "free some space there, or set work_dir to a folder that adb's shell may write"
+        what = "take" if verb == "push" else "give"
+        raise DeviceError(f"{self._name} did not {what} {posixpath.basename(source)}: {reason}", hint)
 
     def _adb(self, arguments: Sequence[str], seconds: float, given: str = "") -> subprocess.CompletedProcess[str]:
         try:
@@ -131,7 +151,7 @@ class Adb:
 
     def _only_one(self) -> str:
         phones: dict[str, str] = dict(
-            re.findall(r"^(\S+)\t(\w+)", self._adb(["devices"], _COMMAND_S).stdout, re.MULTILINE)
+            re.findall(r"^(\S+)\t(\w+)", self._adb(["devices"], COMMAND_S).stdout, re.MULTILINE)
         )
         if not phones:
             raise self._unreachable("no phone is connected")
@@ -140,32 +160,39 @@ class Adb:
             raise DeviceError(f"several phones are connected: {known}", f"set serial in devices.toml for {self._name}")
         return next(iter(phones))
 
-    def _unreachable(self, reason: str) -> DeviceError:
+    def _unreachable(self, reason: str) -> UnreachableError:
         if "unauthorized" in reason or "failed to authenticate" in reason:
             hint = "unlock its screen, and accept this computer's key in the dialog there; then try again"
-            return DeviceError(f"{self._name} does not trust this computer yet", hint)
+            return UnreachableError(f"{self._name} does not trust this computer yet", hint)
         if "no permissions" in reason:
             hint = "install Debian's android-sdk-platform-tools-common, and plug it in again"
-            return DeviceError(f"{self._name} may not be used over USB: {reason}", hint)
+            return UnreachableError(f"{self._name} may not be used over USB: {reason}", hint)
         hint = "is USB debugging on, and is it in the list? adb devices -l"
-        if ":" in (self._serial or ""):
+        if _is_remote(self._serial or ""):
             hint = f"plug it in once: adb tcpip 5555; then unplug it: adb connect {self._serial}"
-        return DeviceError(f"{self._name} cannot be reached: {reason}", hint)
+        return UnreachableError(f"{self._name} cannot be reached: {reason}", hint)
 
     def _doctor(self) -> str:
         return f"edgetf devices doctor {self._name}"
 
 
+def _is_remote(serial: str) -> bool:
+    """Whether it is an address (HOST:PORT), or the name of a phone that Android's wireless debugging gives."""
+    return ":" in serial or "._adb" in serial
+
+
 def _error_in(text: str) -> str:
-    """The line that says what went wrong, among others that count files."""
-    errors = [line.strip() for line in text.splitlines() if "error" in line]
-    return errors[-1] if errors else _last_line(text)
+    """The line with the error, among others that count files."""
+    lines = [line.strip() for line in text.splitlines()]
+    errors = [line for line in lines if "error" in line]
+    return errors[-1] if errors else last_line("\n".join(line for line in lines if not line.startswith("[")))
 
 
 def _is_lost(reason: str) -> bool:
     return any(word in reason for word in ("not found", "offline", "closed", "no devices", "protocol fault", "reset"))
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if any("unauthorized" in line for line in lines[:1]) else lines[-1] if lines else ""
+def _reason(text: str) -> str:
+    """The last line; of a phone that has not accepted this computer, the first, which says so."""
+    first = text.strip().partition("\n")[0]
+    return first.strip() if "unauthorized" in first else last_line(text)

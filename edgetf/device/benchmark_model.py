@@ -1,7 +1,8 @@
 """TFLite's own `benchmark_model`: the flags that a Job means, and what the program prints, as figures.
 
-Flags and output are those of tflite/tools/benchmark in google-ai-edge/LiteRT (2026). Older programs tell no median, and
-lack `--output_filepath`. Single times are kept from us: whole microseconds go into a summary.
+Flags and output are those of tflite/tools/benchmark in google-ai-edge/LiteRT (2026). Older programs report no median,
+and lack `--output_filepath`: of flags that they do not know they warn, and go on. Single times are kept from us: whole
+microseconds go into a summary.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from edgetf.device.runner.job import Job, OpTime, TimingPlan, Told
+from edgetf.device.runner.answers import count, line, number
+from edgetf.device.runner.delegates import DELEGATES, Delegate
+from edgetf.device.runner.job import Job, OpTime, TimeSummary, TimingPlan
 
 _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 _STATS = re.compile(r"\bcount=(\d+)(.*)")
 _MIB = 1 << 20
+_MOST = 1 << 53  # of a figure
 
 
 def common_flags(job: Job, shapes: Sequence[Sequence[int]]) -> list[str]:
     """The flags of every run: threads, delegate, signature, and inputs called in0, in1, ... from files in0, in1, ..."""
-    flags = [f"--num_threads={job.threads}", *_DELEGATES[job.delegate]]
+    flags = [f"--num_threads={job.threads}", DELEGATES[job.delegate].flag]
     if job.signature is not None:
         flags.append(f"--signature_to_run_for={job.signature}")
     names = [f"in{k}" for k in range(len(shapes))]
@@ -31,13 +35,6 @@ def common_flags(job: Job, shapes: Sequence[Sequence[int]]) -> list[str]:
         f"--input_layer_shape={sizes}",
         f"--input_layer_value_files={files}",
     ]
-
-
-_DELEGATES = {
-    "xnnpack": ["--use_xnnpack=true"],
-    "none": ["--use_xnnpack=false"],
-    "gpu": ["--use_gpu=true"],
-}
 
 
 def timing_flags(plan: TimingPlan) -> list[str]:
@@ -58,7 +55,7 @@ def load_flags(seconds: float) -> list[str]:
 
 
 def once_flags(output: str) -> list[str]:
-    """One run without any before it (ops that keep state start anew), whose outputs go to the file `output`."""
+    """One run without earlier ones, so that ops with state start again; its outputs go to the file `output`."""
     once = ["--warmup_runs=0", "--warmup_min_secs=0", "--num_runs=1", "--min_secs=0"]
     return [*once, f"--output_filepath={output}"]
 
@@ -70,36 +67,57 @@ def profile_flags(csv: str) -> list[str]:
     return [*ops, "--report_peak_memory_footprint=true", "--warmup_runs=1", "--num_runs=20", "--max_secs=5"]
 
 
-def read_timing(log: str) -> Told | None:
+def read_timing(log: str) -> TimeSummary | None:
     """The last summary in what the program printed (the first is the warm-up's); None where there is none.
 
     Where all times are equal, those of a single run included, it prints `curr` and nothing else.
     """
     found = _STATS.findall(log)
-    if len(found) < 2 or found[-1][0] == "0":
+    if len(found) < 2 or not (n := count(found[-1][0])):
         return None
-    n, rest = int(found[-1][0]), found[-1][1]
-    told = {name: float(value) * 1e3 for name, value in re.findall(rf"\b(\w+)={_NUMBER}", rest)}
-    if "curr" not in told:
+    read = {name: number(value) for name, value in re.findall(rf"\b(\w+)={_NUMBER}", found[-1][1])}
+    values = {name: value * 1e3 for name, value in read.items() if value is not None and value >= 0}
+    if "curr" not in values:
         return None
-    same = told["curr"]
-    return Told(
+    same = values["curr"]
+    return TimeSummary(
         n=n,
-        mean_ns=told.get("avg", same),
-        stdev_ns=told.get("std", 0.0),
-        min_ns=told.get("min", same),
-        max_ns=told.get("max", same),
-        median_ns=told.get("median"),
+        mean_ns=values.get("avg", same),
+        stdev_ns=values.get("std", 0.0),
+        min_ns=values.get("min", same),
+        max_ns=values.get("max", same),
+        median_ns=values.get("median"),
     )
 
 
-def gpu_took_nothing(log: str) -> bool:
-    """Whether the program, asked for the GPU, ran the graph on the CPU: it says so, and goes on."""
-    return "Explicitly applied GPU delegate" not in log
+def why_not_delegated(log: str, delegate: Delegate) -> str:
+    """Why the program ran the graph on the CPU instead of with `delegate`, which it need not report; or ""."""
+    if not delegate.printed or f"Explicitly applied {delegate.printed} delegate" in log:
+        return ""
+    if _flag_name(delegate.flag) in unknown_flags(log) or "unsupported on this platform" in log:
+        return f"this benchmark_model has no {delegate.printed} delegate for the phone, and ran the graph on the CPU"
+    if f"Failed to apply {delegate.printed} delegate" in log:
+        return f"{delegate.label} could not be applied to the graph"
+    return f"{delegate.label} took nothing of the graph: benchmark_model ran it on the CPU"
+
+
+def _flag_name(flag: str) -> str:
+    return flag[2:].partition("=")[0]
+
+
+_UNKNOWN = re.compile(r"Unconsumed cmdline flags:(.*)")
+_OPTIONAL = re.compile(r"(enable_op_|op_|report_peak_|profiling_)\w+")  # what only informs, by its names of all years
+
+
+def unknown_flags(log: str) -> tuple[str, ...]:
+    """The names of flags that the program did not know and went on without, but for those that only inform."""
+    words = [word for line in _UNKNOWN.findall(log) for word in line.split()]
+    names = dict.fromkeys(_flag_name(word) for word in words if word.startswith("--"))
+    return tuple(name for name in names if not _OPTIONAL.fullmatch(name))
 
 
 def read_facts(log: str) -> dict[str, int]:
-    """`load_ns`, `first_ns`, `added_rss_bytes`, `peak_rss_bytes`, `delegate_partitions`: those that the log tells."""
+    """`load_ns`, `first_ns`, `added_rss_bytes`, `peak_rss_bytes`, `delegate_partitions`, if the log has them."""
     patterns = {
         "load_ns": (rf"Inference timings in us: Init: {_NUMBER}", 1e3),
         "first_ns": (rf"First inference: {_NUMBER}", 1e3),
@@ -110,46 +128,72 @@ def read_facts(log: str) -> dict[str, int]:
     facts = {}
     for name, (pattern, factor) in patterns.items():
         found = re.search(pattern, log)
-        if found:
-            facts[name] = round(float(found[found.lastindex or 1]) * factor)
+        value = number(found[found.lastindex or 1]) if found else None
+        if value is not None and 0 <= value * factor <= _MOST:
+            facts[name] = round(value * factor)
     return facts
 
 
 def read_ops(csv: str) -> list[OpTime]:
-    """The ops of a profile, the slowest first; where a delegate told what is in it, its ops and not it.
+    """The ops of a profile, the slowest first; a delegate is replaced by its ops if it reports them.
 
-    Lines under "Run Order" are `node type, first, avg_ms, %, cdf%, mem KB, times called, name` (older: `start`
-    after the type). Types may hold commas (XNNPACK's "Convolution (NHWC, F32) IGEMM"): cells are counted from the end.
+    Lines under "Run Order" are `node type, first, avg_ms, %, cdf%, mem KB, times called, name` (older: `start` after
+    the type). Types may hold commas (XNNPACK's "Convolution (NHWC, F32) IGEMM"): cells are counted from the end. The
+    time of a loop or a branch has that of the ops inside, which are listed under "Subgraph": of the loop itself only
+    the rest is left.
     """
     runs = csv.rpartition("Operator-wise Profiling Info for Regular Benchmark Runs")[2]
-    tables = [part.partition("Top by Computation Time")[0] for part in runs.split("Run Order")[1:]]
-    ops = [op for table in tables for op in _ops(table)]
-    if "Delegate internal" in runs:
+    graphs, _, inside = runs.partition("Delegate internal")
+    ops = _without_inner(_tables(graphs))
+    if inside:
         ops = [op for op in ops if not re.fullmatch(r"TfLite\w+Delegate", op.kind)]
+        ops += [op for table in _tables(inside) for op in table]
     total = sum(op.mean_ms for op in ops) or 1.0
     return sorted((replace(op, share=op.mean_ms / total) for op in ops), key=lambda op: -op.mean_ms)
+
+
+def _tables(text: str) -> list[list[OpTime]]:
+    """The ops of each table: that of the graph, then those of the graphs that its loops and branches run."""
+    return [_ops(part.partition("Top by Computation Time")[0]) for part in text.split("Run Order")[1:]]
+
+
+def _without_inner(tables: list[list[OpTime]]) -> list[OpTime]:
+    """All ops; the time of loops and branches in the first table is reduced by that of the ops inside of them."""
+    flat = [op for table in tables for op in table]
+    outer = [op for op in tables[0] if op.kind in _CONTROL] if tables else []
+    if len(tables) < 2 or not outer:
+        return flat
+    inside = sum(op.mean_ms for table in tables[1:] for op in table if op.kind not in _CONTROL)
+    rest = max(0.0, 1 - inside / (sum(op.mean_ms for op in outer) or 1.0))
+    own = [replace(op, mean_ms=op.mean_ms * rest) for op in outer]
+    return [*own, *(op for op in flat if op.kind not in _CONTROL)]
+
+
+_CONTROL = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
 
 
 def _ops(table: str) -> list[OpTime]:
     numbers = 8 if "type, start," in table else 7
     ops = []
-    for line in table.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) > numbers and cells[-5].endswith("%") and cells[-2].isdigit():
-            kind, times = ", ".join(cells[:-numbers]), int(cells[-2])
-            ops.append(OpTime(kind, cells[-1].replace("\t", ","), float(cells[-6]) * times, 0.0))
+    for row in table.splitlines():
+        cells = [cell.strip() for cell in row.split(",")]
+        if len(cells) > numbers and cells[-5].endswith("%"):
+            each, times = number(cells[-6]), count(cells[-2])
+            if each is not None and each >= 0 and times is not None and each * times < _MOST:
+                name = line(cells[-1].replace("\t", ","))
+                ops.append(OpTime(line(", ".join(cells[:-numbers])), name, each * times, 0.0))
     return ops
 
 
 def read_failure(log: str, code: int) -> str:
     """Why a run failed: the program's errors in one line, or else its end and the last line that it printed."""
-    marked = (re.search(r"(?:ERROR|FATAL): *(.*)", line) for line in log.splitlines())
-    errors = [found[1].strip() for found in marked if found]
+    marked = (re.search(r"(?:ERROR|FATAL): *(.*)", one) for one in log.splitlines())
+    errors = [line(found[1]) for found in marked if found]
     if errors:
         return "; ".join(errors[:3])
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    said = f": {lines[-1]}" if lines and not lines[-1].startswith(("INFO", "VERBOSE")) else ""
-    return f"benchmark_model {describe_end(code)}{said}"
+    lines = [line(one) for one in log.splitlines() if line(one)]
+    detail = f": {lines[-1]}" if lines and not lines[-1].startswith(("INFO", "WARN", "VERBOSE")) else ""
+    return f"benchmark_model {describe_end(code)}{detail}"
 
 
 def describe_end(code: int) -> str:

@@ -1,18 +1,20 @@
-"""What a device is and has: the script that any Linux or Android shell answers, and its answer as Facts."""
+"""What a device is and has: scripts that any Linux or Android shell answers, and the answer as Facts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from edgetf.errors import DeviceError
+from edgetf.texts import printable
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the device told; an empty text is what it did not tell.
+    """What the device reported; an empty text is what it did not report.
 
-    `free_mib` and `memory_mib` are mebibytes, `throttled` is `vcgencmd get_throttled` of a Raspberry Pi, and the last
-    five are those of the Python that `devices.toml` names.
+    `free_mib` and `memory_mib` are mebibytes, `throttled` is `vcgencmd get_throttled` of a Raspberry Pi, and those
+    from `python` on are of the Python that `devices.toml` names; `benchmark_model` is a phone's, by its SHA-256, and
+    `abis` are the kinds of programs that a phone runs.
     """
 
     architecture: str = ""
@@ -35,13 +37,20 @@ class Facts:
     litert: str = ""
     tflite_runtime: str = ""
     python_error: str = ""
+    benchmark_model: str = ""
+    abis: str = ""
+
+    @property
+    def runtimes(self) -> dict[str, str]:
+        """The versions of the runtimes, by the names that `runner.delegates` gives them, the newer one first."""
+        return {"litert": self.litert, "tflite-runtime": self.tflite_runtime}
 
 
-def parse(told: str) -> Facts:
+def parse(output: str) -> Facts:
     """The facts among the lines `name=value`. Raises DeviceError for an answer that has none."""
     known = Facts.__dataclass_fields__
-    pairs = (line.partition("=") for line in told.splitlines())
-    found = {name: value.strip().strip("\0") for name, equals, value in pairs if equals and name in known}
+    pairs = (line.partition("=") for line in output.splitlines())
+    found = {name: printable(value) for name, equals, value in pairs if equals and name in known}
     if "architecture" not in found:
         raise DeviceError("the device's answer makes no sense", "is its login shell one that prints something else?")
     return Facts(**found)
@@ -68,3 +77,25 @@ echo "frequency_mhz=$(scaled /sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_fr
 echo "temperature_c=$(scaled /sys/class/thermal/thermal_zone0/temp)"
 command -v vcgencmd >/dev/null 2>&1 && echo "throttled=$(vcgencmd get_throttled 2>/dev/null | cut -d = -f 2)"
 """
+
+ASK_PYTHON = """
+import platform, sys
+def tell(name, value):
+    print(name + "=" + str(value))
+tell("python", platform.python_version())
+tell("libc", " ".join(platform.libc_ver()))
+from importlib import metadata
+for name, package in (("numpy", "numpy"), ("litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime")):
+    try:
+        tell(name, metadata.version(package))
+    except metadata.PackageNotFoundError:
+        pass
+"""
+
+# the arguments are work_dir, python and ASK_PYTHON
+EVERYTHING = (
+    SYSTEM
+    + r"""
+if answer=$("$2" -c "$3" 2>&1); then echo "$answer"; else echo "python_error=$(echo "$answer" | tail -n 1)"; fi
+"""
+)

@@ -1,17 +1,85 @@
-"""The measurement that a device left in a folder, read, or the device's failure."""
+"""Read results of a device: a measurement in a folder, events in lines. They are untrusted input.
+
+Goes out: plain values whose texts can be printed and whose names are those of files in the folder; or the device's
+failure.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Measurement
-from edgetf.errors import DeviceError, EdgetfError
-from edgetf.files import read_document
+from edgetf.errors import DeviceError, EdgetfError, NoRoomError
+from edgetf.events import Event, Note, Phase, Progress, from_line
+from edgetf.files import from_plain, read_document, to_plain
+from edgetf.system import number_of
+from edgetf.texts import all_printable, printable
+
+_FIGURE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
+_MEGAHERTZ, _CORES = ("frequency_mhz", "frequency_max_mhz"), ("load_1min", "others_cores")
+_STATE = {
+    **dict.fromkeys((*_MEGAHERTZ, *_CORES, "temperature_c", "swap_used_mib"), _FIGURE),
+    "throttled": re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,3}"),
+}
+_MOST = 1e18  # nanoseconds in 30 years
+
+
+def refuse_full(device: str, error: str) -> None:
+    """Raise NoRoomError where what the runner reports means that it could not store what it measured."""
+    if number_of(OSError(error)) is not None:
+        hint = "free some space there, and run the same command again"
+        raise NoRoomError(f"the runner on {device} could not store its measurements: {error}", hint)
 
 
 def read_measurement(device: str, folder: Path) -> Measurement:
     """Read `measurement.json` in `folder`. Raises DeviceError where the device wrote none, or a broken one."""
     try:
-        return read_document(folder / "measurement.json", Measurement, MEASUREMENT_SCHEMA)
+        plain = all_printable(to_plain(read_document(folder / "measurement.json", Measurement, MEASUREMENT_SCHEMA)))
     except EdgetfError as error:
         raise DeviceError(f"the answer of {device} cannot be read: {error.message}", "run it again") from error
+    for state in (plain["state_before"], plain["state_after"], *(one["state"] for one in plain["sustained"] or ())):
+        _keep_sane(state)
+    found = from_plain(plain, Measurement)
+    for problem in _problems(found):
+        raise DeviceError(f"the answer of {device} cannot be read: {problem}", "run it again")
+    return found
+
+
+def _keep_sane(state: dict[str, str]) -> None:
+    """Remove values of the device's state that should be numbers and are not: they only inform."""
+    for name in [name for name, text in state.items() if name in _STATE and not _STATE[name].fullmatch(text)]:
+        del state[name]
+
+
+def _problems(found: Measurement) -> Iterator[str]:
+    """Descriptions of impossible values in a measurement."""
+    counts: list[tuple[str, float]] = [("sustained.runs", window.runs) for window in found.sustained or ()]
+    counts += [("told.n", found.told.n)] if found.told else []
+    counts += [("samples.n", found.samples.n), ("samples.seconds", found.samples.seconds)] if found.samples else []
+    yield from (f"{name} is {count}" for name, count in counts if not 0 < count < _MOST)
+    for name in _files(found):
+        if name in ("", ".", "..") or Path(name).name != name:
+            yield f"{name} is not a file of its own"
+
+
+def read_events(lines: str) -> Iterator[Event]:
+    """The events in whole lines; what is not one that a device may send is ignored."""
+    for line in lines.splitlines():
+        message = from_line(line)
+        if isinstance(message, Phase):
+            yield Phase(printable(message.name))
+        elif isinstance(message, Note):
+            yield Note(printable(message.text))
+        elif isinstance(message, Progress):
+            yield Progress(message.done, message.of)
+
+
+def _files(measurement: Measurement) -> Iterator[str]:
+    if measurement.timings is not None:
+        yield measurement.timings
+    for output in measurement.samples.outputs if measurement.samples else ():
+        yield output.file
+        if output.shapes is not None:
+            yield output.shapes

@@ -7,41 +7,37 @@ a lost connection edgetf comes back to it. Inputs are quantized here, outputs de
 from __future__ import annotations
 
 import contextlib
-import json
 import posixpath
-import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from uuid import uuid4
 
-from edgetf.device import android, scripts
+from edgetf.device import android, room, scripts
 from edgetf.device.adb import Adb
 from edgetf.device.facts import SYSTEM, Facts, parse
+from edgetf.device.lacking import lacks_program, refuse_unready
 from edgetf.device.lock import hold
+from edgetf.device.measurements import read_events, read_measurement
 from edgetf.device.phone_job import PhoneJob, prepare, read_back
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.device.settings import DeviceSettings
 from edgetf.errors import DeviceError, EdgetfError
+from edgetf.events import OnEvent, Phase
 from edgetf.files import sha256_file
-from edgetf.process import OnEvent
+from edgetf.owned import scratch
 
 WORK_DIR = "/data/local/tmp/edgetf"
 _POLL_S, _RARE_POLL_S = 0.3, 1.0  # rarely while something is timed: every look starts a process there
-_KEPT_DAYS = 30
+_START_S = 30.0  # within which the job writes down where it can be found
 
-_STORED = """
-cd "$1" || exit 1
-found=$(sha256sum ".$2" | cut -d " " -f 1)
-[ "$found" = "$2" ] || { rm -f ".$2"; echo "its digest is $found, not $2" >&2; exit 1; }
-mv ".$2" "$2" && touch "$2"
-"""
-
-# whether the job has ended, lives or is gone, and its events from byte $2 on
+# whether the job has ended, lives, is about to start or is gone, and its events from byte $2 on
 _FOLLOW = (
     scripts.KILL
     + """
-if [ -f "$1/code" ]; then echo "ended $(cat "$1/code")"; elif runs "$1"; then echo alive; else echo gone; fi
+if [ -f "$1/code" ]; then echo "ended $(cat "$1/code")"; elif runs "$1"; then echo alive
+elif [ -f "$1/job.json" ] && [ ! -s "$1/pid" ]; then echo starting; else echo gone; fi
 tail -c +"$2" "$1/events" 2>/dev/null
 exit 0
 """
@@ -56,16 +52,20 @@ class PhoneDevice:
         self._settings, self._idle_s = settings, idle_s
         self._adb = Adb(name, settings.adb, settings.serial)
 
+    @property
+    def store(self) -> str:
+        return self._store()
+
     @contextlib.contextmanager
-    def reserve(self) -> Iterator[None]:
+    def reserve(self, on_event: OnEvent | None = None) -> Iterator[None]:
         """Reach the phone, hold its lock on this machine, and sweep what a killed run left. Raises DeviceError.
 
         Other machines do not see that lock: a phone on the network is for one of them at a time.
         """
-        self._binary()  # what is missing here is told before the phone is asked for
+        self._binary()  # raises if it is missing, before the phone is contacted
         adb = self._adb
         own = adb.sh("getprop ro.serialno 2>/dev/null; exit 0").strip()  # the same by USB and over the network
-        with hold(self.name, f"adb {own or adb.serial}"):
+        with hold(self.name, f"adb {own or adb.serial}", on_event):
             adb.sh(scripts.PREPARE, self._work())
             self._sweep(adb)
             yield
@@ -74,42 +74,60 @@ class PhoneDevice:
         """Bring the files of `job` to the phone, run them there, and leave what came back in `out`."""
         adb, identity = self._adb, uuid4().hex
         out.mkdir(parents=True, exist_ok=True)
-        on_event({"event": "phase", "phase": f"sending to {self.name}"})
-        facts = parse(adb.sh(SYSTEM + android.PROBE, self._work()))
-        self._sweep(adb)
-        with tempfile.TemporaryDirectory(prefix="edgetf-") as folder:
-            there = prepare(job, self._binary(), Path(folder))
-            places = self._push(adb, there)
-            script = there.script(places)
-        timed = job.timing is not None or job.sustained_s or job.energy_s
-        pause_s = _RARE_POLL_S if timed else _POLL_S
+        on_event(Phase(f"sending to {self.name}"))
+        with scratch() as folder:
+            there = prepare(job, self._binary(), folder)  # what cannot be run is found before the phone is asked
+            with room.about(self.name, self._work(), self._free_kib):
+                facts = parse(adb.sh(SYSTEM + android.PROBE, self._work()))
+                self._sweep(adb)
+                script = there.script(self._push(adb, there))
         try:
-            adb.sh(scripts.START, self._job(identity), _INSIDE, str(len(script.encode())), given=script)
-            try:
-                code = self._follow(adb, identity, pause_s, on_event)
-            except DeviceError:
-                with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
-                    adb.pull(self._job(identity, "out/."), out)
-                raise
-            adb.pull(self._job(identity, "out/."), out)
+            with room.about(self.name, self._work(), self._free_kib):
+                adb.sh(scripts.START, self._job(identity), _INSIDE, str(len(script.encode())), given=script)
+                self._await(identity, job, out, on_event)
+                read_back(there, facts, out)
+                measurement = read_measurement(self.name, out)
+                if measurement.error is None:
+                    return measurement
+                return room.explain_measurement(measurement, self.name, self._work(), self._free_kib(), out)
         finally:
             with contextlib.suppress(Exception):  # what is left is swept by the next run
                 adb.sh(scripts.KILL + 'end "$1"', self._job(identity))
-        if not code:
-            raise DeviceError(f"the run on {self.name} left no result", "is there room on it?")
+
+    def _await(self, identity: str, job: Job, out: Path, on_event: OnEvent) -> None:
+        """Wait for the job's end and fetch what it left. Raises DeviceError for a job that did not end well."""
+        timed = job.timing is not None or job.sustained_s or job.energy_s
+        try:
+            code = self._follow(identity, _RARE_POLL_S if timed else _POLL_S, on_event)
+        except DeviceError:
+            with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
+                self._adb.pull(self._job(identity, "out/."), out)
+            raise
+        self._adb.pull(self._job(identity, "out/."), out)
         if code != "0":
-            raise DeviceError(
-                f"the run on {self.name} ended with exit code {code}", f"edgetf devices doctor {self.name}"
-            )
-        return read_back(there, facts, out)
+            how = f"ended with exit code {code}" if code else "left no result"
+            last_line = self._adb.sh('tail -n 1 "$1" 2> /dev/null; exit 0', self._job(identity, "errors")).strip()
+            problem = f"the run on {self.name} {how}{': ' if last_line else ''}{last_line}"
+            raise DeviceError(problem, f"edgetf devices doctor {self.name}")
+
+    def _free_kib(self) -> int | None:
+        """The free space; None if the phone does not report it."""
+        with contextlib.suppress(DeviceError):
+            return room.read_kib(self._adb.sh(scripts.FREE, self._work()))
+        return None
 
     def probe(self) -> Facts:
         """What the phone is and has. Raises DeviceError when it cannot be reached."""
         return parse(self._adb.sh(SYSTEM + android.PROBE, self._work()))
 
+    def examine(self, runtime: str) -> Facts:
+        facts = replace(self.probe(), benchmark_model=sha256_file(self._binary())[:12])
+        refuse_unready(self.name, lacks_program(facts, self._settings.benchmark_model))
+        return facts
+
     def _binary(self) -> Path:
         """The `benchmark_model` that the user gave."""
-        hint = "set benchmark_model in devices.toml to TFLite's program for the phone; the README says where it is from"
+        hint = "set benchmark_model to TFLite's program for the phone; see docs/android.md for where to get it"
         if self._settings.benchmark_model is None:
             raise EdgetfError(f"{self.name} has no benchmark_model", hint)
         path = Path(self._settings.benchmark_model).expanduser()
@@ -127,22 +145,22 @@ class PhoneDevice:
             if digest in missing:
                 missing.remove(digest)
                 adb.push(path, self._store(f".{digest}"))
-                adb.sh(_STORED, self._store(), digest)
+                adb.sh(scripts.STORED, self._store(), digest, f".{digest}")
         return {path: self._store(digest) for path, digest in digests.items()}
 
-    def _follow(self, adb: Adb, identity: str, pause_s: float, on_event: OnEvent) -> str:
+    def _follow(self, identity: str, pause_s: float, on_event: OnEvent) -> str:
         """Pass the events on until the job ends; its exit code. Raises DeviceError when it is gone or hangs."""
-        offset, heard = 1, monotonic()
+        offset, begun = 1, monotonic()
+        heard = begun
         while True:
-            head, _, block = adb.sh(_FOLLOW, self._job(identity), str(offset)).partition("\n")
+            head, _, block = self._adb.sh(_FOLLOW, self._job(identity), str(offset)).partition("\n")
             whole = block[: block.rfind("\n") + 1]
             offset += len(whole.encode())
-            for line in whole.splitlines():
-                with contextlib.suppress(ValueError):
-                    on_event(json.loads(line))
+            for event in read_events(whole):
+                on_event(event)
             if head.startswith("ended"):
                 return head.partition(" ")[2].strip()
-            if head == "gone":
+            if head == "gone" or (head == "starting" and monotonic() - begun > _START_S):
                 raise DeviceError(f"the run on {self.name} is gone", "was it started again, or out of memory?")
             heard = monotonic() if whole else heard
             if monotonic() - heard > self._idle_s:
@@ -150,7 +168,7 @@ class PhoneDevice:
             sleep(pause_s)
 
     def _sweep(self, adb: Adb) -> None:
-        adb.sh(scripts.SWEEP, self._work(), str(_KEPT_DAYS))
+        adb.sh(scripts.SWEEP, self._work(), str(scripts.KEPT_DAYS))
 
     def _work(self) -> str:
         default = self._settings.work_dir == DeviceSettings.work_dir
@@ -163,7 +181,4 @@ class PhoneDevice:
         return posixpath.join(self._work(), "jobs", identity, *parts)
 
 
-_INSIDE = (
-    "echo $$ $(cat /proc/sys/kernel/random/boot_id) > pid; sh job.json > events 2> errors < /dev/null; "
-    "echo $? > code.part; mv code.part code"
-)
+_INSIDE = scripts.INSIDE.format("sh job.json > events 2> errors < /dev/null")

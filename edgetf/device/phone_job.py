@@ -6,9 +6,10 @@ another), `phase` (what it is at) and, where that failed, `failed` with the exit
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from numpy.typing import NDArray
 from edgetf.device import android
 from edgetf.device import benchmark_model as tool
 from edgetf.device.facts import Facts
+from edgetf.device.runner.delegates import DELEGATES, PROGRAM
 from edgetf.device.runner.interpreter import JobError, Tensor
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Output, Pass, Power, Window, write_json
 from edgetf.errors import DeviceError
 from edgetf.files import sha256_file
-from edgetf.flatbuffer import Tensor as Spec
-from edgetf.flatbuffer import read_contents
+from edgetf.flatbuffer import Contents, TensorInfo, read_contents
+from edgetf.texts import printable
 
 _MINUTE_S = 60.0
+_ELSEWHERE = "measure it on another device"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class PhoneJob:
         ]
         nice = f"nice -n {self.job.nice}" if self.job.nice else ""
         lines = [android.STATE, _RUN.format(command=self._command(places, flags), nice=nice)]
-        lines += ["state > out/state-before"]
+        used = shlex.join(places[path] for path in (Path(self.job.model), self.program, *self.inputs))
+        lines += [_VERIFY.format(files=used), "state > out/state-before"]
         lines += [_ROW.format(rows=self._take_row(places))]
         if self.job.timing is not None:
             # a look at the frequency while it is loaded, before the warm-up is over
@@ -95,11 +99,19 @@ class PhoneJob:
 # `run LOG FLAGS...`: a failure ends the job; `try` goes on. A priority that is refused is done without
 _RUN = """
 nice="{nice}"; [ -z "$nice" ] || $nice true 2> /dev/null || {{ nice=; echo refused > out/nice; }}
-phase() {{ echo "$1" > out/phase; echo "{{\\"event\\": \\"phase\\", \\"phase\\": \\"$1\\"}}"; }}
-fail() {{ echo "$1" > out/failed; exit 0; }}
+phase() {{ echo "$1" >> out/phase; echo "{{\\"event\\": \\"phase\\", \\"phase\\": \\"$1\\"}}"; }}
+fail() {{ rm -f ballast; echo "$1" > out/failed; exit 0; }}
 try() {{ log=$1; shift; {command} "$@" > "out/$log.log" 2>&1; }}
 run() {{ try "$@"; ended=$?; [ "$ended" -eq 0 ] || {{ cp "out/$1.log" out/failed.log; fail "$ended"; }}; }}
 chmod 755 ../../store/* 2>/dev/null
+"""
+
+# the digests of what runs, which are the names of the files; one that is another is removed, and sent again next time
+_VERIFY = """
+for file in {files}; do
+  found=$(sha256sum "$file" | cut -d " " -f 1); echo "$found" >> out/digests
+  [ "$found" = "${{file##*/}}" ] || {{ rm -f "$file"; fail changed; }}
+done
 """
 
 # `row K`: the inputs of batch K become the files in0, in1, ...
@@ -112,7 +124,7 @@ _PASS = """
 phase samples; cat /proc/uptime > out/uptime; : > out/outputs; k=0
 while [ "$k" -lt {batches} ]; do
   row "$k"; rm -f once; run samples {once}
-  [ -f once ] || fail no-output
+  [ -f once ] || {{ cp out/samples.log out/failed.log; fail no-output; }}
   [ "$(wc -c < once)" -eq {size} ] || fail wrong-size
   cat once >> out/outputs || fail full
   k=$((k + 1)); echo "{{\\"event\\": \\"progress\\", \\"done\\": $((k * {batch})), \\"of\\": {n}}}"
@@ -130,25 +142,38 @@ wait
 """
 
 
+def read_signature(job: Job) -> Contents:
+    """What the job's signature takes and gives. Raises DeviceError for what benchmark_model cannot be given."""
+    contents = read_contents(Path(job.model), job.signature)
+    for spec in contents.inputs:
+        if not spec.shape:
+            problem = f"{spec.name!r} takes a single value (rank 0), which benchmark_model reads from no file"
+            raise DeviceError(problem, f"export the model with shape [1] there, or {_ELSEWHERE}")
+        if spec.dtype == "string":
+            raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE)
+    return contents
+
+
 def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
     """Quantize the samples of `job` into files in `folder`. Raises DeviceError for what a phone cannot be given."""
-    contents = read_contents(Path(job.model))
+    contents = read_signature(job)
     samples = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in job.inputs.items()}
     if set(samples) != {spec.name for spec in contents.inputs}:
         named = sorted(spec.name for spec in contents.inputs)
         raise DeviceError(
             f"the variant's inputs are {named}, the samples have {sorted(samples)}", "give samples that fit"
         )
-    signature = job.signature if len(contents.signatures) > 1 else None  # the only one is taken by itself
-    job = Job(**{**vars(job), "signature": signature})
+    signature = job.signature or next(iter(contents.signatures), None)
+    job = replace(job, signature=signature if contents.graph else None)  # the first graph is run by itself
     n = len(next(iter(samples.values())))
-    batch = max([spec.shape[0] or 1 for spec in contents.inputs if spec.shape], default=1)
+    batched = [spec for spec in contents.inputs if spec.name not in job.unbatched_inputs]
+    batch = max([spec.shape[0] or 1 for spec in batched if spec.shape], default=1)
     if n % batch:
         raise DeviceError(f"the model takes {batch} samples at once, and {n} are not a multiple", "give as many as fit")
     tensors, files = [], []
     for k, spec in enumerate(contents.inputs):
         values = samples[spec.name]
-        tensor = _tensor(spec, (batch, *values.shape[1:]))
+        tensor = _tensor(spec, values.shape[1:] if spec.name in job.unbatched_inputs else (batch, *values.shape[1:]))
         _write(tensor, values, folder / f"in{k}")
         tensors.append(tensor)
         files.append(folder / f"in{k}")
@@ -159,25 +184,28 @@ def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
 
 def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
     """The Measurement in what the script left in `out`; it is also written there, as the runner does."""
-    asked, phase = job.job, _text(out / "phase").strip()
+    asked, phase = job.job, (_text(out / "phase").split("\n")[-2:] or [""])[0]
     before, after = (android.read_state(_text(out / f"state-{when}")) for when in ("before", "after"))
     during = android.read_state(_text(out / "state-during"))
     after.update({name: during[name] for name in ("frequency_mhz", "governor") if name in during})
-    told = tool.read_facts(_text(out / "timing.log"))
+    reported = tool.read_facts(_text(out / "timing.log"))
     watched = tool.read_facts(_text(out / "profile.log"))  # profiling takes time and memory of its own
     if "peak_rss_bytes" in watched:
-        told["peak_rss_bytes"] = watched["peak_rss_bytes"]
+        reported["peak_rss_bytes"] = watched["peak_rss_bytes"]
     timing = tool.read_timing(_text(out / "timing.log"))
-    error = None
+    log = "".join(_text(out / f"{name}.log") for name in ("timing", "profile", "samples"))
+    error, ran = None, _text(out / "digests").split()
     if phase != "done" or (out / "failed").exists():
         error = _reason(_text(out / "failed").strip(), _text(out / "failed.log"))
     elif asked.timing is not None and timing is None:
         phase, error = "timing", "benchmark_model printed no times"
-    elif asked.delegate == "gpu" and tool.gpu_took_nothing(_text(out / "timing.log") + _text(out / "profile.log")):
-        phase, error = "timing", "the GPU took nothing of the graph: benchmark_model ran it on the CPU"
+    elif reason := tool.why_not_delegated(log, DELEGATES[asked.delegate]):
+        phase, error = "timing", reason
+    elif unknown := tool.unknown_flags(log):
+        phase, error = "timing", f"this benchmark_model does not know --{', --'.join(unknown)}: download a newer one"
     measurement = Measurement(
         schema=MEASUREMENT_SCHEMA,
-        runtime="benchmark_model",
+        runtime=PROGRAM,
         runtime_version=job.version,
         python="",
         numpy="",
@@ -194,9 +222,10 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         power=_power(out),
         ops=tool.read_ops(_text(out / "profile.csv")) or None,
         samples=_samples(job, out) if asked.outputs and not error else None,
-        error_phase=phase if error else None,
+        error_phase=(phase or "files") if error else None,
         error=error,
-        **told,  # type: ignore[arg-type]
+        model_sha256=ran[0] if ran else None,
+        **reported,  # type: ignore[arg-type]
     )
     write_json(out / "measurement.json", measurement)
     return measurement
@@ -206,12 +235,16 @@ def _reason(failed: str, log: str) -> str:
     if failed == "wrong-size":
         return "the outputs have another size than the variant says: does it have shapes that change?"
     if failed == "no-output":
-        return "this benchmark_model does not know --output_filepath: download a newer one"
+        known = "output_filepath" not in tool.unknown_flags(log)
+        newer = "this benchmark_model does not know --output_filepath: download a newer one"
+        return "benchmark_model wrote no outputs" if known else newer
     if failed in ("full", ""):
-        return "there is no room for what it writes: make room on the phone"
+        return "No space left on device for the outputs"
+    if failed == "changed":
+        return "a file that was sent before has changed there: it was removed, run it again"
     if failed == "no-row":
-        return f"a sample could not be read there: {log.strip()}"
-    return tool.read_failure(log, int(failed) if failed.isdigit() else 1)
+        return printable(f"a sample could not be read there: {log.strip()}")
+    return tool.read_failure(log, int(failed) if failed.isdecimal() and len(failed) < 4 else 1)
 
 
 def _samples(job: PhoneJob, out: Path) -> Pass:
@@ -223,32 +256,38 @@ def _samples(job: PhoneJob, out: Path) -> Pass:
     outputs = []
     for k, tensor in enumerate(job.outputs):
         stored = values[f"{k}"]
-        by_sample = tensor.shape[:1] == (job.batch,)
+        unbatched = job.job.unbatched_outputs is not None and tensor.name in job.job.unbatched_outputs
+        by_sample = tensor.shape[:1] == (job.batch,) and not unbatched
         whole = tensor.dequantize(stored.reshape(-1, *tensor.shape[1:]) if by_sample else stored)
         np.save(out / f"output-{k}.npy", whole)
         outputs.append(Output(tensor.name, f"output-{k}.npy"))
     (out / "outputs").unlink()
-    begin, end = (float(line.split()[0]) for line in _text(out / "uptime").splitlines())
-    return Pass(job.n, 1, end - begin, outputs)
+    return Pass(job.n, 1, _seconds(_text(out / "uptime")), outputs)
+
+
+def _seconds(uptime: str) -> float:
+    """Between the two lines of /proc/uptime, at least the hundredth that it counts in."""
+    uptimes = re.findall(r"^([0-9]{1,9}\.[0-9]{2}) ", uptime, re.MULTILINE)
+    return max(float(uptimes[-1]) - float(uptimes[0]), 0.01) if len(uptimes) == 2 else 0.01
 
 
 def _windows(out: Path, seconds: float) -> list[Window]:
     windows = []
     for k, length in enumerate(_minutes(seconds)):
-        told = tool.read_timing(_text(out / f"sustained-{k}.log"))
-        if told is not None:
-            median = told.mean_ns if told.median_ns is None else told.median_ns
+        summary = tool.read_timing(_text(out / f"sustained-{k}.log"))
+        if summary is not None:
+            median = summary.mean_ns if summary.median_ns is None else summary.median_ns
             state = android.read_state(_text(out / f"state-sustained-{k}"))
-            windows.append(Window(k * _MINUTE_S + length, told.n, median, state))
+            windows.append(Window(k * _MINUTE_S + length, summary.n, median, state))
     return windows
 
 
 def _power(out: Path) -> Power | None:
-    told = tool.read_timing(_text(out / "energy.log"))
-    if told is None:
+    summary = tool.read_timing(_text(out / "energy.log"))
+    if summary is None:
         return None
-    seconds = told.n * told.mean_ns / 1e9
-    return android.read_power(_text(out / "power-idle"), _text(out / "power-active"), told.n, seconds)
+    seconds = summary.n * summary.mean_ns / 1e9
+    return android.read_power(_text(out / "power-idle"), _text(out / "power-active"), summary.n, seconds)
 
 
 def _minutes(seconds: float) -> list[float]:
@@ -261,17 +300,17 @@ def _progress(done: float, of: float) -> str:
     return f'echo \'{{"event": "progress", "done": {round(min(done, of))}, "of": {round(of)}}}\''
 
 
-def _tensor(spec: Spec, shape: tuple[int, ...]) -> Tensor:
+def _tensor(spec: TensorInfo, shape: tuple[int, ...]) -> Tensor:
     if spec.dtype == "string":
-        raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", "measure it on another device")
+        raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE)
     scale, zero = (spec.quantization.scale, spec.quantization.zero_point) if spec.quantization else (0.0, 0)
     return Tensor(spec.name, 0, shape, np.dtype(spec.dtype).type, scale, zero)
 
 
-def _resolved(spec: Spec, batch: int) -> tuple[int, ...]:
+def _resolved(spec: TensorInfo, batch: int) -> tuple[int, ...]:
     shape = [batch if k == 0 and axis is None else axis for k, axis in enumerate(spec.shape)]
     if None in shape:
-        hint = "fix the inputs: edgetf convert --shape NAME=..."
+        hint = f"fix the inputs: edgetf convert --shape NAME=...; or {_ELSEWHERE}"
         raise DeviceError(f"output {spec.name!r} has a shape that changes, {spec.shape}", hint)
     return tuple(axis for axis in shape if axis is not None)
 
@@ -287,7 +326,7 @@ def _write(tensor: Tensor, values: NDArray[np.generic], path: Path) -> None:
 
 
 def _machine(facts: Facts) -> dict[str, str]:
-    memory = f"{int(facts.memory_mib) / 1024:.1f} GiB" if facts.memory_mib.isdigit() else ""
+    memory = f"{int(facts.memory_mib) / 1024:.1f} GiB" if facts.memory_mib.isdecimal() else ""
     names = ("model", "cpu", "cores", "architecture", "system")
     return {name: value for name, value in [*((n, getattr(facts, n)) for n in names), ("memory", memory)] if value}
 

@@ -16,7 +16,7 @@ _KEPT = 2  # the last one, and the one before it should the last be damaged
 
 
 class Checkpoints:
-    """Keeps `state` (models, optimizers, variables: all that decides how the training goes on) in `folder`.
+    """Keeps `state` (models, optimizers, variables: everything that affects the further training) in `folder`.
 
     Without a folder nothing is kept. Of several workers, which share the folder, only the first one's files stay.
     """
@@ -50,7 +50,7 @@ class Checkpoints:
         if first is None:
             return 0
         reason = f"{self._found[0]} is damaged or of another training: {str(first).splitlines()[0][:200]}"
-        raise EdgetfError(reason, "remove it, or start anew with --force") from first
+        raise EdgetfError(reason, "remove it, or start over with --force") from first
 
     def save(self, done: int) -> None:
         """Keep the state after `done` epochs."""

@@ -7,7 +7,8 @@ and clusters alone (tensorflow.org/model_optimization, "collaborative optimizati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,12 +22,14 @@ from tensorflow_model_optimization.python.core.quantization.keras import quant_o
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve.cluster_utils import (
     strip_clustering_cqat,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_transforms
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
     Default8BitQuantizeRegistry,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit.default_n_bit_quantize_configs import (  # noqa: E501
     DefaultNBitOutputQuantizeConfig,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations.transforms import LayerPattern
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
 from edgetf.errors import EdgetfError
@@ -139,7 +142,7 @@ def train_int8(model: Any, compression: Compression, calibration: Sequence[Any],
         return keras.quantize_annotate_layer(layer, None if known else DefaultNBitOutputQuantizeConfig())
 
     annotated = tf.keras.models.clone_model(model, clone_function=annotate)
-    with keras.quantize_scope():
+    with keras.quantize_scope(), _only_floats_quantized():
         trained = keras.quantize_apply(annotated, scheme) if scheme else keras.quantize_apply(annotated)
     wrapped = [getattr(wrapper, "layer", None) for wrapper in trained.layers]
     norms = [layer for layer in wrapped if isinstance(layer, layers.BatchNormalization)]
@@ -150,6 +153,18 @@ def train_int8(model: Any, compression: Compression, calibration: Sequence[Any],
     for norm in norms:
         norm.trainable = True  # tf_keras 2.21 cannot save what is frozen inside of wrappers to .h5
     return strip_clustering_cqat(trained) if compression.cluster is not None else trained
+
+
+@contextlib.contextmanager
+def _only_floats_quantized() -> Iterator[None]:
+    """Leave inputs of whole numbers, such as pixels and ids, as they are: tfmot (0.8.1) would fake their quantization,
+    for which TensorFlow has no kernel."""
+    kept = default_8bit_transforms.InputLayerQuantize.pattern
+    default_8bit_transforms.InputLayerQuantize.pattern = lambda self: LayerPattern("InputLayer", {"dtype": "float.*"})
+    try:
+        yield
+    finally:
+        default_8bit_transforms.InputLayerQuantize.pattern = kept
 
 
 def _start_ranges(model: Any, calibration: Sequence[Any]) -> None:

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetf import files
-from edgetf.convert import keras_file
+from edgetf.conversion import keras_file
+from edgetf.defaults import FINE_TUNING_EPOCHS
 from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.events import OnEvent
 from edgetf.models.training import TRAINING_SCHEMA, Training
-from edgetf.models.zoo import find_model
-from edgetf.process import Event, HungError, OnEvent, run_child
+from edgetf.models.zoo import find_zoo_model
+from edgetf.process import HungError, run_child
 from edgetf.samples import SampleSource
 
-DEFAULT_EPOCHS = 5  # of fine-tuning, for each stage
 _IDLE_S = 1800.0
 _WORKER: Sequence[str] = (sys.executable, "-m", "edgetf.models.compression_worker")
 
@@ -35,7 +36,7 @@ class Compression:
     qat: bool = False
     prune: float | None = None
     cluster: int | None = None
-    epochs: int = DEFAULT_EPOCHS
+    epochs: int = FINE_TUNING_EPOCHS
 
     def check(self) -> None:
         """Raise EdgetfError for figures that mean nothing."""
@@ -50,7 +51,7 @@ class Compression:
 
 
 @dataclass(frozen=True)
-class Request:
+class CompressionRequest:
     """What the worker is asked. `model` is a name of the zoo, a Keras file, or `module:function`, which builds one.
 
     A model that is not the zoo's brings labelled `train` and `test` samples (`.npz`).
@@ -61,6 +62,7 @@ class Request:
     test: str | None
     compression: Compression
     out: str
+    trust: bool = False
 
 
 def train_compressed(
@@ -71,42 +73,39 @@ def train_compressed(
     *,
     samples: SampleSource | None = None,
     test: SampleSource | None = None,
+    trust: bool = False,
     force: bool = False,
 ) -> Training:
     """Train `model` with tfmot and leave the files in `out`.
 
-    `samples` and `test` are labelled samples for a Keras file or a `module:function`; the zoo has its own.
+    `samples` and `test` are labelled samples for a Keras file or a `module:function`; the zoo has its own. `trust` lets
+    a Keras file bring code.
     Raises EdgetfError for a model that tfmot cannot take, with the reason.
     """
     compression.check()
     is_zoo = ":" not in model and not keras_file.is_keras_file(Path(model))
     if is_zoo:
-        find_model(model)
+        find_zoo_model(model)
     elif samples is None or test is None:
-        raise EdgetfError(f"{model} brings no data", "give labelled ones: --samples train.npz --test test.npz")
+        raise EdgetfError(f"{model} has no samples", "give labelled ones: --samples train.npz --test test.npz")
     if keras_file.is_keras_file(Path(model)):
-        keras_file.keras_generation(Path(model))
+        keras_file.refuse_code(Path(model), keras_file.read_header(Path(model)), trust)
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
         raise MissingExtraError("tensorflow-model-optimization", "tfmot")
     with files.staged(
         out, ["training.json", "saved_model", "float_saved_model", "model.keras", "model.h5"], force
     ) as staging:
-        request = Request(
-            model, str(samples) if samples else None, str(test) if test else None, compression, str(staging)
+        request = CompressionRequest(
+            model, str(samples) if samples else None, str(test) if test else None, compression, str(staging), trust
         )
         text = json.dumps(files.to_plain(request))
-
-        def receive(event: Event) -> None:
-            if event["event"] == "error":
-                raise EdgetfError(event["message"], event["hint"])
-            on_event(event)
 
         folders = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]  # module:function is looked for here
         env = {**keras_file.environment(2), "PYTHONPATH": os.pathsep.join(folders)}
         try:
-            ended = run_child(_WORKER, receive, request=text, env=env, idle_s=_IDLE_S)
+            ended = run_child(_WORKER, on_event, request=text, env=env, idle_s=_IDLE_S)
         except HungError as error:
             raise EdgetfError(f"the training of {model} hung: {error}", "try fewer samples") from error
         if ended.code != 0:
-            raise EdgetfError(f"the training of {model} {ended.how}", ended.last_line or "it said nothing")
+            raise EdgetfError(f"the training of {model} {ended.how}", ended.last_line or "it printed nothing")
         return files.read_document(staging / "training.json", Training, TRAINING_SCHEMA)

@@ -14,16 +14,18 @@ from time import perf_counter
 from typing import Any
 
 from edgetf import files
-from edgetf.convert.backend import load_tensorflow
-from edgetf.convert.keras_file import export_model, keras_generation, load_keras_file
-from edgetf.errors import EdgetfError
+from edgetf.conversion.backend import load_tensorflow
+from edgetf.conversion.keras_export import export_model, load_keras_file
+from edgetf.conversion.keras_file import keras_generation
+from edgetf.events import OnEvent, Phase
 from edgetf.functions import load_function
-from edgetf.models.compression import Request
+from edgetf.models.compression import CompressionRequest
 from edgetf.models.training import describe
 from edgetf.models.zoo import ZOO, Data
-from edgetf.process import EventPipe, OnEvent
+from edgetf.process import EventPipe, reporting
 from edgetf.results import TensorSpec
 from edgetf.samples import load_samples, save_samples
+from edgetf.system import naming
 
 _RATE_SHARE = 0.2  # of the learning rate that trained the model: it is to be mended, not to forget
 _LEARNING_RATE = 1e-3
@@ -32,15 +34,13 @@ _CALIBRATION = 20  # batches that the ranges of int8 start from
 
 def main() -> None:
     pipe = EventPipe()
-    request = files.from_plain(json.loads(sys.stdin.read()), Request)
-    try:
-        _train(request, pipe.pass_on)
-    except EdgetfError as error:
-        pipe.send("error", message=error.message, hint=error.hint)
+    request = files.from_plain(json.loads(sys.stdin.read()), CompressionRequest)
+    with reporting(pipe), naming(Path(request.out)):
+        _train(request, pipe.send)
 
 
-def _train(request: Request, on_event: OnEvent) -> None:
-    on_event({"event": "phase", "phase": "loading TensorFlow"})
+def _train(request: CompressionRequest, on_event: OnEvent) -> None:
+    on_event(Phase("loading TensorFlow"))
     tf = load_tensorflow()
     from edgetf.models import compress
     from edgetf.models.fitting import batches, evaluate, fit
@@ -61,7 +61,7 @@ def _train(request: Request, on_event: OnEvent) -> None:
 
     steps, few = -(-len(data.train) // BATCH) * epochs, batches(model, data.train, _CALIBRATION)
     for stage in compress.stages(request.compression, steps, few):
-        on_event({"event": "phase", "phase": stage.name})
+        on_event(Phase(stage.name))
         model = stage.run(model, train_stage)
     metrics.update(evaluate(model, data.test))
     metrics.update(compress.figures(model))
@@ -75,7 +75,7 @@ def _train(request: Request, on_event: OnEvent) -> None:
     files.write_document(out / "training.json", training)
 
 
-def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
+def _base(request: CompressionRequest, on_event: OnEvent) -> tuple[Any, Data, Any]:
     """The trained float model in Keras 2, its data, and the recipe to go on with."""
     from edgetf.models.compress import check_graph, check_supported
     from edgetf.models.fitting import Recipe
@@ -85,7 +85,7 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
     if request.model in ZOO:
         module: Any = ZOO[request.model].load()
         check_supported(module.build(), request.compression)  # before it takes minutes
-        on_event({"event": "phase", "phase": f"training {request.model}"})
+        on_event(Phase(f"training {request.model}"))
         trained = module.train(module.load_data(), Run(on_event))
         recipe = getattr(module, "RECIPE", Recipe(epochs, _LEARNING_RATE))
         rate = recipe.learning_rate * _RATE_SHARE
@@ -94,7 +94,7 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
     assert request.test is not None
     from edgetf.models.keras2 import is_keras3, to_keras2
 
-    model = load_function(request.model)() if ":" in request.model else _load(Path(request.model))
+    model = load_function(request.model)() if ":" in request.model else _load(Path(request.model), request.trust)
     if is_keras3(model):
         model = to_keras2(model)
     check_graph(model)
@@ -104,9 +104,9 @@ def _base(request: Request, on_event: OnEvent) -> tuple[Any, Data, Any]:
     return model, data, Recipe(epochs, _LEARNING_RATE * (1.0 if ":" in request.model else _RATE_SHARE))
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, trust: bool) -> Any:
     """A Keras file, by the generation that wrote it; Keras 3 works beside Keras 2 where nothing asks for `tf.keras`."""
-    return load_keras_file(path, "tf_keras" if keras_generation(path) == 2 else "keras")
+    return load_keras_file(path, "tf_keras" if keras_generation(path) == 2 else "keras", trust)
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class SparseCategoricalAccuracy(tf.keras.metrics.Metric):  # type: ignore[misc]
         self.right = self.add_weight(name="right", shape=(), initializer="zeros")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        said = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
-        right = tf.cast(tf.equal(tf.reshape(tf.cast(y_true, tf.int32), [-1]), said), tf.float32)
+        predicted = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
+        right = tf.cast(tf.equal(tf.reshape(tf.cast(y_true, tf.int32), [-1]), predicted), tf.float32)
         self.total.assign_add(tf.cast(tf.size(right), tf.float32))
         self.right.assign_add(tf.reduce_sum(right))
 

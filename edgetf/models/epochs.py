@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgetf.events import Phase, Progress
 from edgetf.models.checkpoints import Checkpoints
 from edgetf.models.hardware import leads
 from edgetf.models.run import Run
@@ -34,7 +35,7 @@ class Epochs:
         self._writer = tf.summary.create_file_writer(str(logs)) if logs else tf.summary.create_noop_writer()
         self._profiled = 0 if run.profile and logs else None
         if self._first:
-            run.on_event({"event": "phase", "phase": f"going on after epoch {self._first} of {self.count}"})
+            run.on_event(Phase(f"resuming after epoch {self._first} of {self.count}"))
 
     def left(self) -> range:
         """The numbers, from 0, of the epochs that are still to be done."""
@@ -42,15 +43,15 @@ class Epochs:
 
     def done(self, epoch: int, **metrics: float) -> None:
         """Tell and keep what the epoch `epoch` has come to."""
-        told = {name: float(value) for name, value in metrics.items()}
+        floats = {name: float(value) for name, value in metrics.items()}
         with self._writer.as_default(step=epoch):
-            for name, value in told.items():
+            for name, value in floats.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
         self._stop_profile()
         if (epoch + 1) % self._every == 0 or epoch + 1 == self.count:
             self._checkpoints.save(epoch + 1)
-        self._run.on_event({"event": "progress", "done": epoch + 1, "of": self.count, "metrics": told})
+        self._run.on_event(Progress(epoch + 1, self.count, floats))
 
     def draw(self, function: Any, *arguments: Any) -> None:
         """Give TensorBoard the graph of a `tf.function` as it is for these arguments."""
@@ -59,7 +60,7 @@ class Epochs:
                 tf.summary.graph(function.get_concrete_function(*arguments).graph)
 
     def batch(self) -> None:
-        """Tell that a batch begins: the profile, where one is asked for, is of the second to the twentieth."""
+        """Called when a batch begins. A requested profile covers the second to the twentieth batch."""
         if self._profiled is None:
             return
         self._profiled += 1

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetf.convert.backend import load_tensorflow
+from edgetf.conversion.backend import load_tensorflow
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import LABELS, SampleSource, load_samples
 from edgetf.samples.records import compression, fields_of, find_shards, is_records, parser
-from edgetf.samples.source import take_apart
+from edgetf.samples.source import parse_source
 
 _BUFFER = 10_000  # samples among which the order is drawn
 _PARSED = 64  # records that are parsed at once
@@ -23,13 +23,13 @@ _SIDE_BY_SIDE = 16  # shards that are read at once
 
 
 def feed(source: SampleSource, inputs: Sequence[TensorSpec], batch: int, seed: int | None, cache: bool = False) -> Any:
-    """A `tf.data.Dataset` of (inputs, labels) batches, inputs by name; each pass over it is shuffled anew.
+    """A `tf.data.Dataset` of (inputs, labels) batches, inputs by name; each pass over it is shuffled again.
 
     `seed` None keeps the order of the source. `cache` keeps what was parsed in memory after the first pass. The same
     seed gives the same batches. Raises EdgetfError for a source without labels.
     """
     tf = load_tensorflow()
-    parts = take_apart(source)
+    parts = parse_source(source)
     if parts.kind == "path" and is_records(Path(parts.rest)):
         rows = _records(tf, Path(parts.rest), inputs, parts.options, seed)
     else:

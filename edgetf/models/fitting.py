@@ -1,4 +1,4 @@
-"""Training a Keras model on Samples: the loop that every model has which needs none of its own.
+"""Train a Keras model on Samples: the training loop of all models without a special one.
 
 Works with either Keras generation: `tf.keras` is the one that TF_USE_LEGACY_KERAS chose. The loss follows from the
 labels: class numbers, probabilities, or values to reach.
@@ -40,7 +40,7 @@ def fit(
 ) -> Any:
     """The model that `build` makes, trained on `train`.
 
-    The same weights come out whether it is interrupted and goes on from a checkpoint or not. Under a strategy each
+    The same weights come out whether it is interrupted and resumes from a checkpoint or not. Under a strategy each
     batch is shared by the devices. Raises EdgetfError for Samples that have no labels or do not fit.
     """
     tf.keras.utils.set_random_seed(recipe.seed)

@@ -1,6 +1,6 @@
 """What a training computes on: a GPU, its memory, logical devices (`tf.config`), a strategy (`tf.distribute`).
 
-All of it has to be chosen before TensorFlow computes anything. What was chosen is said in words.
+All of it has to be chosen before TensorFlow computes anything. The choice is also described in words.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from edgetf.convert.backend import load_tensorflow
+from edgetf.conversion.backend import load_tensorflow
 from edgetf.errors import EdgetfError
+from edgetf.reading import parsing
 
 
 class StrategyName(str, Enum):
@@ -59,11 +60,18 @@ def configure(hardware: Hardware) -> tuple[Any, str]:
 
 def leads() -> bool:
     """Whether this process is the only one, or of several the one that writes: the chief, or else the first worker."""
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    task = config.get("task", {})
-    if config.get("cluster", {}).get("chief"):
+    config = _tf_config()
+    task = config["task"]
+    if config["cluster"].get("chief"):
         return bool(task.get("type") == "chief")
     return bool(task.get("index", 0) == 0)
+
+
+def _tf_config() -> dict[str, dict[str, Any]]:
+    """`cluster` and `task` of TF_CONFIG. Raises EdgetfError for anything but what TensorFlow takes."""
+    with parsing("TF_CONFIG", "a JSON object with a cluster and a task", "correct it, or unset it"):
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        return {name: dict(config.get(name) or {}) for name in ("cluster", "task")}
 
 
 def _choose(tf: Any, hardware: Hardware) -> list[str]:
@@ -105,8 +113,7 @@ def _strategy(tf: Any, name: StrategyName | None) -> tuple[Any, list[str]]:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     elif name is StrategyName.MULTIWORKER:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        if not cluster.get("cluster", {}).get("worker"):
+        if not _tf_config()["cluster"].get("worker"):
             hint = 'TF_CONFIG=\'{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}\''
             raise EdgetfError("TF_CONFIG does not name the workers", f"set it on each machine, such as {hint}")
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -116,7 +123,7 @@ def _strategy(tf: Any, name: StrategyName | None) -> tuple[Any, list[str]]:
 
 
 def _tpu_strategy(tf: Any) -> Any:
-    """As tensorflow.org/guide/tpu has it; TPU_NAME or the machine itself says where it is."""
+    """As tensorflow.org/guide/tpu has it; TPU_NAME or the machine itself gives its address."""
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
         tf.config.experimental_connect_to_cluster(resolver)

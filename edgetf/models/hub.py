@@ -11,21 +11,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgetf.convert.backend import load_tensorflow
-from edgetf.convert.hub import find_model
+from edgetf.conversion.backend import load_tensorflow
+from edgetf.conversion.effects import refuse_effects
+from edgetf.conversion.hub import find_model
 from edgetf.errors import EdgetfError
 
 _ENDPOINTS = ("__call__", "serve", "serving_default")  # reusable SavedModels, model.export, any with a signature
 
 
-def hub_layer(place: str | Path, trainable: bool = True, endpoint: str | None = None) -> Any:
+def hub_layer(place: str | Path, trainable: bool = True, endpoint: str | None = None, *, trust: bool = False) -> Any:
     """A Keras 3 layer that computes what the SavedModel at `place` (a path, `hub:PATH` or `hub:HANDLE`) does.
 
     It takes one tensor, or a dict of them where the endpoint does. `endpoint` is by default the first there is of
-    `__call__`, `serve` and `serving_default`. Raises EdgetfError where there is none, or nothing to train.
+    `__call__`, `serve` and `serving_default`. Raises EdgetfError where there is none, or nothing to train, and for a
+    model that reaches outside of its graph unless `trust`.
     """
     tf = load_tensorflow()
     folder = find_model(place)
+    refuse_effects(folder, trust)
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError) as error:
@@ -33,8 +36,8 @@ def hub_layer(place: str | Path, trainable: bool = True, endpoint: str | None = 
     known = [name for name in _ENDPOINTS if _has(loaded, name)]
     chosen = endpoint or (known[0] if known else None)
     if chosen is None or not _has(loaded, chosen):
-        told = ", ".join(known) or "none"
-        raise EdgetfError(f"{folder} has no endpoint {chosen or _ENDPOINTS[0]}", f"known: {told}")
+        listed = ", ".join(known) or "none"
+        raise EdgetfError(f"{folder} has no endpoint {chosen or _ENDPOINTS[0]}", f"known: {listed}")
     layer = _layer_class()(str(folder), call_endpoint=chosen, trainable=trainable)
     if trainable and not layer.trainable_variables:
         hint = "use trainable=False, or export it with its variables (model.export, tf.saved_model.save of a module)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def to_keras2(model: Any) -> Any:
     def twin_of(layer: Any) -> Any:
         if layer.name not in twins:
             twins[layer.name] = _twin(layer)
-        return twins[layer.name]
+        return partial(_call, twins[layer.name])
 
     outputs = graph._run_through_graph(given, twin_of)
     twin = tf.keras.Model(inputs, outputs, name=model.name)
@@ -43,6 +44,11 @@ def to_keras2(model: Any) -> Any:
             twins[layer.name].set_weights(layer.get_weights())
     _compare(model, twin)
     return twin
+
+
+def _call(twin: Any, *inputs: Any, training: bool | None = None, **options: Any) -> Any:
+    """Call a twin without `training`: Keras 3 notes True for an augmentation, which Keras 2 would take literally."""
+    return twin(*inputs, **options)
 
 
 def _twin(layer: Any) -> Any:
@@ -60,8 +66,13 @@ def _twin(layer: Any) -> Any:
 
 def _compare(model: Any, twin: Any) -> None:
     random = np.random.default_rng(0)
-    arrays = [random.uniform(0, 1, [i.shape[0] or 4, *(axis or 4 for axis in i.shape[1:])]) for i in model.inputs]
-    arrays = [array.astype(i.dtype) for array, i in zip(arrays, model.inputs, strict=True)]
+    shapes = [[i.shape[0] or 4, *(axis or 4 for axis in i.shape[1:])] for i in model.inputs]
+    # whole numbers are 0 or 1, which an embedding of any size knows
+    high = [1.0 if "float" in i.dtype else 2.0 for i in model.inputs]
+    arrays = [
+        random.uniform(0, most, shape).astype(i.dtype)
+        for shape, most, i in zip(shapes, high, model.inputs, strict=True)
+    ]
     given = arrays[0] if len(arrays) == 1 else arrays
     ours = [np.asarray(output) for output in tf.nest.flatten(model(given, training=False))]
     theirs = [np.asarray(output) for output in tf.nest.flatten(twin(given, training=False))]

@@ -65,12 +65,12 @@ def train(data: Data, run: Run) -> Trained:
     pipeline = Pipeline(data.train.inputs["image"], data.train.labels)
     epochs = Epochs(run, EPOCHS, **state)
     for epoch in epochs.left():
-        told = {}
+        metrics = {}
         for name, model in models.items():
             batches = pipeline.epoch(epoch)  # shuffled already
             history = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
-            told.update({f"{name}_{metric}": values[0] for metric, values in history.history.items()})
-        epochs.done(epoch, **told)
+            metrics.update({f"{name}_{metric}": values[0] for metric, values in history.history.items()})
+        epochs.done(epoch, **metrics)
     test = data.test.inputs["image"], data.test.labels
     reached = {name: model.evaluate(*test, verbose=0, return_dict=True) for name, model in models.items()}
     metrics = {"test_accuracy": reached["functional"]["accuracy"]}

@@ -17,7 +17,7 @@ Augment = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 class Pipeline:
-    """Batches of (inputs, labels), shuffled anew in each epoch.
+    """Batches of (inputs, labels), shuffled again in each epoch.
 
     `inputs` is one array or several by name, each of shape (n, ...); `labels` has shape (n, ...).
     """

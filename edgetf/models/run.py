@@ -1,4 +1,4 @@
-"""What every training of the zoo gets besides its data: who is told, what is kept, and where it computes."""
+"""The common parameters of all trainings of the zoo: event receiver, checkpoints and hardware."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetf.errors import EdgetfError
-from edgetf.process import Event, OnEvent
+from edgetf.events import OnEvent, ignore
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-
-def _ignore(event: Event) -> None:
-    pass
 
 
 @dataclass(frozen=True)
 class Run:
     """One training.
 
-    `checkpoints` is a folder for its state after each epoch: a training that finds one there goes on from it. `logs` is
+    `checkpoints` is a folder for its state after each epoch: a training that finds one there resumes from it. `logs` is
     a folder for TensorBoard, which gets a profile as well with `profile`. `strategy` is a `tf.distribute.Strategy`, or
     None for one device, and `hardware` says what was chosen. `epochs` replaces the model's own number of them.
     """
 
-    on_event: OnEvent = _ignore
+    on_event: OnEvent = ignore
     checkpoints: Path | None = None
     logs: Path | None = None
     profile: bool = False

@@ -10,34 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from edgetf import files
-from edgetf.convert import keras_file
-from edgetf.convert.backend import load_tensorflow
+from edgetf.conversion import keras_file
+from edgetf.conversion.backend import load_tensorflow
+from edgetf.conversion.effects import refuse_effects
 from edgetf.errors import EdgetfError
+from edgetf.events import OnEvent, Phase
 from edgetf.models.export import export_file, export_trained
-from edgetf.process import OnEvent
 
 _SIGNATURE = "serving_default"
 
 
 def export_for_serving(
-    model: str, models_dir: Path, name: str | None, version: int | None, force: bool, on_event: OnEvent
+    model: str, base: Path, version: int | None, force: bool, on_event: OnEvent, *, trust: bool = False
 ) -> Path:
-    """Export `model` (a Keras file, a SavedModel folder, or a name of the zoo) into `models_dir`; returns its folder.
+    """Export `model` (a Keras file, a SavedModel folder, or a name of the zoo) into `base`; returns its folder.
 
-    `name` is by default the file's or folder's own; `version` the next free number. Raises EdgetfError for a version
-    that is there and not `force`, and for a model without the signature that a server asks for.
+    `version` is by default the next free number. Raises EdgetfError for a version that is there and not `force`, and
+    for a model without the signature that a server asks for.
     """
-    base = models_dir / (name or Path(model).stem)
     number = _next_version(base) if version is None else version
     with files.staged(base, [str(number)], force) as staging:
         place = staging / str(number)
         if keras_file.is_keras_file(Path(model)):
-            export_file(Path(model), place, False, on_event)
+            export_file(Path(model), place, False, on_event, trust=trust)
         elif (Path(model) / "saved_model.pb").is_file():
+            refuse_effects(Path(model), trust)  # a copy has files in place of links
             shutil.copytree(model, place)
         else:
             export_trained(model, place, False, on_event)
-        on_event({"event": "phase", "phase": "loading it back"})
+        refuse_effects(place, trust)
+        on_event(Phase("loading it back"))
         _check(place)
     return base / str(number)
 
@@ -59,8 +61,8 @@ def _check(place: Path) -> None:
     try:
         function(**inputs)
     except tf.errors.OpError as error:
-        told = str(error).splitlines()[0]
-        raise EdgetfError(f"the exported model does not run: {told}", "export it again, and run it before") from error
+        reason = str(error).splitlines()[0]
+        raise EdgetfError(f"the exported model does not run: {reason}", "export it again, and run it before") from error
 
 
 def _zeros(tf: Any, spec: Any) -> Any:

@@ -6,26 +6,30 @@ Leaves `model.keras`, `train.npz` (to calibrate on), `test.npz` (to judge on) an
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from edgetf import __version__, files
-from edgetf.convert.backend import load_tensorflow
-from edgetf.convert.keras_file import export_model
+from edgetf.conversion.backend import load_tensorflow
+from edgetf.conversion.keras_export import export_model
 from edgetf.errors import EdgetfError
+from edgetf.events import Phase
 from edgetf.models.hardware import leads
 from edgetf.models.run import Run
-from edgetf.models.zoo import Data, find_model
-from edgetf.samples import save_samples
+from edgetf.models.zoo import Data, find_zoo_model
+from edgetf.owned import own_temporary, scratch
+from edgetf.samples import Samples, save_samples
 
-# 1: first; 2: hardware
-TRAINING_SCHEMA = 2
+# 1: first; 2: hardware; 3: seen
+TRAINING_SCHEMA = 3
 CHECKPOINTS, LOGS = "checkpoints", "logs"  # in the folder of a training
 _WORDS = {
     "test_accuracy": "{:.1%} right",
@@ -42,7 +46,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Training:
-    """`training.json`: what was trained and what it reached on the test samples."""
+    """`training.json`: what was trained and what it reached on the test samples, `seen` of which it was trained on."""
 
     schema: int
     edgetf: str
@@ -54,6 +58,7 @@ class Training:
     test_samples: int
     versions: dict[str, str]
     hardware: str = ""
+    seen: int = 0
 
 
 def train(name: str, out: Path, force: bool, run: Run) -> Training:
@@ -76,10 +81,10 @@ def train_and_export(name: str, out: Path, saved_model: Path, force: bool, run: 
 def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) -> Training:
     """`train` with its state kept in `out` / CHECKPOINTS until it is done, and with `logs` a log in `out` / LOGS.
 
-    Goes on from a checkpoint that is there. Raises EdgetfError where that is of another training; with `force` it is
+    Resumes from a checkpoint that is there. Raises EdgetfError if that is of another training; with `force` it is
     removed.
     """
-    find_model(name)
+    find_zoo_model(name)
     folder = out / CHECKPOINTS
     this = {"model": name, "epochs": run.epochs, "edgetf": __version__}
     note = folder / "training.json"
@@ -87,9 +92,9 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
         if force:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(out / LOGS, ignore_errors=True)
-        if note.is_file() and _has_begun(folder) and (found := json.loads(note.read_text())) != this:
+        if note.is_file() and _has_begun(folder) and (found := files.parse_document(note)) != this:
             raise EdgetfError(
-                f"{folder} is of another training: {found}, and this is {this}", "start anew with --force"
+                f"{folder} is of another training: {found}, and this is {this}", "start over with --force"
             )
         if force or not (out / "training.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,25 +115,33 @@ def _has_begun(folder: Path) -> bool:
 
 def in_words(training: Training) -> str:
     """What a training reached, such as "97.9% right, on 1,000 samples that it had not seen"."""
-    told = [_WORDS.get(name, name.replace("_", " ") + " {:.4g}").format(v) for name, v in training.metrics.items()]
+    described = [
+        _WORDS[name].format(v) if name in _WORDS else f"{name.replace('_', ' ')} {v:.4g}"
+        for name, v in training.metrics.items()
+    ]
     if not any("test_" in name for name in training.metrics):
-        return ", ".join(told)
-    return f"{', '.join(told)}, on {training.test_samples:,} samples that it had not seen"
+        return ", ".join(described)
+    n, seen = training.test_samples, training.seen
+    if seen == n:
+        return f"{', '.join(described)}, on the {n:,} samples that it was trained on"
+    known = f", {seen:,} of which it was trained on" if seen else " that it had not seen"
+    return f"{', '.join(described)}, on {n:,} samples{known}"
 
 
 def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
-    entry = find_model(name)
+    entry = find_zoo_model(name)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(own_temporary())
         if leads():
             staging = stack.enter_context(files.staged(out, ["model.keras", "training.json"], force))
         else:
-            staging = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run.on_event({"event": "phase", "phase": "loading TensorFlow"})
+            staging = stack.enter_context(scratch())
+        run.on_event(Phase("loading TensorFlow"))
         tf = load_tensorflow()
         tf.config.experimental.enable_op_determinism()  # the same seed gives the same weights, on this machine
         module = entry.load()
         data = module.load_data()
-        run.on_event({"event": "phase", "phase": f"training {name}"})
+        run.on_event(Phase(f"training {name}"))
         begin = perf_counter()
         trained = module.train(data, run)
         seconds = perf_counter() - begin
@@ -155,4 +168,21 @@ def describe(name: str, seconds: float, metrics: dict[str, float], data: Data, t
         test_samples=len(data.test),
         versions={"tensorflow": tf.__version__, "python": platform.python_version()},
         hardware=hardware,
+        seen=_count_seen(data),
     )
+
+
+def _count_seen(data: Data) -> int:
+    """How many of the test samples are among those to train on, bit for bit."""
+    names = sorted(data.train.inputs)
+    if sorted(data.test.inputs) != names:
+        return 0
+    known = {_row(data.train, names, k) for k in range(len(data.train))}
+    return sum(_row(data.test, names, k) in known for k in range(len(data.test)))
+
+
+def _row(samples: Samples, names: list[str], k: int) -> bytes:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(np.ascontiguousarray(samples.inputs[name][k]).tobytes())
+    return digest.digest()

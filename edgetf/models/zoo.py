@@ -109,7 +109,7 @@ _TABLE = (
 ZOO: dict[str, ZooModel] = {model.name: model for model in _TABLE}
 
 
-def find_model(name: str) -> ZooModel:
+def find_zoo_model(name: str) -> ZooModel:
     """The zoo's model called `name`. Raises EdgetfError naming the nearest known one."""
     if name not in ZOO:
         raise EdgetfError(f"unknown model {name!r}", nearest(name, ZOO))

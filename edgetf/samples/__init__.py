@@ -1,10 +1,18 @@
 """Samples: named input arrays in a fixed order, with or without labels, checked against a model's signature.
 
-`load_samples` takes any source that `--samples` takes; what it hands out is mapped from disk where it can be, so that
-memory does not grow with the number of samples.
+`load_samples` reads any source that `--samples` accepts. Arrays are memory-mapped where possible, so that memory does
+not grow with the number of samples.
 """
 
-from edgetf.samples.core import CALIBRATION_SEED, LABELS, Samples, SampleSource, count_classes, make_samples
+from edgetf.samples.core import (
+    CALIBRATION_SEED,
+    LABELS,
+    Samples,
+    SampleSource,
+    count_classes,
+    make_samples,
+    split_arrays,
+)
 from edgetf.samples.load import load_samples, read_arrays, write_arrays
 from edgetf.samples.mapped import Array, release
 from edgetf.samples.npz import save_arrays, save_samples
@@ -25,5 +33,6 @@ __all__ = [
     "save_arrays",
     "save_samples",
     "short_name",
+    "split_arrays",
     "write_arrays",
 ]

@@ -1,37 +1,70 @@
-"""Samples: named input arrays in a fixed order, with or without labels, and the digest that names their content.
+"""Samples: named input arrays in a fixed order, with or without labels, and the digest of their content.
 
-Everything that would let a comparison pass by being empty (no rows, NaN, other lengths) is refused here. Arrays that
-lie in a file are gone through in blocks, so that no more than a block of them is in memory.
+Input that would make a comparison meaningless (no rows, NaN, different lengths) is rejected here. Mapped arrays are
+processed in blocks, so that only one block at a time is in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.errors import EdgetfError
-from edgetf.results import SamplesUsed
+from edgetf.arrays import foreign_kind
+from edgetf.errors import EdgetfError, nearest
+from edgetf.results import SamplesUsed, TensorSpec
 from edgetf.samples.mapped import Array, blocks, release
 
 LABELS = "labels"
 CALIBRATION_SEED = 0
 
-SampleSource = str | Path  # what `--samples` takes: a path, or tfds:..., folder:..., module:function
+SampleSource = str | Path  # a value of `--samples`: a path, or tfds:..., folder:..., module:function
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Input arrays by name, each of shape (n, *row shape), and labels of shape (n, ...) or None."""
+    """Input arrays by name, each of shape (n, *row shape), and labels of shape (n, ...) or None.
+
+    `labels` are for any output that they fit, `output_labels` for the output of that name. One inference takes `batch`
+    samples. The inputs in `unbatched` have no batch axis: one inference takes one sample.
+    """
 
     source: str
     inputs: dict[str, Array]
     labels: Array | None
     digest: str
-    rows: NDArray[np.int64] | None = None  # where these were taken from others, their rows there
+    rows: NDArray[np.int64] | None = None  # for a selection of samples, their rows in the source
+    output_labels: dict[str, Array] = field(default_factory=dict)
+    batch: int = 1
+    unbatched: frozenset[str] = frozenset()
+    allow_nan: bool = False
+
+    def feed(self, begin: int, end: int) -> dict[str, Array]:
+        """The arrays for one inference on the samples from `begin` to before `end`, by input name."""
+        return {
+            name: np.asarray(array[begin] if name in self.unbatched else array[begin:end])
+            for name, array in self.inputs.items()
+        }
+
+    def mark(self, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """These inputs with `batched` set."""
+        return tuple(replace(spec, batched=spec.name not in self.unbatched) for spec in inputs)
+
+    def arrays(self) -> dict[str, Array]:
+        """All arrays by their names in a file."""
+        return _named(self.inputs, self.labels, self.output_labels)
+
+    def check_outputs(self, outputs: Iterable[str]) -> None:
+        """Raise EdgetfError for labels of an output that the model does not have."""
+        known = sorted(outputs)
+        for name in self.output_labels:
+            if name not in known:
+                message = f"{self.source} holds labels for an output {name!r}, which the model does not have"
+                raise EdgetfError(message, nearest(name, known))
 
     def row(self, k: int) -> int:
         """The row in the source of the k-th of these samples."""
@@ -40,59 +73,110 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def take(self, count: int, batch: int = 1) -> Samples:
+    def take(self, count: int) -> Samples:
         """`count` rows, drawn without replacement with the fixed seed CALIBRATION_SEED, in their own order.
 
         All rows when there are no more than `count`; a multiple of `batch`, at least one. Raises EdgetfError for a
         count below 1.
         """
         if count < 1:
-            raise EdgetfError(f"cannot take {count} samples", "ask for at least 1")
-        count = max(count // batch, 1) * batch
+            raise EdgetfError(f"cannot take {count} samples", "give at least 1")
+        count = max(count // self.batch, 1) * self.batch
         if count >= len(self):
             return self
         rows = np.sort(np.random.default_rng(CALIBRATION_SEED).choice(len(self), count, replace=False))
         inputs = {name: array[rows] for name, array in self.inputs.items()}
         for array in self.inputs.values():
             release(array)
-        taken = make_samples(self.source, inputs, None if self.labels is None else self.labels[rows])
-        return replace(taken, rows=rows)
+        labels = None if self.labels is None else self.labels[rows]
+        of_outputs = {name: array[rows] for name, array in self.output_labels.items()}
+        taken = make_samples(self.source, inputs, labels, of_outputs, self.allow_nan)
+        return replace(taken, rows=rows, batch=self.batch, unbatched=self.unbatched)
 
     def used(self) -> SamplesUsed:
-        """What documents write down about these samples."""
-        return SamplesUsed(self.source, self.digest, len(self))
+        """The record of these samples for documents."""
+        return SamplesUsed(self.source, self.digest, len(self), self.allow_nan)
 
 
-def make_samples(source: str, inputs: dict[str, Array], labels: Array | None) -> Samples:
-    """Samples from arrays.
+def label_name(inputs: Iterable[str]) -> str:
+    """The name of the labels in a file: `labels`, or `labels_` if the model has an input called `labels`."""
+    return f"{LABELS}_" if LABELS in inputs else LABELS
+
+
+def split_arrays(
+    arrays: Mapping[str, Array], inputs: Iterable[str] = ()
+) -> tuple[dict[str, Array], Array | None, dict[str, Array]]:
+    """The arrays of a file as inputs, labels and the labels of single outputs (`labels_OUTPUT`).
+
+    An array whose name is in `inputs` is an input, even if its name is that of labels.
+    """
+    names = set(inputs)
+    rest, labels, of_outputs = {}, None, {}
+    for name, array in arrays.items():
+        if name not in names and name == label_name(names):
+            labels = array
+        elif name not in names and name.startswith(f"{LABELS}_") and name != f"{LABELS}_":
+            of_outputs[name.removeprefix(f"{LABELS}_")] = array
+        else:
+            rest[name] = array
+    return rest, labels, of_outputs
+
+
+def make_samples(
+    source: str,
+    inputs: dict[str, Array],
+    labels: Array | None,
+    output_labels: Mapping[str, Array] | None = None,
+    allow_nan: bool = False,
+) -> Samples:
+    """Samples from arrays. With `allow_nan`, inputs may contain NaN (the model imputes them), but not infinity.
 
     Raises EdgetfError when there are no rows, lengths differ, a value is not finite, or an array holds objects.
     """
-    arrays = dict(inputs) if labels is None else {**inputs, LABELS: labels}
+    of_outputs = dict(output_labels or {})
+    arrays = _named(inputs, labels, of_outputs)
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not inputs or min(lengths.values()) == 0:
         raise EdgetfError(f"{source} has no samples", "every array needs its samples along axis 0")
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise EdgetfError(f"{source} has arrays of different lengths ({told})", "one row per sample in every array")
+        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise EdgetfError(
+            f"{source} has arrays of different lengths ({listed})", "give one row per sample in each array"
+        )
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
-        if array.dtype.hasobject:  # whose bytes are addresses: other ones each time
-            raise EdgetfError(f"{source}: {name!r} holds objects", "pad all samples to one shape, of numbers")
+        if held := foreign_kind(array.dtype):  # the bytes of objects are addresses, which change
+            raise EdgetfError(f"{source}: {name!r} holds {held}", "pad all samples to one shape, of numbers")
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         for begin, block in blocks(array):
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(block).all():
-                row = begin + int(np.argwhere(~np.isfinite(block))[0][0])
-                raise EdgetfError(
-                    f"{source}: {name!r} holds NaN or infinity, first in sample {row}", "remove or mend it"
-                )
+            if np.issubdtype(array.dtype, np.floating):
+                _refuse_not_finite(f"{source}: {name!r}", block, begin, allow_nan if name in inputs else None)
             digest.update(block.data)
-    return Samples(source, dict(inputs), labels, digest.hexdigest())
+    found = Samples(source, dict(inputs), labels, digest.hexdigest())
+    return replace(found, output_labels=of_outputs, allow_nan=allow_nan)
+
+
+def _refuse_not_finite(what: str, block: Array, begin: int, allow_nan: bool | None) -> None:
+    """Raise EdgetfError for NaN or infinity; `allow_nan` is None for labels, which may never contain them."""
+    broken = np.isinf(block) if allow_nan else ~np.isfinite(block)
+    if broken.any():
+        at = np.argwhere(broken)[0]
+        held = "infinity" if allow_nan else "NaN or infinity"
+        may = allow_nan is False and bool(np.isnan(block[tuple(at)]))
+        hint = "remove or correct it" + ("; or give --allow-nan if the model imputes NaN" if may else "")
+        raise EdgetfError(f"{what} holds {held}, first in sample {begin + int(at[0])}", hint)
+
+
+def _named(inputs: Mapping[str, Array], labels: Array | None, output_labels: Mapping[str, Array]) -> dict[str, Array]:
+    found = dict(inputs)
+    if labels is not None:
+        found[label_name(inputs)] = labels
+    return {**found, **{f"{LABELS}_{name}": array for name, array in output_labels.items()}}
 
 
 def count_classes(samples: Samples) -> dict[int, int]:
-    """How many samples each class has, where labels are class numbers; else nothing."""
+    """The number of samples of each class; empty if labels are not class numbers."""
     if samples.labels is None or not np.issubdtype(samples.labels.dtype, np.integer):
         return {}
     if samples.labels.size != len(samples):

@@ -1,41 +1,46 @@
-"""Any source of Samples in, Samples that fit a model's signature out.
+"""Load Samples. In: any source. Out: Samples that fit a model's signature.
 
-An `.npz` file is keyed by the input names of the signature (a model with one input also takes `x`), labels lie under
-`labels`. What does not fit is told with what was expected and what came.
+The keys of an `.npz` file are the input names of the signature (`x` is also allowed for a single input), `labels`, and
+`labels_OUTPUT` for the labels of one output. If an input is called `labels`, the labels are called `labels_`. An error
+names both the expected and the actual form.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgetf import files
+from edgetf.arrays import native
 from edgetf.errors import EdgetfError
+from edgetf.reading import parsing
 from edgetf.results import SamplesUsed, TensorSpec
-from edgetf.samples.core import LABELS, Samples, SampleSource, make_samples
+from edgetf.samples.core import LABELS, Samples, SampleSource, label_name, make_samples, split_arrays
 from edgetf.samples.datasets import call_function, read_tfds
+from edgetf.samples.formats import NPZ, RECORDS
 from edgetf.samples.images import read_folder
 from edgetf.samples.mapped import Array
 from edgetf.samples.npz import read_npz, save_arrays
-from edgetf.samples.records import SUFFIXES, is_records, read_records, write_records
-from edgetf.samples.source import short_name, take_apart
+from edgetf.samples.records import is_records, read_records, write_records
+from edgetf.samples.shapes import fits, shape_hint
+from edgetf.samples.source import parse_source, short_name
 
 ALIAS = "x"
 
 
-def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
-    """Read what `--samples` takes and check it against the signature's `inputs`.
+def load_samples(source: SampleSource, inputs: Sequence[TensorSpec], allow_nan: bool = False) -> Samples:
+    """Read a source of samples and check it against the signature's `inputs`; `allow_nan` allows NaN in inputs.
 
-    Raises EdgetfError that names what was expected and what came: missing or extra names, shapes, dtypes.
+    Samples are along axis 0 of each array. If an array has one axis more than the input, the input has no batch axis;
+    if `inputs` record this, it is checked. Raises EdgetfError with the expected and the actual names, shapes or dtypes.
     """
-    arrays = read_arrays(source, inputs)
-    labels = arrays.pop(LABELS, None)
+    expected = [spec.name for spec in inputs]
+    arrays, labels, of_outputs = split_arrays(read_arrays(source, inputs), expected)
     if len(inputs) == 1 and list(arrays) == [ALIAS]:
         arrays = {inputs[0].name: arrays[ALIAS]}
-    if LABELS in [spec.name for spec in inputs]:
-        raise EdgetfError(f"an input of the model is called {LABELS!r}, which samples keep for labels", "rename it")
-    expected, found = [spec.name for spec in inputs], list(arrays)
+    found = list(arrays)
     if set(expected) != set(found):
         alias = f" (or {ALIAS!r})" if len(inputs) == 1 else ""
         raise EdgetfError(
@@ -43,27 +48,44 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec]) -> Samples:
             _naming_hint(source, expected, found),
         )
     for spec in inputs:
-        _check(source, spec, arrays[spec.name])
-    return make_samples(str(source), {name: arrays[name] for name in expected}, labels)
+        others_batched = any(len(other.shape) > 1 and other.shape[0] == spec.shape[0] for other in inputs if spec.shape)
+        _check(source, spec, arrays[spec.name], others_batched)
+    unbatched = frozenset(spec.name for spec in inputs if arrays[spec.name].ndim > len(spec.shape))
+    batch = _batch(source, [spec for spec in inputs if spec.name not in unbatched], unbatched)
+    samples = make_samples(str(source), {name: arrays[name] for name in expected}, labels, of_outputs, allow_nan)
+    if len(samples) % batch:
+        hint = f"give a multiple of {batch} samples, or export the model for one at a time"
+        raise EdgetfError(f"{source} has {len(samples)} samples, the model takes {batch} at a time", hint)
+    return replace(samples, batch=batch, unbatched=unbatched)
 
 
 def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
-    """The arrays of a source by name, labels among them.
+    """The arrays of a source by name, including labels.
 
-    `inputs` None reads them as they are; raises EdgetfError for a source that only a signature gives a shape to, and
-    for records that are not those that were written.
+    With `inputs` None they are not checked against a signature. Raises EdgetfError for a source that needs a signature,
+    and for records that have changed since they were written.
     """
-    parts = take_apart(source)
+    arrays = _read_as_they_are(source, inputs)
+    with parsing(source, "a source of numbers", "write it again"):
+        return {name: native(array) for name, array in arrays.items()}
+
+
+def _read_as_they_are(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
+    parts = parse_source(source)
     path = Path(parts.rest)
     if parts.kind == "function":
         return call_function(parts.rest)
     if parts.kind == "tfds":
         return read_tfds(parts, inputs)
     if parts.kind == "path" and is_records(path):
-        parts.allow((LABELS, *(spec.name for spec in inputs or ())))
+        of_outputs = (name for name in parts.options if name.startswith(f"{LABELS}_"))
+        parts.allow((LABELS, *of_outputs, *(spec.name for spec in inputs or ())))
         arrays, digest = read_records(path, inputs, parts.options)
-        if digest not in (None, make_samples(str(source), arrays, None).digest):  # which knows no names but these
-            reason = f"{source} holds other samples than were written: a shard was exchanged"
+        if digest not in (
+            None,
+            make_samples(str(source), arrays, None, allow_nan=True).digest,
+        ):  # also checks the names
+            reason = f"{source} has changed since it was written: a shard was replaced"
             raise EdgetfError(reason, "write it again")
         return arrays
     if parts.kind == "folder" or path.is_dir():
@@ -72,15 +94,15 @@ def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> di
     return read_npz(path)
 
 
-def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool) -> SamplesUsed:
+def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool, allow_nan: bool = False) -> SamplesUsed:
     """Write arrays to `out`, which ends in .npz, .tfrecord or .tfrecord.gz; returns what was written.
 
-    Raises EdgetfError for arrays that are no samples, another ending, shards of an .npz, and what is in the way.
+    Raises EdgetfError for arrays that are not samples, another suffix, shards of an .npz, and an existing file.
     """
-    used = make_samples(str(out), arrays, None).used()
-    if out.name.endswith(SUFFIXES):
+    used = make_samples(str(out), arrays, None, allow_nan=allow_nan).used()
+    if out.name.endswith(RECORDS):
         write_records(out, arrays, shards, used.digest, force)
-    elif out.suffix != ".npz" or shards > 1:
+    elif out.suffix != NPZ or shards > 1:
         raise EdgetfError(f"cannot write {shards} of {out.name}", "give OUT.npz, or OUT.tfrecord[.gz] with --shards")
     else:
         with files.staged(out.parent, [out.name], force) as staging:
@@ -90,25 +112,45 @@ def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool) 
 
 def _naming_hint(source: SampleSource, expected: Sequence[str], found: Sequence[str]) -> str:
     missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
+    labels = label_name(expected)
+    if len(extra) == 1 and not missing and labels not in found:
+        return f"if {extra[0]!r} holds the labels, save it as {labels!r}; otherwise leave it out"
     if extra and not missing:
-        return f"leave out {_names(extra)}: only inputs and {LABELS!r} belong there"
+        return f"leave out {_names(extra)}: only inputs, {labels!r} and '{LABELS}_OUTPUT' are allowed"
     for name in extra:
-        if close := difflib.get_close_matches(name, [*missing, LABELS], n=1, cutoff=0.6):
+        if close := difflib.get_close_matches(name, [*missing, labels], n=1, cutoff=0.6):
             return f"rename {name!r} to {close[0]!r}"
-    return f"save it with: np.savez({short_name(source)!r}, {', '.join(f'{n}=...' for n in expected)}, labels=...)"
+    return f"save it with: np.savez({short_name(source)!r}, {', '.join(f'{n}=...' for n in expected)}, {labels}=...)"
 
 
-def _check(source: SampleSource, spec: TensorSpec, array: Array) -> None:
+def _check(source: SampleSource, spec: TensorSpec, array: Array, others_batched: bool) -> None:
+    """Raise EdgetfError for an array that does not fit `spec`; `others_batched`: another input has a batch axis."""
     want, have = spec.describe(), f"{array.dtype.name} {list(array.shape)}"
+    if spec.dtype == "string":
+        hint = "convert strings to numbers before the model: remove its text layers, and give their output as samples"
+        raise EdgetfError(f"{source}: {spec.name!r} takes strings, which samples cannot hold", hint)
     if array.dtype.name != spec.dtype:
-        hint = f"convert it with: array.astype({spec.dtype!r})"
+        scaled = ", scaled as in training" if array.dtype.name == "uint8" and spec.dtype.startswith("float") else ""
+        hint = f"convert it with: array.astype({spec.dtype!r}){scaled}"
         raise EdgetfError(f"{source}: {spec.name!r} is {have}, the model takes {want}", hint)
-    row = spec.shape[1:]
-    fits = array.ndim == len(spec.shape) and all(w in (None, h) for w, h in zip(row, array.shape[1:], strict=True))
-    batch = spec.shape[0] if spec.shape else None
-    if not fits or (batch is not None and len(array) % batch):
-        hint = "samples lie along axis 0; the other axes must be the model's"
-        raise EdgetfError(f"{source}: {spec.name!r} is {have}, the model takes {want}", hint)
+    batched, whole = ("n", *spec.shape[1:]), ("n", *spec.shape)  # the forms of samples in a file
+    # [2000] alone is the length of a sample: no real model takes a batch of 2000 single numbers
+    length = len(spec.shape) == 1 and (spec.shape[0] or 0) > 1 and not others_batched
+    forms = [batched] if spec.shape and (spec.batched or (spec.batched is None and not length)) else []
+    forms += [whole] if not spec.batched else []
+    if not any(fits(form, array.shape) for form in forms):
+        message = f"{source}: {spec.name!r} is {have}, the model takes {want}"
+        raise EdgetfError(message, shape_hint(forms, array.shape))
+
+
+def _batch(source: SampleSource, batched: Sequence[TensorSpec], unbatched: Iterable[str]) -> int:
+    """The number of samples for one inference: the fixed batch axis of the inputs that have one, otherwise 1."""
+    sizes = {spec.shape[0] for spec in batched if spec.shape[0] is not None} or {1}
+    if len(sizes) > 1 or (sizes != {1} and unbatched):
+        found = ", ".join(f"{spec.name!r} {spec.describe()}" for spec in batched)
+        message = f"{source}: the inputs of the model have different batch sizes ({found})"
+        raise EdgetfError(message, "export the model with one free batch axis")
+    return sizes.pop()
 
 
 def _names(names: Sequence[str]) -> str:

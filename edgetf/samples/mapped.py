@@ -1,7 +1,7 @@
-"""Arrays that lie in a file: mapped into memory, gone through block by block, and let go of after each block.
+"""Memory-mapped arrays: processed block by block, with their memory released after each block.
 
-A mapped page counts as the process's memory from the first time it is read until it is given back, so that whoever
-goes through a large array once calls `release` as they go.
+A mapped page counts as the process's memory from its first read until it is released. Code that reads a large array
+once therefore calls `release` repeatedly.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ BLOCK_BYTES = 1 << 22
 
 
 def map_file(file: IO[bytes]) -> mmap.mmap:
-    """The whole of an open file, read-only. It stays mapped after the file is closed, or even removed."""
+    """Map an open file, read-only. It stays mapped after the file is closed or removed."""
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def array_at(mapping: mmap.mmap, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any = "C") -> Array:
-    """The array of `shape` whose bytes begin at `offset`, read-only, without reading them."""
+    """The read-only array of `shape` whose bytes begin at `offset`; it is not read yet."""
     count = int(np.prod(shape, dtype=np.int64))
     if count == 0:
         return np.zeros(shape, dtype)
@@ -35,18 +35,18 @@ def array_at(mapping: mmap.mmap, offset: int, dtype: np.dtype[Any], shape: tuple
 
 
 def release(array: Array) -> None:
-    """Give back the memory of an array that lies in a file; what is read again is read from the file."""
+    """Release the memory of a mapped array; later reads come from the file again."""
     base: Any = array
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.obj if isinstance(base, memoryview) else base.base
-    # only what cannot have been written to: a private page that was would lose it
+    # only read-only pages: a private page would lose its changes
     if isinstance(base, mmap.mmap) and memoryview(base).readonly and hasattr(mmap, "MADV_DONTNEED"):
-        with contextlib.suppress(OSError, ValueError):  # only advice
+        with contextlib.suppress(OSError, ValueError):  # madvise is optional
             base.madvise(mmap.MADV_DONTNEED)
 
 
 def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """The array in pieces of some megabytes along axis 0, in C order, each with the row at which it begins."""
+    """The array in pieces of some megabytes along axis 0, in C order, each with its first row."""
     row_bytes = array.nbytes // len(array)
     step = max(1, BLOCK_BYTES // max(1, row_bytes))
     for begin in range(0, len(array), step):
@@ -55,14 +55,13 @@ def blocks(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 class Spool:
-    """Rows that come one after another and are too many to be held: written to temporary files, then mapped.
+    """A stream of rows that may not fit into memory: written to temporary files, then mapped.
 
-    A reference needs rows by number and more than once, which a stream does not give. The files lie in the folder that
-    TMPDIR names and have no names of their own: they are gone with the last array that lies in them.
-    `hint` says what to do about samples that differ.
+    A reference needs random and repeated access to rows. The files are in TMPDIR and have no names: they vanish with
+    the last array that uses them. `hint` is for samples whose forms differ.
     """
 
-    def __init__(self, source: str, hint: str = "make them alike") -> None:
+    def __init__(self, source: str, hint: str = "give all of them the same form") -> None:
         self._source, self._hint = source, hint
         self._files: dict[str, IO[bytes]] = {}
         self._kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
@@ -75,7 +74,7 @@ class Spool:
             if name not in self._files:
                 self._files[name], self._kinds[name] = tempfile.TemporaryFile(), kind  # noqa: SIM115  # closed by `arrays`
             if self._kinds[name] != kind:
-                have, first = _told(kind), _told(self._kinds[name])
+                have, first = _describe(kind), _describe(self._kinds[name])
                 message = f"{self._source}: {name!r} is {have} at sample {self._rows}, and {first} before"
                 raise EdgetfError(message, f"samples must all have one shape and type: {self._hint}")
             self._write(name, np.ascontiguousarray(values).tobytes())
@@ -97,9 +96,9 @@ class Spool:
         try:
             self._files[name].write(content)
         except OSError as error:
-            hint = f"make room in {tempfile.gettempdir()}, or let TMPDIR name another folder"
-            raise EdgetfError(f"cannot keep the samples of {self._source}: {error.strerror}", hint) from error
+            hint = f"free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder"
+            raise EdgetfError(f"cannot store the samples of {self._source}: {error.strerror}", hint) from error
 
 
-def _told(kind: tuple[np.dtype[Any], tuple[int, ...]]) -> str:
+def _describe(kind: tuple[np.dtype[Any], tuple[int, ...]]) -> str:
     return f"{kind[0].name} {list(kind[1])}"

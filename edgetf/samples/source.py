@@ -1,47 +1,51 @@
-"""What `--samples` takes, taken apart: `KIND:REST?OPTION=VALUE&...`, or a path with options of the same form."""
+"""Parse a source of samples: `KIND:REST?OPTION=VALUE&...`, or a path with options of the same form."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from edgetf.errors import EdgetfError, nearest
+from edgetf.limits import fault_of_text
 from edgetf.samples.core import SampleSource
 
+_SHOWN = 60  # characters of a name that is too long
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`kind` is "path", "folder", "tfds" or "function"; `rest` is what follows, `options` what stands behind `?`."""
+    """`kind` is "path", "folder", "tfds" or "function"; `rest` is what follows, `options` what follows `?`."""
 
     kind: str
     rest: str
     options: dict[str, str]
 
     def scaling(self) -> tuple[float, float] | None:
-        """The factor and what is added, as in value * 1/127.5 - 1; None where neither is given."""
+        """The factor and the offset, as in value * 1/127.5 - 1; None if neither is given."""
         if not {"scale", "offset"} & set(self.options):
             return None
         return _number(self.options.get("scale", "1")), _number(self.options.get("offset", "0"))
 
     def allow(self, known: Iterable[str]) -> None:
-        """Raise EdgetfError for an option that this kind of source does not know."""
+        """Raise EdgetfError for an unknown option of this kind of source."""
         for name in self.options:
             if name not in (known := tuple(known)):
                 raise EdgetfError(f"{self.rest} has an unknown option {name!r}", nearest(name, known))
 
 
-def take_apart(source: SampleSource) -> Parts:
-    """The Parts of a source. A file or folder of exactly that name is a path, whatever it looks like."""
+def parse_source(source: SampleSource) -> Parts:
+    """The Parts of a source. If a file or folder of exactly that name exists, it is a path."""
     text = str(source)
+    if fault_of_text(text.partition("?")[0], is_file=True):
+        raise EdgetfError(f"{text[:_SHOWN]}... is too long for a file name", "give a shorter one")
     if isinstance(source, Path) or Path(text).exists():
         return Parts("path", text, {})
     whole, _, query = text.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]  # no %-escapes: paths are given as they are
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]  # without %-escapes: paths are not encoded
     options = {name: value for name, _, value in pairs}
     for kind in ("folder", "tfds"):
         if whole.startswith(f"{kind}:"):
@@ -52,14 +56,14 @@ def take_apart(source: SampleSource) -> Parts:
 
 
 def short_name(source: SampleSource) -> str:
-    """A source as people call it: a file by its name alone, anything else as it was given."""
-    parts = take_apart(source)
+    """A short name of a source: a file's name without its folder, anything else unchanged."""
+    parts = parse_source(source)
     return Path(parts.rest).name if parts.kind == "path" else str(source)
 
 
 def is_missing(source: SampleSource) -> bool:
-    """Whether a source names a file or folder that is not there."""
-    parts = take_apart(source)
+    """Whether a source names a file or folder that does not exist."""
+    parts = parse_source(source)
     if parts.kind == "path" and "*" not in parts.rest:
         path = Path(parts.rest)
         return not path.exists() and not any(path.parent.glob(f"{path.name}.json"))
@@ -67,7 +71,11 @@ def is_missing(source: SampleSource) -> bool:
 
 
 def _number(text: str) -> float:
+    above, slash, below = text.partition("/")
     try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
-        raise EdgetfError(f"{text!r} is no number", "give one such as 0.5 or 1/255") from error
+        number = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise EdgetfError(f"{text!r} is not a number", "give one such as 0.5 or 1/255")
+    return number

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from edgetf import files
-from edgetf.benchmarks import parity, verdict
-from edgetf.benchmarks.blame import Layer
-from edgetf.benchmarks.ladder import Ladder, Rung, keep
-from edgetf.benchmarks.reference import load_outputs
+from edgetf.benchmarks.diagnosis.ladder import Ladder, Rung, write_explanation
+from edgetf.benchmarks.diagnosis.layers import Layer
+from edgetf.benchmarks.judging import parity, verdict
+from edgetf.benchmarks.judging.labels import interpret
+from edgetf.benchmarks.pinned import load_outputs
 from edgetf.figures import Minute, Sustained
 from edgetf.results import Benchmark, Result, Verdict, read_benchmark, read_reference
 from edgetf.samples import load_samples
@@ -34,7 +35,9 @@ def rich(benchmarked: Path, reference: Path, out: Path) -> Path:
         Rung("float32 to int8", Verdict.FAIL, EVIL, 0.9, 1.0),
     )
     layers = [Layer(EVIL, "CONV_2D", "t", 3.0, 2.0, "channel 3 is far larger", "weight decay")]
-    keep(out, Ladder("int8", "local", 200, rungs, "float32 to int8", Verdict.FAIL, "accuracy drop"), layers)
+    write_explanation(
+        out, Ladder("int8", "local", 200, rungs, "float32 to int8", Verdict.FAIL, "accuracy drop"), layers
+    )
     return out
 
 
@@ -52,9 +55,9 @@ def _spoil(result: Result, document: Benchmark, out: Path, reference: Path) -> R
     values = np.load(file)
     values[:60] = np.roll(values[:60], 1, axis=1)
     np.save(file, values)
-    outputs = load_outputs(pinned, reference)
-    truth, _ = parity.fit_labels(outputs, labels)
-    figures = parity.compare("output_0", outputs["output_0"], values, truth.get("output_0"))
+    outputs = load_outputs(pinned, reference).values
+    read = interpret(outputs, labels)["output_0"]
+    figures = parity.compare("output_0", outputs["output_0"], values, read)
     found = verdict.judge_parity("int8", len(values), [figures], verdict.Budgets())
     assert found.verdict is Verdict.FAIL
     return replace(result, parity=found)

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+import venv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.device.devices import LocalDevice
+from edgetf.api.benchmark import _Finished, _Run
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark, warnings_of
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
+from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError
 from edgetf.results import Status, Verdict, read_benchmark
 from edgetf.schemes import SCHEMES
-from tests.conftest import BLOCKS, SHORT, Small, ignore
+from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 
 
 def test_every_variant_has_figures_parity_and_everything_raw(benchmarked: Path, converted: Path) -> None:
@@ -65,6 +72,81 @@ def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
     assert float32.parity.verdict is Verdict.PASS
 
 
+def test_samples_that_variants_were_calibrated_on_are_a_warning(
+    benchmarked: Path, small: Small, tmp_path: Path
+) -> None:
+    [warning] = [words for words in read_benchmark(benchmarked).warnings if "calibrated" in words]
+    assert warning.startswith("the variants were calibrated on the same samples")
+    convert(small.saved_model, tmp_path / "out", ConvertOptions(samples=small.samples, schemes=("float32",)), ignore)
+    options = BenchmarkOptions(samples=small.samples, timing=SHORT, blocks=BLOCKS, patience=1)
+    document = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "b", options, ignore)
+    assert not [words for words in document.warnings if "calibrated" in words]  # float32 has no ranges
+
+
+def test_a_priority_that_is_inherited_is_not_called_refused(benchmarked: Path) -> None:
+    turn = read_measurement("local", benchmarked / "measurements" / "int8" / "block-1")
+    assert "it ran at nice 10" in " ".join(warnings_of([replace(turn, nice=0, nice_effective=10)]))
+    assert "the device refused the priority -5" in " ".join(warnings_of([replace(turn, nice=-5, nice_effective=0)]))
+    assert "nice" not in " ".join(warnings_of([replace(turn, nice=5, nice_effective=5)]))
+
+
+def test_several_devices_have_a_result_each_and_a_bad_one_costs_the_others_nothing(
+    converted: Path, edgetf: Run, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "bare")
+    devices = '[two]\nkind = "local"\nthreads = 2\n[bare]\nkind = "local"\npython = "bare/bin/python"\n'
+    (tmp_path / "devices.toml").write_text(devices)
+    asked = ("benchmark", converted / "int8.tflite", "-o", "b", "--blocks", 2, "--device", "local", "--device")
+    assert edgetf(*asked, "local").returncode == 2
+    ended = edgetf(*asked, "bare", "--device", "two")
+    assert ended.returncode == 5
+    assert "bare cannot run variants" in ended.stderr
+    assert [read_benchmark(tmp_path / "b" / name).results[0].threads for name in ("local", "two")] == [1, 2]
+    (tmp_path / "devices.toml").write_text(devices.replace("bare/bin/python", sys.executable))
+    ended = edgetf(*asked, "bare", "--device", "two", "--json")  # the same command
+    assert ended.returncode == 0, ended.stderr
+    assert "local: measured before the interruption" in ended.stderr
+    assert [document["results"][0]["device"] for document in json.loads(ended.stdout)] == ["local", "bare", "two"]
+    check = edgetf("check", "b", "--max-bytes", 10**6)
+    assert check.stdout.count("PASS") == 3, check.stdout + check.stderr
+    (tmp_path / "budget.toml").write_text('variants = ["int8"]\n[budgets]\nmax_bytes = 1000000\n')
+    gate = edgetf("gate", "budget.toml", "b")
+    assert gate.returncode == 0, gate.stdout + gate.stderr
+    assert gate.stdout.count("PASS") == 3
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"local", "two", "bare"}
+
+
+def test_what_an_interrupted_command_has_of_a_device_is_kept_only_where_it_is_of_the_same(
+    converted: Path, tmp_path: Path
+) -> None:
+    def done(**options: Any) -> list[str]:
+        asked = BenchmarkOptions(reference=tmp_path, samples=str(tmp_path / "s.npz"), **options)
+        runs = [_Run((converted,), name, None, tmp_path / name, asked) for name in ("local", "pi")]
+        finished = _Finished(tmp_path, runs)
+        if not finished.names:
+            (tmp_path / "local").mkdir(exist_ok=True)
+            (tmp_path / "local" / "benchmark.json").write_text("one")
+            finished.add("local")
+            return []
+        return finished.names
+
+    def both() -> tuple[list[str], list[str]]:
+        return done(), done()
+
+    changed = [tmp_path / "reference.json", tmp_path / "s.npz", tmp_path / "local" / "benchmark.json"]
+    for file in changed[:2]:
+        file.write_text("one")
+    assert both() == ([], ["local"])
+    assert done(threads=2) == []
+    for file in changed:
+        assert done() in ([], ["local"])
+        file.write_text("another")
+        assert both() == ([], ["local"]), file
+    assert done(force=True) == []
+    changed[2].unlink()
+    assert done() == []
+
+
 def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
     options = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1)
     document = benchmark([converted / "int8.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
@@ -75,7 +157,7 @@ def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path)
     assert "random numbers" in document.inputs
 
 
-def test_several_places_and_equal_names_are_told_apart(converted: Path, tmp_path: Path) -> None:
+def test_several_places_and_equal_names_are_reported_apart(converted: Path, tmp_path: Path) -> None:
     shutil.copy(converted / "int8.tflite", tmp_path / "int8.tflite")
     places = [converted / "int8.tflite", tmp_path / "int8.tflite"]
     document = benchmark(
@@ -96,9 +178,11 @@ def test_a_variant_that_does_not_run_costs_no_other_one(converted: Path, small: 
     assert int8.runtime == "tflite-runtime 2.14.0"
 
 
-def test_a_device_that_fails_is_told_in_each_result(converted: Path, tmp_path: Path) -> None:
+def test_a_device_that_fails_is_reported_in_each_result(converted: Path, tmp_path: Path) -> None:
     broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.write_text(
+        f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\nexit 3\n'
+    )  # it answers probes
     broken.chmod(0o755)
     device = LocalDevice(name="broken", python=str(broken))
     document = benchmark(
@@ -195,7 +279,7 @@ def test_samples_do_not_depend_on_each_other_where_an_op_keeps_its_state(tmp_pat
     np.savez(tmp_path / "x.npz", x=series)
     (variant,) = convert(tmp_path / "lstm.h5", tmp_path / "out", ConvertOptions(("float32",)), ignore).variants
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in variant.ops
-    assert any("keeps its state" in note for note in variant.notes)
+    assert any("keeps state" in note for note in variant.notes)
     saved_model = tmp_path / "out" / "saved_model"
     make_reference(saved_model, tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
     options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS, patience=1)

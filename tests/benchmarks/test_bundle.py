@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgetf.benchmarks.bundle import BundleOptions, make_bundle
-from edgetf.benchmarks.ladder import LadderOptions
+from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.device.runner.interpreter import JobError
 from edgetf.device.runner.verify import seal, verify
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
+from edgetf.files import write_document
+from edgetf.results import Failure, Status, read_benchmark
 from tests.conftest import Run, ignore
 
 
@@ -98,7 +101,7 @@ def test_other_outputs_are_found_though_all_digests_are_right(bundle: Path, tmp_
     assert "output 'output_0' is off by" in problem
 
 
-def test_what_is_no_bundle_is_told(tmp_path: Path, bundle: Path) -> None:
+def test_what_is_no_bundle_is_reported(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "text").write_text("no zip")
     for place in (tmp_path / "text", tmp_path / "missing"):
         with pytest.raises(JobError, match="is not a bundle"):
@@ -118,6 +121,13 @@ def test_what_did_not_pass_is_not_bundled_by_accident(
     asked = LadderOptions("int8", (converted,), reference)  # 200 samples do not decide about one point
     with pytest.raises(EdgetfError, match="int8 did not pass"):
         make_bundle(benchmarked, tmp_path / "int8.edgetf", BundleOptions(asked), ignore)
+    document = read_benchmark(benchmarked)
+    failed = Failure("conversion", "int8 needs samples to calibrate on", "give some")
+    results = [replace(r, error=failed, status=Status.FAILED) if r.variant == "int8" else r for r in document.results]
+    write_document(tmp_path / "benchmark.json", replace(document, results=tuple(results)))
+    with pytest.raises(EdgetfError, match="int8 was not converted: int8 needs samples") as caught:
+        make_bundle(tmp_path, tmp_path / "int8.edgetf", BundleOptions(asked), ignore)
+    assert caught.value.hint == "there are: float32, float16, weights, dynamic, int8-io, int16x8"
     with pytest.raises(EdgetfError, match="already exists"):
         make_bundle(benchmarked, bundle, BundleOptions(asked), ignore)
     options = ("--variant", "int8", "--variants", converted, "--reference", reference, "-o", "int8.edgetf")

@@ -3,50 +3,129 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from click.shell_completion import get_completion_class
+from click.testing import CliRunner
 
+from edgetf import __version__
+from edgetf.cli import cli
 from edgetf.models.zoo import ZOO
+from edgetf.results import CONVERSION_SCHEMA
+from edgetf.schemes import SCHEMES
+from tests.click_tree import COMMANDS, EXECUTABLE
 from tests.conftest import Run, Small
 
-COMMANDS = [
-    ("demo",),
-    ("convert",),
-    ("reference",),
-    ("benchmark",),
-    ("check",),
-    ("report",),
-    ("inspect",),
-    ("models",),
-    ("models", "list"),
-    ("models", "train"),
-    ("models", "export"),
-]
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words], ids=" ".join)
+def test_every_command_has_help_with_an_example_that_names_it(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli, [*words, "--help"], prog_name="edgetf")
+    assert shown.exit_code == 0
+    assert "\n  Example:\n" in shown.output
+    assert f"edgetf {' '.join(words)}" in shown.output.split("\n  Example:\n")[1]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_help_with_an_example_that_names_it(edgetf: Run, command: tuple[str, ...]) -> None:
-    ended = edgetf(*command, "--help")
-    assert ended.returncode == 0
-    assert "Example:" in ended.stdout
-    example = "edgetf models train" if command == ("models",) else f"edgetf {' '.join(command)}"
-    assert example in ended.stdout.split("Example:")[1]
+@pytest.mark.parametrize("words", list(EXECUTABLE), ids=" ".join)
+def test_every_command_prints_json_for_programs(words: tuple[str, ...]) -> None:
+    assert any("--json" in option.opts for option in COMMANDS[words].params)
 
 
-def test_the_group_lists_every_command(edgetf: Run) -> None:
-    help_text = edgetf("--help").stdout
-    for command in COMMANDS:
-        assert re.search(rf"^  {command[0]}\b", help_text, re.MULTILINE)
+@pytest.mark.parametrize("words", [words for words, one in COMMANDS.items() if isinstance(one, click.Group)])
+def test_a_group_lists_every_command(words: tuple[str, ...]) -> None:
+    help_text = CliRunner().invoke(cli, [*words, "--help"]).output
+    group = COMMANDS[words]
+    assert isinstance(group, click.Group)
+    for name in group.commands:
+        assert re.search(rf"^  {name}\b", help_text, re.MULTILINE)
+
+
+def test_the_version_names_the_runtimes_and_loads_none() -> None:
+    script = "import sys\nfrom edgetf.cli import main\n"
+    script += "try: main()\nfinally: print({'tensorflow', 'numpy'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
+    version = importlib.metadata.version
+    assert ended.stdout.splitlines() == [
+        f"edgetf {__version__}",
+        f"  litert {version('ai-edge-litert')}",
+        f"  tflite-runtime {version('tflite-runtime')}",
+        f"  tensorflow {version('tensorflow')}",
+        "set()",
+    ]
+
+
+def test_the_version_says_which_runtime_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    shown = CliRunner().invoke(cli, ["--version"]).output
+    assert shown.splitlines()[1:] == [f"  {name} not installed" for name in ("litert", "tflite-runtime", "tensorflow")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["ben"], {"benchmark"}),
+        (["history", "t"], {"trend"}),
+        (["bundle", "--unp"], {"--unproven"}),
+        (["choose", "--for", "la"], {"latency"}),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands_options_and_values(shell: str, typed: list[str], offered: set[str]) -> None:
+    completer = get_completion_class(shell)
+    assert completer is not None
+    complete = completer(cli, {}, "edgetf", "_EDGETF_COMPLETE")
+    assert {one.value for one in complete.get_completions(typed[:-1], typed[-1])} == offered
+
+
+def test_bash_itself_completes_with_the_script_of_the_installed_command() -> None:
+    """As a press of the tab key runs it."""
+    lines = [
+        'eval "$(_EDGETF_COMPLETE=bash_source edgetf)"',
+        "COMP_WORDS=(edgetf history t) COMP_CWORD=2",
+        "_edgetf_completion edgetf",
+        'echo "${COMPREPLY[@]}"',
+    ]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "--norc", "-c", "\n".join(lines)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+    assert ended.stdout == "trend\n", ended.stderr
+
+
+def test_what_only_writes_files_prints_where_as_json(
+    benchmarked: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgetf.benchmarks.history.mlflow.export", lambda document, commit, uri: len(document.results))
+    history = {"history": "h.sqlite"}
+    expected: dict[tuple[object, ...], dict[str, object]] = {
+        ("runner", "-o", "r.pyz"): {"runner": "r.pyz"},
+        ("samples", "convert", small.samples, "s.npz"): {"samples": "s.npz", "n": 200, "digest": ...},
+        ("history", "add", benchmarked, "--history", "h.sqlite", "--commit", "1"): {**history, "new": len(SCHEMES)},
+        ("history", "trend", "--history", "h.sqlite", "-o", "t.svg"): {"trend": "t.svg"},
+        ("history", "export", benchmarked, "--mlflow", "http://me:secret@m:5000"): {
+            "experiment": "edgetf",
+            "mlflow": "http://***@m:5000",
+            "runs": len(SCHEMES),
+        },
+    }
+    for words, document in expected.items():
+        ended = CliRunner().invoke(cli, [*map(str, words), "--json"], catch_exceptions=False)
+        printed = json.loads(ended.output)
+        assert {**printed, **{key: ... for key, value in document.items() if value is ...}} == document
+    assert {"r.pyz", "s.npz", "t.svg", "h.sqlite"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def _error(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
@@ -62,7 +141,7 @@ def _error(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
 
 
 def test_bad_input_is_one_line_a_hint_and_exit_code_1(
-    edgetf: Run, small: Small, converted: Path, reference: Path, benchmarked: Path, tmp_path: Path
+    edgetf_here: Run, small: Small, converted: Path, reference: Path, benchmarked: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("x")
@@ -76,39 +155,39 @@ def test_bad_input_is_one_line_a_hint_and_exit_code_1(
         ("convert", model, "-o", "out", "--scheme", "int9"): "unknown scheme 'int9'",
         ("convert", model, "-o", "out", "--samples", "text.txt"): "is not an .npz file",
         ("convert", model, "-o", "out", "--samples", "wrong.npz"): "is float32 [2, 9, 9, 1], the model takes",
-        ("convert", model, "-o", model / "out"): "lies inside of",
-        ("convert", model, "-o", "/proc/out"): "cannot write to /proc/out",
+        ("convert", model, "-o", model / "out"): "is inside of",
+        ("convert", model, "-o", "/proc/out"): "cannot use /proc/out",
         ("convert", model, "-o", converted): "already holds conversion.json",
         ("reference", "empty", "--samples", small.samples, "-o", "out"): "is an empty folder",
         ("reference", model, "--samples", "none.npz", "-o", "out"): "there are no samples at none.npz",
-        ("benchmark", "cut.tflite", "-o", "out"): "is damaged or cut short",
-        ("benchmark", "cut.tflite", "--reference", reference, "-o", "out"): "is damaged or cut short",
+        ("benchmark", "cut.tflite", "-o", "out"): "is not a TFLite file, or is damaged",
+        ("benchmark", "cut.tflite", "--reference", reference, "-o", "out"): "is not a TFLite file, or is damaged",
         ("benchmark", "empty", "-o", "out"): "there are no variants in empty",
         ("benchmark", converted, "-o", benchmarked): "already holds",
         ("benchmark", converted, "-o", "out", "--device", "pi"): "unknown device 'pi'",
-        ("inspect", "cut.tflite"): "is damaged or cut short",
-        ("inspect", "text.txt"): "is not a TFLite file",
+        ("inspect", "cut.tflite"): "is not a TFLite file, or is damaged",
+        ("inspect", "text.txt"): "is neither a TFLite file",
         ("check", "empty"): "there is no benchmark.json at empty",
         ("report", benchmarked, "-o", "none/report.html"): "there is no folder none",
         ("models", "train", "cmn", "-o", "out"): "unknown model 'cmn'",
     }
     for arguments, message in cases.items():
-        assert message in _error(edgetf(*arguments)), arguments
+        assert message in _error(edgetf_here(*arguments)), arguments
         assert not (tmp_path / "out").exists(), arguments
 
 
-def test_wrong_usage_is_exit_code_2(edgetf: Run) -> None:
+def test_wrong_usage_is_exit_code_2(edgetf_here: Run) -> None:
     for arguments in (
         ("convert",),
         ("nothing",),
         ("benchmark", "x", "-o", "y", "--runtime", "tpu"),
         ("check", "--nope"),
     ):
-        assert edgetf(*arguments).returncode == 2
+        assert edgetf_here(*arguments).returncode == 2
 
 
-def test_an_error_is_json_too_where_json_was_asked_for(edgetf: Run) -> None:
-    ended = edgetf("inspect", "missing.tflite", "--json")
+def test_an_error_is_json_too_where_json_was_asked_for(edgetf_here: Run) -> None:
+    ended = edgetf_here("inspect", "missing.tflite", "--json")
     assert json.loads(ended.stdout)["error"]["message"].startswith("cannot read missing.tflite")
 
 
@@ -121,20 +200,20 @@ def test_convert_prints_a_table_and_json_and_tells_of_failures(edgetf: Run, smal
     ended = edgetf("convert", small.saved_model, "-o", "c", "--json")
     assert ended.returncode == 0
     document = json.loads(ended.stdout)
-    assert document["schema"] == 1
-    assert [variant["scheme"] for variant in document["variants"]] == ["float32", "float16", "dynamic"]
+    assert document["schema"] == CONVERSION_SCHEMA
+    assert [variant["scheme"] for variant in document["variants"]] == ["float32", "float16", "weights", "dynamic"]
     assert set(document["variants"][0]) >= {"scheme", "status", "path", "bytes", "sha256", "seconds", "ops", "error"}
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
-def test_check_says_pass_fail_and_not_enough_data_with_its_exit_code(edgetf: Run, benchmarked: Path) -> None:
-    ended = edgetf("check", benchmarked, "--variant", "float16", "--max-drop", "5")
+def test_check_says_pass_fail_and_not_enough_data_with_its_exit_code(edgetf_here: Run, benchmarked: Path) -> None:
+    ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "5")
     assert (ended.returncode, "PASS" in ended.stdout) == (0, True)
-    ended = edgetf("check", benchmarked, "--variant", "float16", "--max-bytes", "10")
+    ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-bytes", "10")
     assert (ended.returncode, "FAIL" in ended.stdout) == (3, True)
-    ended = edgetf("check", benchmarked, "--variant", "float16", "--max-drop", "0.01")
+    ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "0.01")
     assert (ended.returncode, "NOT ENOUGH DATA" in ended.stdout) == (4, True)
-    ended = edgetf("check", benchmarked, "--variant", "float16", "--max-drop", "5", "--json")
+    ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "5", "--json")
     assert json.loads(ended.stdout)["exit_code"] == 0
 
 
@@ -204,17 +283,17 @@ def test_an_interrupted_conversion_leaves_nothing_half_written(
         for line in process.stderr:
             if "float16" in line:
                 break
-        [worker] = _children_of(process.pid)
+        workers = _children_of(process.pid)
         process.send_signal(sent)
         rest = process.stderr.read()
         assert process.wait(timeout=20) == 1
     assert "interrupted: nothing was left half-written" in rest
     assert not (tmp_path / "out").exists()
     time.sleep(0.2)
-    assert not Path(f"/proc/{worker}").exists()
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
-def test_an_interrupted_benchmark_leaves_nothing_half_written(converted: Path, tmp_path: Path) -> None:
+def test_an_interrupted_benchmark_leaves_whole_turns_and_no_result(converted: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "benchmark", str(converted), "-o", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -222,8 +301,9 @@ def test_an_interrupted_benchmark_leaves_nothing_half_written(converted: Path, t
             if "turn 2" in line:
                 break
         process.send_signal(signal.SIGINT)
+        assert "turns kept in" in process.stderr.read()
         assert process.wait(timeout=20) == 1
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".edgetf-partial-benchmark"]
 
 
 def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Path) -> None:
@@ -251,21 +331,21 @@ def test_output_that_is_no_folder_is_an_error(edgetf: Run, small: Small, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_demo_takes_digits_all_the_way_to_a_report(edgetf: Run, tmp_path: Path) -> None:
-    ended = edgetf("demo", "-o", "demo")
-    assert ended.returncode == 0, ended.stderr
-    left = {path.name for path in (tmp_path / "demo").iterdir()}
-    documents = {"conversion.json", "reference.json", "benchmark.json", "report.html", "saved_model"}
-    variants = {f"{scheme}.tflite" for scheme in ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")}
-    assert documents | variants <= left
-    benchmark = json.loads((tmp_path / "demo" / "benchmark.json").read_text())
-    assert [result["parity"]["verdict"] for result in benchmark["results"]] == ["pass"] * 6
-    float32 = benchmark["results"][0]["parity"]["outputs"][0]
-    assert float32["max_abs"] < 1e-5
-    assert float32["accuracy"]["reference"] >= 0.97
-    again = edgetf("demo", "-o", "demo")
-    assert "already holds" in _error(again)
-    shutil.rmtree(tmp_path / "demo")
+def test_the_demo_takes_a_keras_file(edgetf: Run, small: Small, tmp_path: Path) -> None:
+    ended = edgetf("demo", "--model", small.keras_file, "--samples", small.samples, "-o", "mine")
+    assert ended.returncode in (0, 4), ended.stderr
+    assert {"int8.tflite", "reference.json", "benchmark.json", "report.html"} <= {
+        path.name for path in (tmp_path / "mine").iterdir()
+    }
+    assert "calibrated on the same samples" in ended.stdout
+    assert "had not seen" not in ended.stdout
+
+
+def test_the_demo_asks_for_data_where_a_model_has_none(edgetf: Run, small: Small, tmp_path: Path) -> None:
+    error = edgetf("demo", "--model", small.keras_file)
+    assert "has no samples" in _error(error)
+    assert "--samples train.npz --test test.npz" in error.stderr
+    assert edgetf("demo", "--model", "cnn", "--samples", small.samples).returncode == 2
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edgetf.benchmarks.ground import prepare
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.benchmarks.targets import find_targets
+from edgetf.benchmarks.judging.ground import prepare
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.cli import cli
 from edgetf.errors import EdgetfError
 from edgetf.samples import make_samples, read_arrays, write_arrays
@@ -28,12 +29,12 @@ def test_samples_go_to_shards_and_back(small: Small, tmp_path: Path) -> None:
     _run("samples", "convert", small.samples, records, "--shards", 3)
     assert len(list(tmp_path.glob("s-0000?-of-00003.tfrecord.gz"))) == 3
     _run("samples", "convert", records, back)
-    told = [json.loads(_run("samples", "show", source, "--json")) for source in (small.samples, back)]
-    assert told[0]["digest"] == told[1]["digest"]
-    assert sum(told[0]["classes"].values()) == told[0]["n"] == 200
+    reported = [json.loads(_run("samples", "show", source, "--json")) for source in (small.samples, back)]
+    assert reported[0]["digest"] == reported[1]["digest"]
+    assert sum(reported[0]["classes"].values()) == reported[0]["n"] == 200
     fitted = _run("samples", "show", records, "--model", small.saved_model)
     assert "200 samples" in fitted
-    assert told[0]["digest"] in fitted
+    assert reported[0]["digest"] in fitted
     with pytest.raises(EdgetfError, match=r"already holds back\.npz"):
         _run("samples", "convert", small.samples, back)
 
@@ -51,7 +52,7 @@ def test_a_reference_is_made_on_records_and_found_again_by_a_benchmark(
     first, second = (tmp_path / f"s-0000{k}-of-00002.tfrecord" for k in range(2))
     second.write_bytes(first.read_bytes())
     for command in (("show", tmp_path / "s.tfrecord"), ("convert", tmp_path / "s.tfrecord", tmp_path / "back.npz")):
-        with pytest.raises(EdgetfError, match="a shard was exchanged"):
+        with pytest.raises(EdgetfError, match="a shard was replaced"):
             _run("samples", *command)
     second.unlink()
     with pytest.raises(EdgetfError, match=r"s-00001-of-00002\.tfrecord is missing"):

@@ -35,6 +35,7 @@ class AdbServer:
         self.on_bytes: Callable[[int], None] = lambda received: None
         self.on_pull: Callable[[], object] = lambda: None
         self.full = False  # whether its disk is
+        self.loses: Callable[[str], bool] = lambda what: False  # whether the answer to a command or file is lost
         self._connections: list[_Connection] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.serial = f"127.0.0.1:{self._socket.getsockname()[1]}"
@@ -124,7 +125,7 @@ class _Connection:
                 if known == "sync":
                     _sync(stream, self.server)
                 else:
-                    _shell(stream, argument, self.server.path)
+                    _shell(stream, argument, self.server)
             self.send(_CLSE, stream.local, stream.remote)
 
 
@@ -170,8 +171,9 @@ class _Stream:
                 raise EOFError
 
 
-def _shell(stream: _Stream, command: str, path: Path | None) -> None:
+def _shell(stream: _Stream, command: str, server: AdbServer) -> None:
     """The shell protocol, version 2: packets of standard streams, and the exit code at the end."""
+    path, lost = server.path, server.loses(command)
     env = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"} if path else None
     child = subprocess.Popen(
         ["/bin/sh", "-c", command],
@@ -189,6 +191,8 @@ def _shell(stream: _Stream, command: str, path: Path | None) -> None:
     def pump(pipe: IO[bytes], kind: int) -> None:
         with contextlib.suppress(EOFError, OSError):
             while data := os.read(pipe.fileno(), 1 << 16):
+                if lost:
+                    continue
                 with writing:
                     stream.write(struct.pack("<BI", kind, len(data)) + data)
 
@@ -202,6 +206,8 @@ def _shell(stream: _Stream, command: str, path: Path | None) -> None:
     code = child.wait()
     for thread in threads:
         thread.join()
+    if lost:
+        server.cut()
     stream.write(struct.pack("<BIB", _EXIT, 1, code if code >= 0 else 128 - code))
 
 
@@ -232,20 +238,32 @@ def _sync(stream: _Stream, server: AdbServer) -> None:
             server.on_pull()
         if request == b"SEND" and server.full:
             place = "/dev/full,0"
+        lost = request in (b"SEND", b"RECV") and server.loses(f"{request.decode()} {place}")
         try:
-            _SYNC[request](stream, request, place)
+            _SYNC[request](_Deaf(stream, server) if lost else stream, request, place)  # type: ignore[arg-type]
         except (OSError, KeyError) as error:
             message = str(getattr(error, "strerror", None) or f"unknown request {error}").encode()
             stream.write(b"FAIL" + struct.pack("<I", len(message)) + message)
 
 
+class _Deaf:
+    """A stream that takes everything and answers by hanging up."""
+
+    def __init__(self, stream: _Stream, server: AdbServer) -> None:
+        self.read, self._cut = stream.read, server.cut
+
+    def write(self, data: bytes) -> None:
+        self._cut()
+        raise EOFError
+
+
 def _stat_1(stream: _Stream, request: bytes, place: str) -> None:
     try:
         found = Path(place).lstat()
-        told = (found.st_mode, found.st_size & 0xFFFFFFFF, int(found.st_mtime))
+        reported = (found.st_mode, found.st_size & 0xFFFFFFFF, int(found.st_mtime))
     except OSError:
-        told = (0, 0, 0)
-    stream.write(request + struct.pack("<3I", *told))
+        reported = (0, 0, 0)
+    stream.write(request + struct.pack("<3I", *reported))
 
 
 def _stat_2(stream: _Stream, request: bytes, place: str) -> None:
@@ -264,8 +282,8 @@ def _stat_2(stream: _Stream, request: bytes, place: str) -> None:
 def _list(stream: _Stream, request: bytes, place: str) -> None:
     for path in sorted(Path(place).iterdir()):
         found, name = path.lstat(), path.name.encode()
-        told = (found.st_mode, found.st_size & 0xFFFFFFFF, int(found.st_mtime), len(name))
-        stream.write(b"DENT" + struct.pack("<4I", *told) + name)
+        reported = (found.st_mode, found.st_size & 0xFFFFFFFF, int(found.st_mtime), len(name))
+        stream.write(b"DENT" + struct.pack("<4I", *reported) + name)
     stream.write(b"DONE" + bytes(16))
 
 

@@ -1,6 +1,8 @@
 """A stand-in for TFLite's `benchmark_model`: the same flags and output, with the real interpreter of this machine.
 
-Its lines are those that android_aarch64_benchmark_model printed in 2025 (LiteRT 1.x), its numbers its own.
+Its lines are those that android_aarch64_benchmark_model printed in 2025 (LiteRT 1.x), its numbers its own. Like the
+real one it warns of flags that it does not know and goes on, prints errors on standard error, ends with SIGABRT where
+it says FATAL, and fails in four ways to use a GPU.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 
 def main(arguments: list[str]) -> int:
-    flags = dict(argument[2:].partition("=")[::2] for argument in arguments)
     say("STARTING!")
+    flags = parse(arguments)
     say(f"Graph: [{flags['graph']}]")
     if "EDGETF_TEST_DIES" in os.environ:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -30,20 +32,14 @@ def main(arguments: list[str]) -> int:
         say(f"ERROR: {str(error).splitlines()[0]}")
         say("ERROR: Benchmarking failed.")
         return 1
-    if flags.get("use_gpu") == "true" and "EDGETF_TEST_GPU" not in os.environ:
-        say("Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.")
-    elif flags.get("use_gpu") == "true":
-        say("Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.")
+    if flags.get("use_gpu") == "true":
+        how = os.environ.get("EDGETF_TEST_GPU", "though")
+        say(GPU[how])
+        if how == "failed":
+            return 1
     say("VERBOSE: Replacing 5 out of 5 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions")
     init_us = (time.perf_counter() - begin) * 1e6
-    files = dict(item.split(":") for item in flags["input_layer_value_files"].split(","))
-    for name, detail in zip(flags["input_layer"].split(","), interpreter.get_input_details(), strict=True):
-        content = Path(files[name]).read_bytes()
-        values = np.frombuffer(content, detail["dtype"])
-        if values.size != np.prod(detail["shape"]):
-            say(f"FATAL: The size of {files[name]} is {len(content)} bytes. It should be other.")
-            return 1
-        interpreter.set_tensor(detail["index"], values.reshape(detail["shape"]))
+    feed(interpreter, flags)
     warmup = runs(interpreter, int(flags.get("warmup_runs", 1)), float(flags.get("warmup_min_secs", 0.5)), 150)
     most = float(flags.get("max_secs", 150))
     measured = runs(interpreter, int(flags.get("num_runs", 50)), float(flags.get("min_secs", 1)), most)
@@ -60,6 +56,28 @@ def main(arguments: list[str]) -> int:
     if flags.get("enable_op_profiling") == "true":
         Path(flags["op_profiling_output_file"]).write_text(PROFILE)
     return 0
+
+
+def parse(arguments: list[str]) -> dict[str, str]:
+    flags = dict(argument[2:].partition("=")[::2] for argument in arguments)
+    known = set(KNOWN.split()) - set(os.environ.get("EDGETF_TEST_LACKS", "").split())
+    if unknown := [f"--{name}={flags.pop(name)}" for name in list(flags) if name not in known]:
+        say(f"WARN: Unconsumed cmdline flags: {' '.join(unknown)}")
+    return flags
+
+
+def feed(interpreter: Any, flags: dict[str, str]) -> None:
+    """Inputs from their files; what has none stays as it is (the real one takes random numbers)."""
+    files = dict(item.split(":") for item in flags.get("input_layer_value_files", "").split(",") if item)
+    for name, detail in zip(flags["input_layer"].split(","), interpreter.get_input_details(), strict=True):
+        if name not in files:
+            continue
+        content = Path(files[name]).read_bytes()
+        size = int(np.prod(detail["shape"])) * np.dtype(detail["dtype"]).itemsize
+        if len(content) != size:
+            say(f"FATAL: The size of {files[name]} is {len(content)} bytes. It should be {size} bytes.")
+            os.abort()
+        interpreter.set_tensor(detail["index"], np.frombuffer(content, detail["dtype"]).reshape(detail["shape"]))
 
 
 def load(flags: dict[str, str]) -> Any:
@@ -99,9 +117,23 @@ def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[floa
 
 
 def say(line: str) -> None:
-    sys.stdout.write(f"{line if line.startswith(('VERBOSE', 'ERROR', 'FATAL')) else f'INFO: {line}'}\n")
-    sys.stdout.flush()
+    stream = sys.stderr if line.startswith(("ERROR", "FATAL")) else sys.stdout
+    stream.write(f"{line if line.startswith(('VERBOSE', 'WARN', 'ERROR', 'FATAL')) else f'INFO: {line}'}\n")
+    stream.flush()
 
+
+GPU = {
+    "works": "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.",
+    "unsupported": "WARN: GPU acceleration is unsupported on this platform.",
+    "though": "Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.",
+    "failed": "ERROR: Failed to apply GPU delegate.",
+    "silent": "Loaded model",
+}
+KNOWN = """
+    graph num_threads use_xnnpack use_gpu signature_to_run_for input_layer input_layer_shape input_layer_value_files
+    warmup_runs warmup_min_secs num_runs min_secs max_secs output_filepath enable_op_profiling op_profiling_output_mode
+    op_profiling_output_file report_peak_memory_footprint
+"""
 
 PROFILE = """Profiling Info for Benchmark Initialization:
 ============================== Run Order ==============================

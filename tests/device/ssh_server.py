@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Server:
         self.home = folder / "home"
         self.home.mkdir(parents=True)
         self.key, self.known_hosts = folder / "id", folder / "known_hosts"
+        self.loses: Callable[[str], bool] = lambda command: False  # whether the answer to a command is lost
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -91,6 +92,8 @@ class Server:
             await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
             code = await child.wait()
             await process.stdout.drain()
+            if self.loses(process.command):
+                self.link.cut()
             process.exit(code)
         except ConnectionError:
             pass

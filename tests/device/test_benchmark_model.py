@@ -4,14 +4,16 @@ import pytest
 
 from edgetf.device.benchmark_model import (
     common_flags,
-    gpu_took_nothing,
     once_flags,
     read_facts,
     read_failure,
     read_ops,
     read_timing,
     timing_flags,
+    unknown_flags,
+    why_not_delegated,
 )
+from edgetf.device.runner.delegates import DELEGATES
 from edgetf.device.runner.job import Job, TimingPlan
 
 # what android_aarch64_benchmark_model of 2025 prints
@@ -36,10 +38,15 @@ Peak memory footprint (MB): init=7.1 overall=13.5
 
 
 def test_times_and_memory_are_read_from_what_old_and_new_ones_print() -> None:
-    told = read_timing(NEW)
-    assert told is not None
-    assert (told.n, told.mean_ns, told.median_ns, told.stdev_ns) == (24, 42_394_800, 42_419_000, 188_000)
-    assert (told.min_ns, told.max_ns) == (41_938_000, 42_840_000)
+    reported = read_timing(NEW)
+    assert reported is not None
+    assert (reported.n, reported.mean_ns, reported.median_ns, reported.stdev_ns) == (
+        24,
+        42_394_800,
+        42_419_000,
+        188_000,
+    )
+    assert (reported.min_ns, reported.max_ns) == (41_938_000, 42_840_000)
     assert read_facts(NEW) == {
         "load_ns": 207_799_000,
         "first_ns": 90_710_000,
@@ -47,9 +54,9 @@ def test_times_and_memory_are_read_from_what_old_and_new_ones_print() -> None:
         "peak_rss_bytes": round(40.5 * 2**20),
         "delegate_partitions": 65,
     }
-    told = read_timing(OLD)
-    assert told is not None
-    assert (told.n, told.mean_ns, told.median_ns) == (50, 266_473_000, None)
+    reported = read_timing(OLD)
+    assert reported is not None
+    assert (reported.n, reported.mean_ns, reported.median_ns) == (50, 266_473_000, None)
     assert read_facts(OLD)["added_rss_bytes"] == round(13.5 * 2**20)
 
 
@@ -59,23 +66,44 @@ def test_a_log_without_the_measured_runs_has_no_times(log: str) -> None:
 
 
 def test_equal_times_are_printed_without_their_mean() -> None:
-    told = read_timing(
+    reported = read_timing(
         "INFO: count=1 curr=10123 p5=10123 median=10123 p95=10123\nINFO: count=50 curr=7(all same) median=7\n"
     )
-    assert told is not None
-    assert (told.n, told.mean_ns, told.stdev_ns, told.min_ns, told.median_ns) == (50, 7000, 0, 7000, 7000)
+    assert reported is not None
+    assert (reported.n, reported.mean_ns, reported.stdev_ns, reported.min_ns, reported.median_ns) == (
+        50,
+        7000,
+        0,
+        7000,
+        7000,
+    )
     assert read_timing("count=3 curr=1 avg=1\ncount=0\n") is None
 
 
+GPU = DELEGATES["gpu"]
+
+
 def test_a_gpu_that_took_nothing_is_seen() -> None:
-    assert gpu_took_nothing("Though GPU delegate is explicitly applied, the model graph will not be executed")
-    assert not gpu_took_nothing("INFO: Explicitly applied GPU delegate, and the model graph will be partially executed")
+    assert why_not_delegated("Though GPU delegate is explicitly applied, the model graph will not be executed", GPU)
+    assert not why_not_delegated(
+        "INFO: Explicitly applied GPU delegate, and the model graph will be partially executed", GPU
+    )
+    assert "no GPU delegate" in why_not_delegated("WARN: GPU acceleration is unsupported on this platform.", GPU)
+    assert "no GPU delegate" in why_not_delegated("WARN: Unconsumed cmdline flags: --use_gpu=true", GPU)
+    assert "could not be applied" in why_not_delegated("ERROR: Failed to apply GPU delegate.", GPU)
+    assert why_not_delegated("INFO: STARTING!", GPU)
+
+
+def test_flags_that_the_program_did_without_are_known() -> None:
+    log = "INFO: STARTING!\nWARN: Unconsumed cmdline flags: --output_filepath=once --op_profiling_output_file=a --x y\n"
+    assert unknown_flags(log) == ("output_filepath", "x")
+    assert unknown_flags(NEW) == ()
 
 
 def test_large_numbers_in_exponents_are_read() -> None:
-    told = read_timing(NEW.replace("avg=42394.8", "avg=1.23e+06"))
-    assert told is not None
-    assert told.mean_ns == pytest.approx(1.23e9)
+    reported = read_timing(NEW.replace("avg=42394.8", "avg=1.23e+06"))
+    assert reported is not None
+    assert reported.mean_ns == pytest.approx(1.23e9)
 
 
 def test_the_flags_of_each_delegate() -> None:
@@ -120,7 +148,52 @@ def test_a_profile_of_an_older_one_is_read_too() -> None:
     assert read_ops("") == []
 
 
-def test_failures_are_told_in_the_words_of_the_program_or_by_its_signal() -> None:
+LOOP = """Operator-wise Profiling Info for Regular Benchmark Runs:
+Primary graph (name: main) profile:
+============================== Run Order ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+CONV_2D, 2, 2.0, 20%, 20%, 0, 1, [conv]:0
+WHILE, 8, 8.0, 80%, 100%, 0, 1, [loop]:1
+
+============================== Top by Computation Time ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+WHILE, 8, 8.0, 80%, 80%, 0, 1, [loop]:1
+
+Subgraph (index: 1, name: body) profile:
+============================== Run Order ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+FULLY_CONNECTED, 0.5, 0.5, 50%, 50%, 0, 10, [dense]:0
+IF, 0.2, 0.2, 20%, 70%, 0, 10, [branch]:1
+
+============================== Top by Computation Time ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+FULLY_CONNECTED, 0.5, 0.5, 50%, 50%, 0, 10, [dense]:0
+
+Subgraph (index: 2, name: then) profile:
+============================== Run Order ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+TANH, 0.1, 0.1, 100%, 100%, 0, 10, [tanh]:0
+"""
+
+
+def test_the_inside_of_a_loop_is_counted_once() -> None:
+    ops = read_ops(LOOP)
+    assert {op.kind: round(op.mean_ms, 6) for op in ops} == {
+        "FULLY_CONNECTED": 5.0,
+        "CONV_2D": 2.0,
+        "WHILE": 2.0,  # what the loop takes itself: 8 ms without the 5 and the 1 inside
+        "TANH": 1.0,
+    }
+    assert sum(op.share for op in ops) == pytest.approx(1)
+    assert [op.share for op in ops if op.kind == "FULLY_CONNECTED"] == [pytest.approx(0.5)]
+
+
+def test_a_loop_whose_inside_is_not_reported_counts_as_a_whole() -> None:
+    reported = LOOP.partition("Subgraph (index: 1")[0]
+    assert {op.kind: op.mean_ms for op in read_ops(reported)} == {"WHILE": 8.0, "CONV_2D": 2.0}
+
+
+def test_failures_are_reported_in_the_words_of_the_program_or_by_its_signal() -> None:
     log = "ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.\nERROR: Failed to allocate tensors!\n"
     assert read_failure(log, 1) == "Node number 57 (BATCH_MATMUL) failed to prepare.; Failed to allocate tensors!"
     assert read_failure("INFO: STARTING!\nFATAL: The size of in0 is 3 bytes.", 134) == "The size of in0 is 3 bytes."

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgetf.device.devices import LocalDevice, find_device
+from edgetf.device.devices import find_device
+from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import Job
 from edgetf.errors import DeviceError, EdgetfError
 from tests.conftest import SHORT, Small, ignore
@@ -25,6 +27,16 @@ def test_two_runs_on_this_machine_never_measure_each_other() -> None:
         pass
     with LocalDevice().reserve():
         pass
+
+
+def test_a_runtime_that_is_not_there_is_reported_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = LocalDevice()
+    facts = replace(device.probe(), tflite_runtime="")
+    monkeypatch.setattr(LocalDevice, "probe", lambda self: facts)
+    assert device.examine("auto") == facts
+    with pytest.raises(DeviceError, match="local cannot run variants: tflite-runtime is not installed") as caught:
+        device.examine("tflite-runtime")
+    assert caught.value.hint.startswith(f"--runtime litert takes what is there, {facts.litert}")
 
 
 def test_the_local_device_brings_back_a_measurement(converted: Path, small: Small, tmp_path: Path) -> None:

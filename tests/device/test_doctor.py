@@ -45,7 +45,7 @@ def test_a_device_that_has_everything_and_is_quiet_has_no_findings() -> None:
         ({"numpy": ""}, "numpy is missing", "pip install numpy"),
     ],
 )
-def test_what_keeps_the_runner_from_running_is_told_with_its_mend(
+def test_what_keeps_the_runner_from_running_is_reported_with_its_mend(
     change: dict[str, str], problem: str, mend: str
 ) -> None:
     (finding,) = diagnose(replace(GOOD, **change), SETTINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -10,28 +11,34 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
 from edgetf.device import android
 from edgetf.device.devices import find_device
+from edgetf.device.devices_toml import load_settings
 from edgetf.device.doctor import diagnose
 from edgetf.device.facts import Facts
 from edgetf.device.phone import PhoneDevice
+from edgetf.device.phone_job import prepare, read_signature
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.device.runner.run import run_job
-from edgetf.device.settings import load_settings
+from edgetf.device.settings import DeviceSettings
 from edgetf.errors import DeviceError, EdgetfError
-from edgetf.process import Event
+from edgetf.events import Event, Progress
+from edgetf.files import sha256_file, to_plain
+from edgetf.flatbuffer import pack, read_contents, unpack
 from edgetf.results import read_benchmark
 from tests.conftest import Run, Small, ignore
 from tests.device.adb_server import AdbServer
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed")
 QUICK = TimingPlan(max_warmup_s=0.1, min_runs=25, min_s=0.05, max_s=2.0)
-ROWS = 12
+ROWS = 6
 
 _SAYS = {
     "getprop": 'case "$1" in ro.build.version.release) echo 14;; ro.product.model) echo "Pixel 8";; *) echo x;; esac',
@@ -115,7 +122,7 @@ def _run(device: PhoneDevice, job: Job, out: Path, on_event: Callable[[Event], N
         return device.run(job, out, on_event)
 
 
-def test_a_block_has_what_benchmark_model_told_and_the_state_of_the_phone(
+def test_a_block_has_what_benchmark_model_reported_and_the_state_of_the_phone(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     asked = replace(job("int8"), timing=QUICK, outputs=False, threads=2)
@@ -147,7 +154,7 @@ def test_outputs_are_those_of_the_runner_on_this_machine(
     assert measurement.error is None
     assert measurement.samples is not None
     assert measurement.samples.n == ROWS
-    assert [event["done"] for event in events if event["event"] == "progress"] == list(range(1, ROWS + 1))
+    assert [event.done for event in events if isinstance(event, Progress)] == list(range(1, ROWS + 1))
     run_job(job(scheme), tmp_path / "here", ignore)
     ours, here = (np.load(tmp_path / place / "output-0.npy") for place in ("out", "here"))
     np.testing.assert_array_equal(ours, here)
@@ -174,10 +181,10 @@ def test_sustained_load_and_energy_come_back(phone: Phone, job: Callable[[str], 
 
 
 def test_power_is_read_while_only_the_battery_gives_it() -> None:
-    told = android.read_power("-300000 4000000\n-310000 4000000\n", "1250000 4000000\n", 100, 2.0)
-    assert told is not None
-    assert told.idle_w == pytest.approx([1.2, 1.24])
-    assert told.active_w == pytest.approx([5.0])
+    reported = android.read_power("-300000 4000000\n-310000 4000000\n", "1250000 4000000\n", 100, 2.0)
+    assert reported is not None
+    assert reported.idle_w == pytest.approx([1.2, 1.24])
+    assert reported.active_w == pytest.approx([5.0])
     assert android.read_power("", "", 100, 2.0) is None
 
 
@@ -223,6 +230,28 @@ def test_the_whole_benchmark_runs_on_a_phone(
     assert "Convolution (NHWC, QC8) IGEMM" in report
 
 
+HOSTILE = r"printf 'Pixel\033[2J\033]0;title\007 8\r\n::error::x\nthrottled=1\xe2\x80\xae\n'"
+
+
+def test_a_phone_cannot_steer_the_terminal_by_what_it_says(
+    phone: Phone, job: Callable[[str], Job], edgetf: Run, tmp_path: Path
+) -> None:
+    phone.says("getprop", HOSTILE)
+    phone.program.write_text(f"#!/bin/sh\n{HOSTILE}\n{HOSTILE} | sed 's/^/ERROR: /' >&2; exit 1\n")
+    events: list[Event] = []
+    measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out", events.append)
+    reported = json.dumps(
+        [measurement.machine, measurement.error, measurement.state_before, to_plain(events)], ensure_ascii=False
+    )
+    assert "Pixel" in reported
+    assert reported.isprintable()
+    assert "\\u" not in json.dumps([measurement.machine, measurement.error])
+    ended = edgetf("devices", "probe", "phone", "--devices", phone.settings())
+    assert ended.returncode == 0, ended.stderr
+    assert "Pixel" in ended.stdout
+    assert all(line.isprintable() and not line.startswith("::") for line in ended.stdout.split("\n"))
+
+
 # faults -----------------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +273,7 @@ def test_a_connection_that_is_cut_during_the_run_finds_the_run_again(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     def cut_at_sample_3(event: Event) -> None:
-        if event.get("done") == 3:
+        if isinstance(event, Progress) and event.done == 3:
             phone.server.cut()
 
     measurement = _run(phone.device(), job("float32"), tmp_path / "out", cut_at_sample_3)
@@ -256,7 +285,7 @@ def test_a_connection_that_is_cut_while_results_come_back_costs_nothing(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     def cut_after_the_last_sample(event: Event) -> None:
-        if event.get("done") == ROWS:
+        if isinstance(event, Progress) and event.done == ROWS:
             phone.server.on_pull = cut_once
 
     def cut_once() -> None:
@@ -268,11 +297,81 @@ def test_a_connection_that_is_cut_while_results_come_back_costs_nothing(
     assert measurement.samples.n == ROWS
 
 
+def test_every_step_may_run_twice(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to each command, and to each file, is lost once: after it was done, and before anybody knows."""
+    monkeypatch.setattr("edgetf.device.reconnect.PAUSE_S", 0.01)
+    asked = job("float32")
+    np.save(asked.inputs["image"], np.load(asked.inputs["image"])[:2])
+    seen: list[str] = []
+
+    def lose_once(what: str) -> bool:
+        """Of the files that come back, that of the first: one try brings them all."""
+        seen.append("RECV" if what.startswith("RECV") else what)
+        return seen.count(seen[-1]) == 1
+
+    phone.server.loses = lose_once
+    events: list[Event] = []
+    measurement = _run(phone.device(), asked, tmp_path / "out", events.append)
+    assert measurement.error is None
+    assert measurement.samples is not None
+    assert measurement.samples.n == 2
+    assert all(seen.count(what) > 1 for what in seen)
+    assert [event.done for event in events if isinstance(event, Progress)] == [1, 2]  # and it ran once
+    assert sum(what.startswith("SEND") for what in seen) == 3 * 2
+    run_job(asked, tmp_path / "here", ignore)
+    ours, here = (np.load(tmp_path / place / "output-0.npy") for place in ("out", "here"))
+    np.testing.assert_array_equal(ours, here)
+    assert list((phone.work / "jobs").iterdir()) == []
+    assert not list((phone.work / "store").glob(".*"))
+
+
 def test_a_full_phone_says_so(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     phone.server.full = True
-    with pytest.raises(DeviceError, match="No space left on device") as caught:
+    with pytest.raises(
+        DeviceError, match=r"there is no free space on phone: .* are free in .*No space left on device"
+    ) as caught:
         _run(phone.device(), job("float32"), tmp_path / "out")
-    assert "make room" in caught.value.hint
+    assert "free some space" in caught.value.hint
+
+
+_DF = "echo Filesystem 1 2 3 4 5; echo /dev/block/dm-5 113000000 112999900 100 100% /data"  # when it is full
+FILLS_UP = {
+    "an output is cut short": 'for f in "$@"; do case $f in --output_filepath=*) echo x > once;; esac; done',
+    "there is no output": "exit 0",
+    "the program cannot write": "echo 'ERROR: write: No space left on device' >&2; exit 1",
+}
+
+
+@pytest.mark.parametrize("how", FILLS_UP)
+def test_a_phone_that_fills_up_meanwhile_is_reported_as_full(
+    how: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    phone.program.write_text(f"#!/bin/sh\n{FILLS_UP[how]}\n")
+    phone.says("df", _DF)
+    measurement = _run(phone.device(), job("float32"), tmp_path / "out")
+    assert (measurement.error or "").startswith("there is no free space on phone: 102 kB are free in ")
+    assert "set work_dir" in (measurement.error or "")
+
+
+def test_a_job_that_may_write_no_more_is_reported_as_full(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    """As under a quota: there is room on the disk, and none for the shell."""
+    phone.says("cat", 'case "$1" in once) echo "cat: No space left on device" >&2; exit 1;; esac; exec /bin/cat "$@"')
+    measurement = _run(phone.device(), job("float32"), tmp_path / "out")
+    assert (measurement.error or "").startswith("there is no free space on phone: ")
+
+
+def test_a_job_that_can_write_nothing_is_reported_as_full(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    phone.program.write_text("#!/bin/sh\n: > ../code; : > code\n")  # as where no byte can be written
+    phone.says("df", _DF)
+    phone.says("mv", 'case "$*" in *code.part*) exit 1;; esac; exec /bin/mv "$@"')
+    with pytest.raises(DeviceError, match=r"there is no free space on phone: 102 kB are free in .*; the run on phone "):
+        _run(phone.device(), job("float32"), tmp_path / "out")
 
 
 def test_a_phone_that_answers_garbage_is_the_devices_failure(
@@ -294,7 +393,9 @@ def test_a_program_that_dies_is_that_variants_failure(
     assert (measurement.error or "").startswith("benchmark_model died of SIGSEGV")
 
 
-def test_errors_of_the_program_are_told_in_its_words(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_errors_of_the_program_are_reported_in_its_words(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
     phone.program.write_text("#!/bin/sh\necho 'ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.'; exit 1\n")
     measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out")
     assert measurement.error == "Node number 57 (BATCH_MATMUL) failed to prepare."
@@ -304,17 +405,115 @@ def test_errors_of_the_program_are_told_in_its_words(phone: Phone, job: Callable
     assert measurement.error == "benchmark_model printed no times"
 
 
-def test_a_run_that_the_gpu_did_not_take_is_not_told_as_the_gpus(
-    phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+GPU = {
+    "works": None,
+    "unsupported": "this benchmark_model has no GPU delegate for the phone, and ran the graph on the CPU",
+    "failed": "Failed to apply GPU delegate.",
+    "silent": "the GPU delegate took nothing of the graph: benchmark_model ran it on the CPU",
+}
+
+
+@pytest.mark.parametrize("how", GPU)
+def test_a_run_that_the_gpu_did_not_take_is_not_reported_as_the_gpus(
+    how: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = replace(job("float32"), timing=QUICK, outputs=False, delegate="gpu")
+    monkeypatch.setenv("EDGETF_TEST_GPU", how)
+    asked = replace(job("float32"), timing=replace(QUICK, min_runs=3), outputs=False, delegate="gpu")
     measurement = _run(phone.device(), asked, tmp_path / "out")
-    assert measurement.error == "the GPU took nothing of the graph: benchmark_model ran it on the CPU"
-    monkeypatch.setenv("EDGETF_TEST_GPU", "1")
-    assert _run(phone.device(), asked, tmp_path / "out2").error is None
+    assert measurement.error == GPU[how]
+    assert (measurement.told is None) == (how == "failed")
 
 
-def test_a_priority_that_is_refused_is_done_without_and_told(
+LACKS = {
+    "output_filepath": "this benchmark_model does not know --output_filepath: download a newer one",
+    "input_layer_value_files": "this benchmark_model does not know --input_layer_value_files: download a newer one",
+    "report_peak_memory_footprint": None,  # what only informs costs nothing
+}
+
+
+@pytest.mark.parametrize("flag", LACKS)
+def test_a_program_that_goes_on_without_a_flag_that_decides_is_refused(
+    flag: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETF_TEST_LACKS", flag)
+    asked = job("float32")
+    np.save(asked.inputs["image"], np.load(asked.inputs["image"])[:1])
+    measurement = _run(phone.device(), asked, tmp_path / "out")
+    assert measurement.error == LACKS[flag]
+    assert (measurement.samples is None) == (measurement.error is not None)
+
+
+def test_a_program_that_aborts_is_reported_in_its_words(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    """A file of the store that lost its end, as on a card that breaks: the tool's own check finds it."""
+    phone.says("dd", "head -c 5 /dev/zero > in0")
+    measurement = _run(phone.device(), replace(job("float32"), timing=QUICK, outputs=False), tmp_path / "out")
+    assert measurement.error == "The size of in0 is 5 bytes. It should be 256 bytes."
+    assert (tmp_path / "out" / "failed").read_text() == "134\n"  # SIGABRT
+
+
+def test_what_benchmark_model_cannot_be_given_is_refused_before_anything_is_sent(
+    phone: Phone, converted: Path, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    scalar = tmp_path / "scalar.tflite"
+    scalar.write_bytes(_changed(converted / "float32.tflite", _make_scalar))
+    device = phone.device()
+    with device.reserve():
+        before = phone.server.received
+        with pytest.raises(DeviceError, match=r"'image' takes a single value \(rank 0\)") as caught:
+            device.run(replace(job("float32"), model=str(scalar)), tmp_path / "out", ignore)
+        assert phone.server.received - before < 100  # nothing was asked of the phone
+    assert "another device" in caught.value.hint
+
+
+def test_of_several_signatures_the_graph_that_is_run_is_read(
+    phone: Phone, converted: Path, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    both = tmp_path / "both.tflite"
+    both.write_bytes(_changed(converted / "float32.tflite", _add_first_graph))
+    assert [spec.name for spec in read_contents(both).inputs] == ["other"]
+    asked = replace(job("float32"), model=str(both), signature="serving_default")
+    [spec] = read_signature(asked).inputs
+    assert (spec.name, spec.shape) == ("image", (1, 8, 8, 1))
+    there = prepare(asked, phone.program, tmp_path)
+    assert there.job.signature == "serving_default"  # the tool has to be reported
+    first = prepare(replace(asked, model=str(converted / "float32.tflite")), phone.program, tmp_path)
+    assert first.job.signature is None  # which tools of all ages run by themselves
+    assert [tensor.shape for tensor in there.outputs] == [(1, 3)]
+    with pytest.raises(EdgetfError, match="has no signature 'third'"):
+        prepare(replace(asked, signature="third"), phone.program, tmp_path)
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(_changed(both, lambda model: model.signatureDefs.pop(0)))
+    only = prepare(replace(asked, model=str(alone), signature=None), phone.program, tmp_path)
+    assert (only.job.signature, [tensor.name for tensor in only.tensors]) == ("serving_default", ["image"])
+
+
+def _changed(file: Path, change: Callable[[Any], None]) -> bytes:
+    model, _ = unpack(file.read_bytes())
+    change(model)
+    return pack(model)
+
+
+def _make_scalar(model: Any) -> None:
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[graph.inputs[0]]
+    tensor.shape, tensor.shapeSignature = [], None
+
+
+def _add_first_graph(model: Any) -> None:
+    """Put a graph with one tensor before the one that is there, and a signature `other` that runs it."""
+    first = copy.deepcopy(model.subgraphs[0])
+    first.tensors, first.inputs, first.outputs, first.operators = [first.tensors[first.inputs[0]]], [0], [0], []
+    signature = copy.deepcopy(model.signatureDefs[0])
+    signature.signatureKey, signature.subgraphIndex = b"other", 0
+    for one in (*signature.inputs, *signature.outputs):
+        one.tensorIndex, one.name = 0, b"other"
+    model.signatureDefs[0].subgraphIndex = 1
+    model.subgraphs, model.signatureDefs = [first, model.subgraphs[0]], [signature, model.signatureDefs[0]]
+
+
+def test_a_priority_that_is_refused_is_done_without_and_reported(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     phone.says("nice", "echo 'nice: Permission denied' >&2; exit 1")
@@ -330,7 +529,7 @@ def test_a_script_that_did_not_end_is_a_failure(phone: Phone, job: Callable[[str
 
 
 def test_a_phone_whose_shell_hangs_ends_the_run(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgetf.device.adb._COMMAND_S", 0.5)
+    monkeypatch.setattr("edgetf.device.adb.COMMAND_S", 0.5)
     monkeypatch.setattr("edgetf.device.adb.sleep", lambda seconds: None)
     device = phone.device()
     device.probe()
@@ -343,7 +542,7 @@ def test_a_phone_that_was_started_again_or_hangs_ends_the_run(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     def forget(event: Event) -> None:
-        if event.get("done") == 2:
+        if isinstance(event, Progress) and event.done == 2:
             for pid in (phone.work / "jobs").glob("*/pid"):
                 number = pid.read_text().split()[0]
                 subprocess.run(["kill", "-9", "--", f"-{number}"], check=False)
@@ -366,12 +565,26 @@ def test_files_that_arrive_broken_are_not_kept(phone: Phone, job: Callable[[str]
     assert list((phone.work / "store").iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_a_file_that_has_changed_on_the_phone_is_not_run_and_sent_again(
+    phone: Phone, job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    asked = job("int8")
+    model = sha256_file(Path(asked.model))
+    assert _run(phone.device(), asked, tmp_path / "first").model_sha256 == model
+    kept = phone.work / "store" / model
+    kept.write_bytes(bytes(kept.stat().st_size))  # as long as it was
+    changed = _run(phone.device(), asked, tmp_path / "changed")
+    assert "has changed there" in str(changed.error)
+    assert changed.samples is None
+    assert _run(phone.device(), asked, tmp_path / "again").error is None
+
+
+def test_a_place_that_cannot_be_written_is_reported(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cannot do what it was asked"):
         _run(phone.device(work_dir="/proc/none"), job("float32"), tmp_path / "out")
 
 
-def test_one_run_at_a_time_and_phones_are_told_apart_by_serial(phone: Phone) -> None:
+def test_one_run_at_a_time_and_phones_are_reported_apart_by_serial(phone: Phone) -> None:
     refused = pytest.raises(DeviceError, match="phone is in use by another run")
     with phone.device().reserve(), refused, phone.device().reserve():
         pass
@@ -381,8 +594,11 @@ def test_one_run_at_a_time_and_phones_are_told_apart_by_serial(phone: Phone) -> 
     with pytest.raises(DeviceError, match="several phones are connected: 127") as caught:
         PhoneDevice("phone", settings).probe()
     assert "set serial in devices.toml" in caught.value.hint
-    with PhoneDevice("phone", replace(settings, serial=other.serial, work_dir=str(phone.work))).reserve():
-        pass
+    there = PhoneDevice("phone", replace(settings, serial=other.serial, work_dir=str(phone.work)))
+    with there.reserve():
+        assert there.store == f"{phone.work}/store"
+    usual = replace(settings, work_dir=DeviceSettings.work_dir)
+    assert PhoneDevice("phone", usual).store == "/data/local/tmp/edgetf/store"
     subprocess.run(["adb", "disconnect", other.serial], capture_output=True, check=False)
     other.close()
 
@@ -395,7 +611,7 @@ def test_a_phone_that_nobody_accepted_says_what_to_do_on_its_screen(phone: Phone
     stranger.close()
 
 
-def test_what_is_missing_on_this_side_is_told(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_what_is_missing_on_this_side_is_reported(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="no-such-adb is not installed") as caught:
         phone.device(adb="no-such-adb").probe()
     assert "apt install adb" in caught.value.hint
@@ -412,9 +628,5 @@ def test_the_doctor_knows_what_a_phone_needs(phone: Phone) -> None:
     assert not any(finding.blocks for finding in diagnose(facts, settings))
     [finding] = diagnose(Facts(architecture="aarch64"), replace(settings, benchmark_model=None))
     assert "no benchmark_model" in finding.problem
-    wrong = phone.folder / "for_x86"
-    wrong.write_bytes(b"\x7fELF" + bytes(14) + b"\x3e\x00")
-    [finding] = diagnose(Facts(architecture="aarch64"), replace(settings, benchmark_model=str(wrong)))
-    assert "built for x86_64, the phone is aarch64" in finding.problem
     [finding] = diagnose(Facts(architecture="aarch64", throttled="2"), settings)
     assert "thermal status is 2" in finding.problem

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgetf.device.settings import DeviceSettings, Kind, load_settings
+from edgetf.device.devices_toml import load_settings
+from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import EdgetfError
 
 PI = '[pi]\nkind = "ssh"\nhost = "pi.local"\n'
@@ -19,6 +20,18 @@ def test_a_device_is_read_with_its_defaults(tmp_path: Path) -> None:
     found = _load(tmp_path, PI + 'port = 2222\nenv = { A = "b" }\n')
     assert found["pi"] == DeviceSettings(Kind.SSH, "pi.local", port=2222, env={"A": "b"})
     assert found["local"].kind is Kind.LOCAL
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/home/me")
+    found = _load(tmp_path, PI + 'key = "keys/pi"\nknown_hosts = "~/hosts"\npython = "venv/bin/python"\n')["pi"]
+    assert (found.key, found.known_hosts) == (str(tmp_path / "keys/pi"), "/home/me/hosts")
+    assert found.python == "venv/bin/python"  # on the device
+    here = _load(tmp_path, '[a]\nkind = "local"\npython = "venv/bin/python"\n[b]\nkind = "local"\npython = "python3"\n')
+    assert (here["a"].python, here["b"].python) == (str(tmp_path / "venv/bin/python"), "python3")
+    phone = _load(tmp_path, '[p]\nkind = "adb"\nbenchmark_model = "bm"\nadb = "tools/adb"\n')["p"]
+    assert (phone.benchmark_model, phone.adb) == (str(tmp_path / "bm"), str(tmp_path / "tools/adb"))
 
 
 @pytest.mark.parametrize(

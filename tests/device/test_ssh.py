@@ -2,25 +2,29 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import venv
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import numpy as np
 import pytest
 
 from edgetf.device.devices import find_device
-from edgetf.device.runner.job import Job, Measurement
+from edgetf.device.measurements import read_measurement
+from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement
 from edgetf.device.ssh import SshDevice
 from edgetf.errors import DeviceError
+from edgetf.events import Event, Note, Phase, Progress
 from edgetf.files import sha256_file
-from edgetf.process import Event
 from tests.conftest import SHORT, Run, Small, ignore
 from tests.device.ssh_server import Server
 
@@ -79,8 +83,10 @@ def _whole(measurement: Measurement, bench: Bench) -> None:
 
 def test_a_job_runs_over_ssh_and_nothing_of_it_stays(server: Server, bench: Bench, tmp_path: Path) -> None:
     events: list[Event] = []
-    _whole(_run(_device(server, tmp_path), bench, events.append), bench)
-    assert {event["event"] for event in events} >= {"phase", "progress"}
+    device = _device(server, tmp_path)
+    _whole(_run(device, bench, events.append), bench)
+    assert {type(event) for event in events} >= {Phase, Progress}
+    assert device.store == str(server.home / "work" / "store")
     assert list((server.home / "work" / "jobs").iterdir()) == []
     assert len(list((server.home / "work" / "store").iterdir())) == 3  # the runner, the model, the samples
 
@@ -113,9 +119,9 @@ def test_a_connection_that_is_cut_while_the_runner_works_loses_nothing(
     phases: list[str] = []
 
     def cut_once(event: Event) -> None:
-        if event["event"] == "phase":
-            phases.append(event["phase"])
-            if event["phase"] == "timing" and phases.count("timing") == 1:
+        if isinstance(event, Phase):
+            phases.append(event.name)
+            if event.name == "timing" and phases.count("timing") == 1:
                 server.link.cut()
 
     _whole(_run(_device(server, tmp_path), bench, cut_once), bench)
@@ -139,21 +145,131 @@ def test_a_connection_that_is_cut_while_results_come_back_is_made_again(
     assert cuts
 
 
+def test_every_step_may_run_twice(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to each command is lost once: after it was done, and before anybody knows."""
+    monkeypatch.setattr("edgetf.device.reconnect.PAUSE_S", 0.01)
+    monkeypatch.setattr("edgetf.device.reconnect.ATTEMPTS", 10)  # files go at once: one try may lose several answers
+    seen: list[str] = []
+
+    def lose_once(command: str) -> bool:
+        if "fcntl" in command:  # the process that holds the lock, which lives as long as the connection
+            return False
+        seen.append(command)
+        return seen.count(command) == 1
+
+    events: list[Event] = []
+    with (device := _device(server, tmp_path)).reserve():
+        server.loses = lose_once
+        _whole(device.run(bench.job, bench.out, events.append), bench)
+    repeated = {command for command in seen if seen.count(command) > 1}
+    assert len(repeated) >= 4  # prepare, sweep, what is missing, start; a file that was stored is not sent again
+    assert [event.name for event in events if isinstance(event, Phase)].count("timing") == 1
+    assert list((server.home / "work" / "jobs").iterdir()) == []
+    assert not list((server.home / "work" / "store").glob(".*"))
+
+
 def test_two_runs_never_measure_each_other(server: Server, bench: Bench, tmp_path: Path) -> None:
     with _device(server, tmp_path).reserve(), pytest.raises(DeviceError, match="pi is in use by another run"):
         _run(_device(server, tmp_path), bench)
     _whole(_run(_device(server, tmp_path), bench), bench)  # the lock is free again
 
 
-def test_a_host_key_that_is_unknown_or_has_changed_is_refused(server: Server, bench: Bench, tmp_path: Path) -> None:
-    server.trust(asyncssh.generate_private_key("ssh-ed25519"))
-    with pytest.raises(DeviceError, match="the host key of pi") as caught:
-        _run(_device(server, tmp_path), bench)
-    assert "ssh -p" in caught.value.hint
+def test_who_waits_for_a_device_learns_for_whom_without_disturbing_it(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    first, second = _device(server, tmp_path), _device(server, tmp_path)
+    notes: list[str] = []
+    waiting = threading.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+            waiting.set()
+
+    def wait() -> None:
+        with second.reserve(note):
+            notes.append("held")
+
+    with first.reserve():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waiting.wait(20)
+        time.sleep(1.5)
+        assert len(notes) == 1
+    thread.join(20)
+    assert f"pi is in use by another run, process {os.getpid()} (" in notes[0]
+    assert notes[1:] == ["held"]
+
+
+def test_a_host_key_that_nobody_accepted_is_shown_with_how_to_accept_it(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
     server.known_hosts.write_text("")
-    with pytest.raises(DeviceError, match="the host key of pi"):
+    with pytest.raises(DeviceError, match=r"the host key of pi .*is not known in") as caught:
+        _run(_device(server, tmp_path), bench)
+    assert server.host_key.get_fingerprint() in caught.value.message
+    assert "ssh -p" in caught.value.hint
+    server.known_hosts.unlink()
+    with pytest.raises(DeviceError, match=r"the host key of pi .*is not known in"):
         _run(_device(server, tmp_path), bench)
     assert not (server.home / "work").exists()
+
+
+def test_a_host_key_that_has_changed_is_a_warning_and_no_invitation(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519")
+    server.trust(other)
+    with pytest.raises(DeviceError, match=r"THE HOST KEY OF pi .* HAS CHANGED") as caught:
+        _run(_device(server, tmp_path), bench)
+    for key in (other, server.host_key):
+        assert key.get_fingerprint() in caught.value.message
+    assert "ssh -p" not in caught.value.hint
+    command = caught.value.hint.partition("remove the old key: ")[2]
+    assert subprocess.run(shlex.split(command), check=True, capture_output=True).returncode == 0  # it can be followed
+    with pytest.raises(DeviceError, match="is not known in"):
+        _run(_device(server, tmp_path), bench)
+
+
+def test_a_key_that_is_not_there_or_public_is_named(server: Server, bench: Bench, tmp_path: Path) -> None:
+    public = server.key.with_suffix(".pub")
+    public.write_bytes(asyncssh.read_private_key(server.key).export_public_key())
+    settings = server.settings(sys.executable)
+    for key, problem in (("nowhere", "there is no key at"), (str(public), "is a public key")):
+        (tmp_path / "devices.toml").write_text(settings.replace(str(server.key), key))
+        with pytest.raises(DeviceError, match=problem) as caught:
+            _run(find_device("pi", tmp_path / "devices.toml"), bench)  # type: ignore[arg-type]
+        assert "leave key out of devices.toml" in caught.value.hint
+    assert f"give the private one, {server.key}" in caught.value.hint
+    (tmp_path / "devices.toml").write_text(settings.replace(str(server.key), "server/id"))  # beside the file
+    _whole(_run(find_device("pi", tmp_path / "devices.toml"), bench), bench)  # type: ignore[arg-type]
+
+
+def test_a_device_without_an_interpreter_is_reported_once_and_nothing_is_sent(
+    server: Server, converted: Path, edgetf: Run, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "bare")
+    (tmp_path / "devices.toml").write_text(server.settings(str(tmp_path / "bare" / "bin" / "python")))
+    ended = edgetf("benchmark", converted, "--device", "pi", "-o", "bench", "--history", tmp_path / "h.sqlite")
+    assert ended.returncode == 5
+    assert ended.stderr.count("there is no TFLite interpreter") == 1
+    assert "bin/python -m pip install ai-edge-litert" in ended.stderr
+    assert not (tmp_path / "h.sqlite").exists()
+    assert not (tmp_path / "bench").exists()
+    assert list((server.home / "work" / "store").iterdir()) == []
+
+
+def test_a_python_that_does_not_run_is_reported_as_the_doctor_does(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nsleep 0.5; echo it is broken >&2; exit 127\n")  # the server loses what ends at once
+    broken.chmod(0o755)
+    with pytest.raises(DeviceError, match=r"pi cannot run variants: .*/broken does not run: it is broken") as caught:
+        _run(_device(server, tmp_path, python=str(broken)), bench)
+    assert "python3 -m venv" in caught.value.hint
 
 
 def test_a_key_that_is_not_let_in_says_how_to_copy_it(server: Server, bench: Bench, tmp_path: Path) -> None:
@@ -163,7 +279,7 @@ def test_a_key_that_is_not_let_in_says_how_to_copy_it(server: Server, bench: Ben
     assert "ssh-copy-id" in caught.value.hint
 
 
-def test_a_device_that_is_off_is_told_at_once(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_device_that_is_off_is_reported_at_once(server: Server, bench: Bench, tmp_path: Path) -> None:
     server.link.refuse = True
     begin = time.monotonic()
     with pytest.raises(DeviceError, match="cannot be reached") as caught:
@@ -183,7 +299,7 @@ def test_names_of_files_never_reach_a_shell_unquoted(
     assert not list(tmp_path.rglob("pwned"))
 
 
-def test_a_runner_that_is_killed_is_told_with_the_signal(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_runner_that_is_killed_is_reported_with_the_signal(server: Server, bench: Bench, tmp_path: Path) -> None:
     device = _device(server, tmp_path, python=_script(tmp_path, "kill -KILL $$"))
     with pytest.raises(DeviceError, match="the runner on pi died of SIGKILL"):
         _run(device, bench)
@@ -261,9 +377,48 @@ def test_a_disk_that_is_full_says_how_much_room_there_is(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _first_in_path(monkeypatch, tmp_path / "bin", "tee", "exec /usr/bin/tee /dev/full")
-    with pytest.raises(DeviceError, match="No space left on device") as caught:
+    with pytest.raises(
+        DeviceError, match=r"there is no free space on pi: .* are free in .*No space left on device"
+    ) as caught:
         _run(_device(server, tmp_path), bench)
-    assert "MiB are free there" in caught.value.hint
+    assert "free some space" in caught.value.hint
+
+
+FULL = "echo Filesystem 1 2 3 4 5; echo /dev/mmcblk0p2 29000000 28999900 100 100% /"  # what df prints
+FILLS_UP = {
+    "the answer is cut short": "echo '{' > out/measurement.json",
+    "there is no answer": "exit 1",
+    "the code is not written": "kill -KILL $PPID",
+    "the runner says so": "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
+}
+
+
+@pytest.mark.parametrize("how", FILLS_UP)
+def test_a_device_that_fills_up_meanwhile_is_reported_as_full(
+    how: str, server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.3)
+    device = _device(server, tmp_path, python=_script(tmp_path, FILLS_UP[how]))
+    with device.reserve():
+        _first_in_path(monkeypatch, tmp_path / "bin", "df", FULL)
+        with pytest.raises(DeviceError, match=r"there is no free space on pi: 102 kB are free in .*/work; ") as caught:
+            device.run(bench.job, bench.out, ignore)
+    assert "set work_dir" in caught.value.hint
+
+
+def test_an_error_of_the_variant_on_a_full_device_says_why(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef full(*_):\n    raise OSError(28, 'No space left on device')\nos.posix_fallocate = full\n"
+    )
+    device = _device(server, tmp_path, env=f'{{ PYTHONPATH = "{tmp_path}" }}')
+    measurement = _run(device, bench)
+    assert measurement.error is not None
+    assert measurement.error.startswith("there is no free space on pi: ")
+    assert "No space left on device" in measurement.error
+    assert measurement.timings is not None  # what was measured until then is kept
+    assert read_measurement("pi", bench.out) == measurement
 
 
 def test_a_device_that_answers_garbage_is_the_devices_failure(server: Server, bench: Bench, tmp_path: Path) -> None:
@@ -276,8 +431,8 @@ def test_a_variant_whose_lock_was_lost_is_not_measured(server: Server, bench: Be
     """After "in use", the next variant asks again, and does not run on half a connection."""
     with _device(server, tmp_path).reserve():
         second = _device(server, tmp_path)
-        second._locked = True
-        with second.connected():
+        second._host._locked = True
+        with second._host.opened():
             for _ in range(2):
                 with pytest.raises(DeviceError, match="in use by another run"):
                     second.run(bench.job, bench.out, ignore)
@@ -286,7 +441,7 @@ def test_a_variant_whose_lock_was_lost_is_not_measured(server: Server, bench: Be
 def test_the_lock_is_taken_again_when_the_device_has_not_noticed_the_loss(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgetf.device.ssh._HOLD_S", 3.0)
+    monkeypatch.setattr("edgetf.device.ssh_connection._HOLD_S", 3.0)
     device = _device(server, tmp_path)
     with device.reserve():
         server.link.forget()  # the way to the device is cut; the device keeps its end open
@@ -301,7 +456,7 @@ def test_two_inputs_with_the_same_bytes_are_sent_once(server: Server, bench: Ben
     assert there.inputs["image"] == there.inputs["other"]
 
 
-def test_a_key_that_cannot_be_read_is_told(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_read_is_reported(server: Server, bench: Bench, tmp_path: Path) -> None:
     server.key.write_text("no key")
     with pytest.raises(DeviceError, match="the key or configuration for pi cannot be used"):
         _run(_device(server, tmp_path), bench)
@@ -313,6 +468,67 @@ def test_what_a_killed_run_left_is_removed_by_the_next(server: Server, bench: Be
     (left / "job.json").write_text("{}")
     _run(_device(server, tmp_path), bench)
     assert not left.exists()
+
+
+HOSTILE = r"Pi\x1b[2J\x1b]0;title\x07 5\r\n::error::x\u202e"
+_HOSTILE_RUNNER = f"""
+import json, pathlib, sys
+evil = "{HOSTILE}"
+for event in ({{"event": "phase", "phase": evil}}, {{"event": "note", "note": evil}}, {{"event": "rm", "x": evil}},
+              {{"event": "progress", "done": "1", "of": evil}}, {{"event": ["phase"]}}, [1], {{"event": "phase"}}):
+    print(json.dumps(event))
+print("[" * 5000)
+out = pathlib.Path("out")
+(out / "elsewhere").symlink_to("/etc/passwd")
+(out / "folder").mkdir()
+state = {{"governor": evil, "temperature_c": "nan", "throttled": "0xz", "load_1min": "0.5"}}
+(out / "measurement.json").write_text(json.dumps(dict(
+    schema={MEASUREMENT_SCHEMA}, runtime=evil, runtime_version="1", python="3", numpy="1", machine={{evil: evil}},
+    state_before=state, state_after=state, threads=1, error=evil, error_phase=evil, timings=TIMINGS)))
+"""
+
+
+def test_a_device_cannot_steer_the_terminal_or_leave_its_folder(server: Server, bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "hostile.py").write_text(_HOSTILE_RUNNER.replace("TIMINGS", "None"))
+    device = _device(server, tmp_path, python=_script(tmp_path, f"exec {sys.executable} {tmp_path}/hostile.py"))
+    events: list[Event] = []
+    measurement = _run(device, bench, events.append)
+    reported = json.dumps(
+        [*map(vars, events), measurement.machine, measurement.error, measurement.runtime], ensure_ascii=False
+    )
+    assert reported.isprintable()
+    assert "Pi" in (measurement.error or "")
+    assert {type(event) for event in events} == {Phase, Note}
+    assert measurement.state_before == {"governor": measurement.state_before["governor"], "load_1min": "0.5"}
+    assert {path.name for path in bench.out.iterdir()} == {"measurement.json", "errors"}
+
+
+def test_a_server_that_lists_files_of_other_folders_brings_none_here(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, asked = asyncssh.SFTPServer.scandir, list[bytes]()
+
+    async def scandir(self: Any, path: bytes) -> AsyncIterator[Any]:
+        async for name in listed(self, path):
+            yield name
+            yield asyncssh.SFTPName(b"../../../evil", attrs=name.attrs)
+            yield asyncssh.SFTPName(b"..", attrs=name.attrs)
+            asked.append(path)
+
+    monkeypatch.setattr(asyncssh.SFTPServer, "scandir", scandir)
+    _whole(_run(_device(server, tmp_path), bench), bench)
+    assert asked
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "a/b"])
+def test_a_device_that_names_files_of_others_is_refused(
+    name: str, server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "hostile.py").write_text(_HOSTILE_RUNNER.replace("TIMINGS", repr(name)))
+    device = _device(server, tmp_path, python=_script(tmp_path, f"exec {sys.executable} {tmp_path}/hostile.py"))
+    with pytest.raises(DeviceError, match=r"the answer of pi cannot be read: .* is not a file of its own"):
+        _run(device, bench)
 
 
 def test_the_benchmark_command_measures_on_the_device(

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from edgetf.errors import EdgetfError
+from edgetf.events import Event, Phase, Progress
 from edgetf.models.checkpoints import Checkpoints
 from edgetf.models.run import QUIET, Run
 from edgetf.models.training import train, train_resumable
-from edgetf.process import Event
 from tests.conftest import Run as Command
 
 
@@ -48,7 +48,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(edgetf: Command, 
     assert not (tmp_path / "killed" / "training.json").exists()
     again = edgetf(*command, "killed")
     assert again.returncode == 0, again.stderr
-    assert "going on after epoch 1 of 2" in again.stderr
+    assert "resuming after epoch 1 of 2" in again.stderr
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
         "logs",
         "model.keras",
@@ -67,7 +67,7 @@ class _CutError(Exception):
 
 def _cut_after(epoch: int) -> Run:
     def on_event(event: Event) -> None:
-        if event.get("done") == epoch:
+        if isinstance(event, Progress) and event.done == epoch:
             raise _CutError
 
     return Run(on_event, epochs=45)
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path: Path) -> No
     shutil.copytree(tmp_path / "cut", tmp_path / "hopeless")
     events: list[Event] = []
     train_resumable("linear", tmp_path / "cut", False, Run(events.append, epochs=70), logs=False)
-    assert {"event": "phase", "phase": "going on after epoch 25 of 70"} in events
+    assert Phase("resuming after epoch 25 of 70") in events
     train("linear", tmp_path / "whole", False, Run(epochs=70))
     for one, other in zip(_weights(tmp_path / "cut"), _weights(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(one, other)

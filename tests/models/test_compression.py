@@ -9,9 +9,11 @@ import pytest
 
 from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.device.devices import LocalDevice
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.conversion.savedmodel import read_source
+from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import unpack
 from edgetf.models.compression import Compression, train_compressed
@@ -31,7 +33,7 @@ def test_training_for_int8_beats_quantizing_afterwards_where_that_hurts(tmp_path
     int8 = ("int8",)
     convert(out / "float_saved_model", after, ConvertOptions(schemes=int8, samples=out / "train.npz"), ignore)
     made = convert(out / "saved_model", during, ConvertOptions(schemes=int8), ignore)
-    assert "learned in training" in made.variants[0].notes[0]
+    assert "learned in quantization-aware training" in made.variants[0].notes[0]
     assert made.calibration is None
     reference = tmp_path / "ref"
     make_reference(out / "float_saved_model", out / "test.npz", reference, ReferenceOptions(on=Place.CPU), ignore)
@@ -177,6 +179,26 @@ def test_what_tfmot_cannot_take_is_said_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_inputs_of_pixels_and_an_augmentation_are_trained_for_int8(tmp_path: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    pixels = keras.Input((8, 8, 1), dtype="uint8", name="pixels")
+    x = layers.Rescaling(1 / 255)(layers.RandomFlip()(pixels))
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(x))
+    keras.Model(pixels, layers.Dense(2, activation="softmax")(x)).save(tmp_path / "pixels.keras")
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1)).astype(np.uint8)
+    np.savez(tmp_path / "s.npz", pixels=images, labels=np.arange(64) % 2)
+    samples, out = tmp_path / "s.npz", tmp_path / "out"
+    compression = Compression(qat=True, epochs=1)
+    train_compressed(str(tmp_path / "pixels.keras"), out, compression, ignore, samples=samples, test=samples)
+    conversion = convert(out / "model.h5", tmp_path / "converted", ConvertOptions(), ignore)
+    assert [variant.status for variant in conversion.variants] == [Status.OK, Status.OK]
+    assert conversion.source.inputs[0].dtype == "uint8"
+    assert conversion.source.digest == read_source(out / "saved_model", None).digest
+
+
 @pytest.mark.parametrize(
     ("compression", "message"),
     [
@@ -192,5 +214,5 @@ def test_figures_that_mean_nothing_are_refused(compression: Compression, message
 
 
 def test_a_model_of_ones_own_needs_labelled_samples(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(EdgetfError, match="brings no data"):
+    with pytest.raises(EdgetfError, match="has no samples"):
         train_compressed(str(small.keras_file), tmp_path / "out", Compression(qat=True), ignore)

@@ -13,7 +13,7 @@ import pytest
 from edgetf.errors import EdgetfError
 from edgetf.models.hardware import Hardware, StrategyName, configure, leads
 from edgetf.models.run import Run as Training
-from edgetf.models.zoo import find_model
+from edgetf.models.zoo import find_zoo_model
 
 ALIKE = 2e-5  # weights are about 1: sums in another order, over 21 steps of Adam
 
@@ -48,8 +48,8 @@ def _assert_alike(out: Path, one: dict[str, np.ndarray]) -> None:  # type: ignor
 @pytest.mark.slow
 def test_two_mirrored_devices_reach_the_weights_of_one(one_device: dict[str, np.ndarray], tmp_path: Path) -> None:  # type: ignore[type-arg]
     out = tmp_path / "two.npz"
-    told = _finish(_start(out, {"strategy": "mirrored", "logical_devices": 2}))
-    assert told == "on the CPU, split into 2 logical devices, mirrored strategy with 2 devices"
+    reported = _finish(_start(out, {"strategy": "mirrored", "logical_devices": 2}))
+    assert reported == "on the CPU, split into 2 logical devices, mirrored strategy with 2 devices"
     _assert_alike(out, one_device)
 
 
@@ -133,12 +133,12 @@ def test_one_process_of_a_cluster_leads(
 
 @pytest.mark.parametrize("run", [Training(strategy=object()), Training(profile=True)])
 def test_a_model_with_a_loop_of_its_own_refuses_a_strategy_and_a_profile(run: Training) -> None:
-    module = find_model("linear").load()
+    module = find_zoo_model("linear").load()
     with pytest.raises(EdgetfError, match="runs on one device and has no profile"):
         module.train(module.load_data(), run)
 
 
-def test_a_tpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_tpu_that_is_not_there_is_reported(tmp_path: Path) -> None:
     process = _start(tmp_path / "tpu.npz", {"strategy": "tpu"})
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1

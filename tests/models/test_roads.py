@@ -8,14 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.greedy import greedy_policy
 from edgetf.flatbuffer import read_contents
 from edgetf.models import custom, dqn, keras_pipeline, rnn
 from edgetf.models.cartpole import INPUT, play, policy_of_model
 from edgetf.models.run import Run
 from edgetf.models.training import train_and_export
-from edgetf.models.zoo import Data, find_model
+from edgetf.models.zoo import Data, find_zoo_model
 from edgetf.results import Status
 from tests.conftest import ignore
 
@@ -40,7 +40,7 @@ def test_recurrent_networks_agree_after_conversion(name: str, mark: float, op: s
     made = convert(tmp_path / "saved_model", tmp_path / "out", options, ignore)
     assert [variant.status for variant in made.variants] == [Status.OK, Status.OK]
     model = keras.models.load_model(tmp_path / "model" / "model.keras", compile=False)
-    (rows,) = find_model(name).load().load_data().test.take(64).inputs.values()
+    (rows,) = find_zoo_model(name).load().load_data().test.take(64).inputs.values()
     expected = np.asarray(model(rows, training=False))
     np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), expected, atol=1e-5)
     quantized = _run(tmp_path / "out" / "dynamic.tflite", rows)

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edgetf import files
-from edgetf.convert.savedmodel import read_source
+from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import EdgetfError
 from edgetf.models.export import export_file, export_trained
 from edgetf.models.run import QUIET
-from edgetf.models.training import TRAINING_SCHEMA, Training, train
-from edgetf.samples import load_samples
+from edgetf.models.training import TRAINING_SCHEMA, Training, describe, in_words, train
+from edgetf.models.zoo import Data
+from edgetf.samples import load_samples, make_samples
 from tests.conftest import ignore
 
 
@@ -50,3 +53,19 @@ def test_a_folder_that_is_not_a_saved_model_is_never_replaced(tmp_path: Path) ->
     with pytest.raises(EdgetfError, match="exists and is not a SavedModel"):
         export_trained("linear", tmp_path / "project", True, ignore)
     assert (tmp_path / "project" / "main.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (slice(10, 15), "on 5 samples that it had not seen"),
+        (slice(8, 13), "on 5 samples, 2 of which it was trained on"),
+        (slice(0, 5), "on the 5 samples that it was trained on"),
+    ],
+)
+def test_samples_that_a_model_was_trained_on_are_not_called_unseen(rows: slice, words: str) -> None:
+    images, labels = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32), np.arange(20)
+    train = make_samples("train", {"x": images[:10]}, labels[:10])
+    data = Data(train, make_samples("test", {"x": images[rows]}, labels[rows]))
+    tf = SimpleNamespace(__version__="2")
+    assert in_words(describe("mine", 1.0, {"test_accuracy": 1.0}, data, tf)).endswith(words)

@@ -7,12 +7,12 @@ import pytest
 
 from edgetf.errors import EdgetfError
 from edgetf.models.digits import TEST, TRAIN, load_digits
-from edgetf.models.zoo import ZOO, find_model
+from edgetf.models.zoo import ZOO, find_zoo_model
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
     with pytest.raises(EdgetfError, match="unknown model 'linaer'") as caught:
-        find_model("linaer")
+        find_zoo_model("linaer")
     assert "did you mean 'linear'?" in caught.value.hint
 
 

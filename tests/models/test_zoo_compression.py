@@ -59,5 +59,5 @@ def test_every_model_has_a_smaller_twin_or_a_reason() -> None:
     found = json.loads(ended.stdout.splitlines()[-1])
     assert set(EXPECTED) == set(ZOO)
     for name, expected in EXPECTED.items():
-        for told, reason in zip(found[name], expected, strict=True):
-            assert told == reason == "" or (reason and reason in told), (name, told)
+        for reported, reason in zip(found[name], expected, strict=True):
+            assert reported == reason == "" or (reason and reason in reported), (name, reported)

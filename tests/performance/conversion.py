@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.convert.backend import load_tensorflow
+from edgetf.conversion.backend import load_tensorflow
 from edgetf.device.runner.machine import resident_bytes
 
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
@@ -66,9 +66,9 @@ def official(folder: Path) -> dict[str, Any]:
 
 def ours(folder: Path) -> dict[str, Any]:
     """The same schemes through edgetf's engines, reading the SavedModel and the samples included."""
-    from edgetf.convert.engine import Engines
-    from edgetf.convert.ranges import RangeChoice
-    from edgetf.convert.savedmodel import fix_shapes, read_source, save_with_shapes
+    from edgetf.conversion.engine import Engines
+    from edgetf.conversion.ranges import RangeChoice
+    from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
     from edgetf.results import Calibration
     from edgetf.samples import load_samples
     from edgetf.schemes import find_scheme

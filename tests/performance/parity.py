@@ -23,14 +23,16 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.benchmarks.ground import judge, prepare, write_inputs
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.benchmarks.rounds import Course, Turn
-from edgetf.benchmarks.targets import find_targets
-from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.device.devices import LocalDevice
+from edgetf.benchmarks.judging.ground import judge, prepare
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.timing.rounds import Course, Turn
+from edgetf.benchmarks.timing.targets import find_targets
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import Job
-from edgetf.process import Event
+from edgetf.events import Event
+from edgetf.samples.inputs import write_inputs
 
 SIZE, FEW, MANY = 96, 1250, 10_000
 
@@ -90,7 +92,12 @@ def ours(folder: Path, n: int) -> dict[str, float]:
     ground = prepare(targets, folder / f"ref-{n}", None, None)
     out = folder / f"run-{n}"
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        job = Job(str(targets[0].path.resolve()), write_inputs(ground, Path(work)), targets[0].signature, timing=None)
+        job = Job(
+            str(targets[0].path.resolve()),
+            write_inputs(ground.samples.inputs, Path(work)),
+            targets[0].signature,
+            timing=None,
+        )
         device, begin_pass = LocalDevice(), perf_counter()
         with device.reserve():
             measurement = device.run(job, out / "samples", ignore)
@@ -99,8 +106,8 @@ def ours(folder: Path, n: int) -> dict[str, float]:
     begin_statistics = perf_counter()
     judge(course, out, ground)
     end = perf_counter()
-    told = {"all_s": end - begin, "pass_s": end - begin_pass, "statistics_s": end - begin_statistics}
-    return {**told, "mb": watch.stop()}
+    reported = {"all_s": end - begin, "pass_s": end - begin_pass, "statistics_s": end - begin_statistics}
+    return {**reported, "mb": watch.stop()}
 
 
 def naive(folder: Path, n: int) -> dict[str, float]:

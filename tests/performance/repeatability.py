@@ -20,7 +20,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.results import read_benchmark
 
 _OTHERS = """
@@ -95,8 +95,10 @@ def _show(found: dict[str, list[float]], seconds: dict[str, list[float]], others
         centre = statistics.median(medians)
         spreads[side] = (max(medians) - min(medians)) / centre
         deviation = statistics.stdev(medians) / centre
-        told = " ".join(f"{median:.2f}" for median in sorted(medians))
-        table.add_row(side, told, f"{spreads[side]:.1%}", f"{deviation:.1%}", f"{statistics.mean(seconds[side]):.1f}")
+        reported = " ".join(f"{median:.2f}" for median in sorted(medians))
+        table.add_row(
+            side, reported, f"{spreads[side]:.1%}", f"{deviation:.1%}", f"{statistics.mean(seconds[side]):.1f}"
+        )
     console = Console(width=150)
     console.print(table)
     console.print(f"edgetf's spread is {spreads['edgetf'] / spreads['benchmark_litert_model.py']:.2f} of the other's.")

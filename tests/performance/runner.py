@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.convert.convert import ConvertOptions, convert
-from edgetf.device.devices import LocalDevice
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
 from edgetf.device.runner.interpreter import Session, find_runtime
 from edgetf.device.runner.job import Job, TimingPlan
 from edgetf.device.runner.run import run_job

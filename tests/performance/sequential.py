@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.benchmarks.sequential import Bounds, Floats, decide, looks
+from edgetf.benchmarks.judging.sequential import Bounds, Floats, decide, looks
 from edgetf.results import Verdict
 
 N, BUDGET, RANDOM = 10_000, 0.01, np.random.default_rng(1)

@@ -18,16 +18,17 @@ from ai_edge_litert.interpreter import Interpreter
 from rich.console import Console
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-from edgetf.benchmarks.reference import Place, ReferenceOptions, make_reference
-from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.devices import find_device
 from edgetf.device.greedy import greedy_policy
+from edgetf.events import Event
 from edgetf.files import read_document
 from edgetf.models.cartpole import INPUT, Policy, play, policy_of_model
 from edgetf.models.run import Run
 from edgetf.models.training import TRAINING_SCHEMA, Training, in_words, train_and_export
 from edgetf.models.zoo import ZOO
-from edgetf.process import Event
 from edgetf.results import OutputParity, Result, Verdict, read_benchmark
 
 WORK, PAGE = Path("build/zoo"), Path("docs/zoo.md")
@@ -39,10 +40,11 @@ def make(name: str, folder: Path) -> None:
     """All files of one model."""
     console = Console(stderr=True)
     console.print(name)
-    begin, cpu = perf_counter(), _cpu_seconds()
-    train_and_export(name, folder / "model", folder / "saved_model", True, Run())
-    spent = {"wall_s": perf_counter() - begin, "cpu_s": _cpu_seconds() - cpu}
-    (folder / "spent.json").write_text(json.dumps(spent))
+    if not (folder / "spent.json").exists():  # what was trained stays, so that conversions can be measured again
+        begin, cpu = perf_counter(), _cpu_seconds()
+        train_and_export(name, folder / "model", folder / "saved_model", True, Run())
+        spent = {"wall_s": perf_counter() - begin, "cpu_s": _cpu_seconds() - cpu}
+        (folder / "spent.json").write_text(json.dumps(spent))
     samples = folder / "model" / "test.npz"
     convert(folder / "saved_model", folder, ConvertOptions(samples=folder / "model" / "train.npz", force=True), _ignore)
     make_reference(folder / "saved_model", samples, folder, ReferenceOptions(on=Place.CPU, force=True), _ignore)
@@ -124,9 +126,9 @@ def _figures(output: OutputParity, game: bool) -> tuple[str, str]:
         same = output.agreement
         return f"{same.share:.1%} agree", f"[{same.low:.1%}, {same.high:.1%}]"
     bounds = (output.centred_low_db, output.centred_high_db)
-    told = ", ".join("∞" if bound is None else f"{bound:.1f}" for bound in bounds)
+    reported = ", ".join("∞" if bound is None else f"{bound:.1f}" for bound in bounds)
     ratio = "∞" if output.centred_db is None else f"{output.centred_db:.1f}"
-    return f"{output.name}: largest error {output.max_abs:.2g}", f"{ratio} dB [{told}]"
+    return f"{output.name}: largest error {output.max_abs:.2g}", f"{ratio} dB [{reported}]"
 
 
 def _games(folder: Path) -> list[str]:
@@ -143,8 +145,10 @@ def _games(folder: Path) -> list[str]:
     for name, each in returns.items():
         lost = returns["keras"] - each
         reach = 1.984 * float(lost.std(ddof=1)) / np.sqrt(len(lost))  # Student's t, 99 degrees of freedom
-        told = "" if name == "keras" else f"{lost.mean():+.1f} [{lost.mean() - reach:+.1f}, {lost.mean() + reach:+.1f}]"
-        lines.append(f"| {name} | {each.mean():.1f} | {each.min():.0f} | {told} |")
+        reported = (
+            "" if name == "keras" else f"{lost.mean():+.1f} [{lost.mean() - reach:+.1f}, {lost.mean() + reach:+.1f}]"
+        )
+        lines.append(f"| {name} | {each.mean():.1f} | {each.min():.0f} | {reported} |")
     return lines
 
 
@@ -156,7 +160,7 @@ def _reasons(names: list[str]) -> list[str]:
         "",
         "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` keeps them (docs/models.md).",
         "- rnn, int8: no op loses much by itself, but the state carries the errors of forty steps",
-        "  (`edgetf check --ladder --layers` shows both, and TensorFlow's own converter loses as much). `dynamic`",
+        "  (`edgetf explain` shows both, and TensorFlow's own converter loses as much). `dynamic`",
         "  keeps the state in float and loses nothing: it is the variant to use.",
         "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops.",
     ]

@@ -1,8 +1,9 @@
 """The command of the runner: `python edgetf-runner.pyz JOB.json OUT`, or `python edgetf-runner.pyz verify BUNDLE`.
 
 Of a job, progress goes to standard output, one JSON object a line. The exit code is 0 when `measurement.json` was
-written, whether or not the variant ran: the measurement says so. It is 1 when the job itself cannot be read. Of a
-bundle, the exit code is 0 when it is proven to be as it was, 3 when it is not, 1 when it cannot be read.
+written, whether or not the variant ran: the measurement says so. It is 1 when the job cannot be read, or the
+measurement cannot be written. Of a bundle, the exit code is 0 when it is proven to be as it was, 3 when it is not,
+1 when it cannot be read.
 """
 
 from __future__ import annotations
@@ -32,28 +33,35 @@ def main(arguments: list[str]) -> int:
 
     try:
         job = read_job(Path(arguments[0]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        sys.stderr.write(f"{arguments[0]} is not a job for this runner: {error}\n")
+    except JobError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
-    run_job(job, Path(arguments[1]), report)
+    try:
+        run_job(job, Path(arguments[1]), report)
+    except OSError as error:
+        sys.stderr.write(f"cannot write to {error.filename or arguments[1]}: {error.strerror or error}\n")
+        return 1
     return 0
 
 
 def _verify(bundle: Path, runtime: str) -> int:
     try:
         proof = verify(bundle, runtime, lambda event: None)
-    except JobError as error:
+    except (JobError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     for problem in proof.problems:
         sys.stdout.write(f"FAIL {proof.variant}: {problem}\n")
     if proof.problems:
         return 3
-    told = ", ".join(f"{name} within {error:.2g}" for name, error in proof.errors.items())
+    errors = ", ".join(f"{name} within {error:.2g}" for name, error in proof.errors.items())
     signed = "" if proof.signed == "pass" else f"; it was signed {proof.signed}"
-    sys.stdout.write(f"PASS {proof.variant}: {proof.n} golden samples in {proof.runtime}, {told}{signed}\n")
+    sys.stdout.write(f"PASS {proof.variant}: {proof.n} golden samples in {proof.runtime}, {errors}{signed}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .answers import in_one_line
+from .delegates import AUTO, DELEGATES, RUNTIMES, delegates_of
 from .job import Job
-
-RUNTIMES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
-_PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
-
-
-class JobError(Exception):
-    """The job cannot be done as asked; the message says why."""
+from .job import JobError as JobError
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,17 @@ class Runtime:
 def find_runtime(asked: str) -> Runtime:
     """The runtime `asked` for, or with "auto" the first that is installed. Raises JobError when there is none."""
     reasons = []
-    for name in RUNTIMES if asked == "auto" else [asked]:
+    if asked != AUTO and asked not in RUNTIMES:
+        raise JobError(f"unknown runtime {asked!r}; known: {AUTO}, {', '.join(RUNTIMES)}")
+    for name in RUNTIMES if asked == AUTO else [asked]:
+        package = RUNTIMES[name].package
         try:
-            module = importlib.import_module(f"{RUNTIMES[name]}.interpreter")
-            return Runtime(name, importlib.metadata.version(_PACKAGES[name]), module)
-        except KeyError:
-            raise JobError(f"unknown runtime {name!r}; known: auto, {', '.join(RUNTIMES)}") from None
+            module = importlib.import_module(f"{RUNTIMES[name].module}.interpreter")
+            return Runtime(name, importlib.metadata.version(package), module)
         except ModuleNotFoundError:
-            reasons.append(f"{_PACKAGES[name]} is not installed (pip install {_PACKAGES[name]})")
+            reasons.append(f"{package} is not installed (pip install {package})")
         except (ImportError, AttributeError) as error:  # numpy 2 beside tflite-runtime ends here
-            reasons.append(f"{_PACKAGES[name]} does not load: {error}; it may need: pip install 'numpy<2'")
+            reasons.append(f"{package} does not load: {error}; it may need: pip install 'numpy<2'")
     raise JobError("; ".join(reasons))
 
 
@@ -58,6 +57,7 @@ class Tensor:
     dtype: Any
     scale: float
     zero_point: int
+    free: tuple[int, ...] = ()  # axes whose length is known only after a run
 
     def quantize(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Values as the tensor stores them: round(value / scale) + zero_point, clipped to the dtype.
@@ -85,26 +85,40 @@ class Tensor:
         return (stored.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
+@contextmanager
+def naming_sample(number: int) -> Iterator[None]:
+    """Enclose a run on a sample: what the interpreter raises becomes a JobError that names it, and the operation."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise JobError(f"it fails on sample {number}: {in_one_line(str(error))}") from error
+
+
 class Session:
     """An interpreter with memory allocated for the samples' shapes.
 
-    `row_shapes` gives each input's shape without axis 0. Axis 0 is the batch: the model's own where it is fixed,
-    else 1. Raises JobError for samples, a signature or a delegate that do not fit, and what the interpreter raises.
+    `row_shapes` gives the shape of one sample of each input. Axis 0 of an input is the batch, the model's own where it
+    is fixed, else 1, but for the job's unbatched inputs, of which one sample is the whole. Raises JobError for samples,
+    a signature or a delegate that do not fit, and what the interpreter raises.
     """
 
     def __init__(self, runtime: Runtime, job: Job, threads: int, row_shapes: dict[str, tuple[int, ...]]) -> None:
-        options = _delegate_options(runtime.module, job.delegate)
+        options = _delegate_options(runtime, job.delegate)
         self._interpreter = runtime.module.Interpreter(model_path=job.model, num_threads=threads, **options)
         inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
             raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
-        self.batch = 1
+        self.batch, self.free_batch = 1, False
         for name, detail in inputs.items():
-            self._resize(name, detail, row_shapes[name])
+            self._resize(name, detail, row_shapes[name], name not in job.unbatched_inputs)
+        if self.batch > 1 and job.unbatched_inputs:
+            name = job.unbatched_inputs[0]
+            raise JobError(f"it takes {self.batch} samples at once, and {name!r} has no axis for them")
         self._interpreter.allocate_tensors()
         inputs, outputs = self._signature(job.signature)  # shapes are known now
         self.inputs = [_tensor(name, inputs[name]) for name in row_shapes]
         self.outputs = [_tensor(name, detail) for name, detail in outputs.items()]
+        self._unbatched = job.unbatched_inputs
         self.invoke = self._interpreter.invoke
         # forgets the state that a fused LSTM keeps from one run to the next; 0.3 microseconds
         self.reset = self._interpreter.reset_all_variables
@@ -123,29 +137,31 @@ class Session:
         runner = self._interpreter.get_signature_runner(key)
         return runner.get_input_details(), runner.get_output_details()
 
-    def _resize(self, name: str, detail: dict[str, Any], row: tuple[int, ...]) -> None:
+    def _resize(self, name: str, detail: dict[str, Any], row: tuple[int, ...], batched: bool) -> None:
         signature = [int(axis) for axis in detail.get("shape_signature", detail["shape"])]
-        if not signature:
+        if batched and not signature:
             raise JobError(f"input {name!r} has no axis for samples")
-        if signature[0] > 1:
+        if batched and signature[0] > 1:
             self.batch = signature[0]
-        wanted = [max(signature[0], 1), *row]
-        if len(wanted) != len(signature) or any(s not in (-1, w) for s, w in zip(signature[1:], row)):
-            raise JobError(f"input {name!r} takes {signature[1:]} a sample, the samples have {list(row)}")
+        self.free_batch |= batched and signature[0] < 0
+        wanted = [max(signature[0], 1), *row] if batched else [*row]
+        if len(wanted) != len(signature) or any(s not in (-1, w) for s, w in zip(signature, wanted)):
+            raise JobError(f"input {name!r} takes {signature[batched:]} a sample, the samples have {list(row)}")
         if wanted != [int(axis) for axis in detail["shape"]]:
             self._interpreter.resize_tensor_input(detail["index"], wanted)
 
     def feed(self, stored: list[np.ndarray[Any, Any]]) -> None:
         """Copy one batch of already quantized values into the inputs, in their order."""
         for tensor, values in zip(self.inputs, stored):
-            self._interpreter.set_tensor(tensor.index, values)
+            whole = values[0] if tensor.name in self._unbatched else values
+            self._interpreter.set_tensor(tensor.index, np.asarray(whole))
 
     def fetch(self) -> list[np.ndarray[Any, Any]]:
         """Copies of the outputs as stored, in their order."""
         return [self._interpreter.get_tensor(tensor.index) for tensor in self.outputs]
 
     def delegate_partitions(self) -> int | None:
-        """The pieces of the graph that a delegate such as XNNPACK took; None where the runtime does not tell."""
+        """The pieces of the graph that a delegate such as XNNPACK took; None if the runtime does not report them."""
         try:
             ops = [op["op_name"] for op in self._interpreter._get_ops_details()]  # no public way, as of LiteRT 2.3
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -153,15 +169,17 @@ class Session:
         return ops.count("DELEGATE")
 
 
-def _delegate_options(module: Any, delegate: str) -> dict[str, Any]:
-    if delegate == "xnnpack":  # what both runtimes take by themselves
-        return {}
-    if delegate == "none":
-        return {"experimental_op_resolver_type": module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-    raise JobError(f"the Python runtimes have no delegate {delegate!r}; they have: xnnpack, none")
+def _delegate_options(runtime: Runtime, delegate: str) -> dict[str, Any]:
+    """What the interpreter is constructed with. Raises JobError for a delegate that the runtime does not have."""
+    known = delegates_of(runtime.name)
+    if delegate not in known:
+        raise JobError(f"{runtime.name} has no delegate {delegate!r}; it has: {', '.join(known)}")
+    resolver = DELEGATES[delegate].resolver
+    return {"experimental_op_resolver_type": getattr(runtime.module.OpResolverType, resolver)} if resolver else {}
 
 
 def _tensor(name: str, detail: dict[str, Any]) -> Tensor:
     scale, zero_point = detail["quantization"]
     shape = tuple(int(axis) for axis in detail["shape"])
-    return Tensor(name, detail["index"], shape, detail["dtype"], float(scale), int(zero_point))
+    free = tuple(k for k, axis in enumerate(detail.get("shape_signature", shape)) if axis < 0)
+    return Tensor(name, detail["index"], shape, detail["dtype"], float(scale), int(zero_point), free)

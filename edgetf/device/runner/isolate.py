@@ -10,13 +10,25 @@ import json
 import os
 import selectors
 import signal
+import threading
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Iterator, NoReturn
 
+from .answers import line
 from .interpreter import JobError
 
+_LONGEST = 1000  # characters of an error
 Send = Callable[[dict[str, Any]], None]
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PRCTL: Any
+try:
+    import ctypes
+
+    _PRCTL = ctypes.CDLL(None).prctl
+except (ImportError, OSError, AttributeError):  # a Python without ctypes, a system without prctl
+    _PRCTL = None
 
 
 class ChildError(Exception):
@@ -59,12 +71,23 @@ def run_children(tasks: list[Callable[[Send], dict[str, Any]]], on_event: Send) 
 
 def _fork(task: Callable[[Send], dict[str, Any]]) -> Child:
     read, write = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(write)
-        return Child(pid, read)
-    code = 1
+    parent = os.getpid()
+    with _signals_wait() as let_signals_in:
+        pid = os.fork()
+        if pid == 0:
+            _run(task, (read, write), parent, let_signals_in)
+    os.close(write)
+    return Child(pid, read)
+
+
+def _run(
+    task: Callable[[Send], dict[str, Any]], pipe: tuple[int, int], parent: int, let_signals_in: Callable[[], None]
+) -> NoReturn:
+    """The child's part."""
+    code, (read, write) = 1, pipe
     try:
+        let_signals_in()
+        _end_with(parent)
         os.close(read)
 
         def send(event: dict[str, Any]) -> None:
@@ -76,19 +99,63 @@ def _fork(task: Callable[[Send], dict[str, Any]]) -> Child:
             send({"result": task(send)})
             code = 0
         except (JobError, RuntimeError, ValueError, OSError, MemoryError) as error:  # what interpreters raise
-            send({"error": " ".join(str(error).split()) or type(error).__name__})
-        except BaseException:
-            send({"error": traceback.format_exc()})
+            send({"error": line(str(error), _LONGEST) or type(error).__name__})
+        except BaseException as error:
+            traceback.print_exc()  # a bug: standard error keeps where
+            send({"error": line(f"{type(error).__name__}: {error}", _LONGEST)})
     finally:
         os._exit(code)  # no clean-up of the parent's: this process never returns to it
+
+
+@contextmanager
+def _signals_wait() -> Iterator[Callable[[], None]]:
+    """Hold signals back while a process forks, and handle them afterwards, or when the function is called.
+
+    Modules have functions that run at each fork, and Python only prints what is raised in them: a Ctrl-C is lost there.
+    """
+    arrived: list[int] = []
+    kept: dict[int, Any] = {}
+
+    def let_in() -> None:
+        try:
+            while kept:
+                number = next(iter(kept))
+                signal.signal(number, kept[number])
+                del kept[number]
+        finally:
+            if kept:  # one came meanwhile, and raised
+                let_in()
+        while arrived:
+            signal.raise_signal(arrived.pop(0))
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(handler := signal.getsignal(number)):
+                    kept[number] = handler
+                    signal.signal(number, lambda signum, frame: arrived.append(signum))
+        yield let_in
+    finally:
+        let_in()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when `parent` is killed: nobody would read what it measures, and it would disturb the next run.
+
+    Only Linux can; elsewhere it ends when it next sends something.
+    """
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _read(child: Child, on_event: Send) -> bool:
     """Take what came; False at the end of the pipe."""
     block = os.read(child.pipe, 1 << 16)
     *lines, child.buffer = (child.buffer + block).split(b"\n")
-    for line in lines:
-        event = json.loads(line)
+    for one in lines:
+        event = json.loads(one)
         if "result" in event:
             child.result = event["result"]
         elif "error" in event:

@@ -8,13 +8,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from .answers import line
+from .delegates import AUTO, DEFAULT_DELEGATE
 
 # 2: delegate, affinity, nice, sustained_s, energy_s; timing may be null
-JOB_SCHEMA = 2
+# 3: inputs and outputs without an axis for samples
+JOB_SCHEMA = 3
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
-MEASUREMENT_SCHEMA = 2
+# 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
+MEASUREMENT_SCHEMA = 3
+
+
+_MOST_SECONDS = 1e7  # four months
+_MOST_COUNT = 1 << 31
+_LONGEST = 1000  # characters of an error
+
+
+class JobError(Exception):
+    """The job cannot be run as requested; the message is the reason, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(line(message, _LONGEST))
 
 
 @dataclass(frozen=True)
@@ -34,10 +52,11 @@ class TimingPlan:
 class Job:
     """One variant to run. Paths are relative to the folder of `job.json`, or absolute.
 
-    `inputs` maps input names of the signature to `.npy` files with the samples along axis 0. `runtime` is "litert",
-    "tflite-runtime" or "auto"; `delegate` is "xnnpack", "none" or "gpu". `threads` are the interpreter's; `workers`
-    are the processes of the pass over all samples, each with one single-threaded interpreter; 0 means one for every
-    core. `affinity` are the CPUs that the timed process may use, `nice` is its priority as of nice(1).
+    `inputs` maps input names of the signature to `.npy` files with the samples along axis 0. For `unbatched_inputs` one
+    sample is the whole input; `unbatched_outputs` have one value an inference (null: those whose axis 0 is no batch).
+    `runtime` and `delegate` are names of `delegates`. `threads` are the interpreter's; `workers` are the processes of
+    the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
+    CPUs that the timed process may use, `nice` is its priority as of nice(1).
 
     What is done: one block of timing where there is a plan, `sustained_s` seconds of load, `energy_s` seconds of load
     with the power read meanwhile, and with `outputs` all samples.
@@ -46,8 +65,10 @@ class Job:
     model: str
     inputs: dict[str, str]
     signature: str | None = None
-    runtime: str = "auto"
-    delegate: str = "xnnpack"
+    unbatched_inputs: list[str] = field(default_factory=list)
+    unbatched_outputs: list[str] | None = None
+    runtime: str = AUTO
+    delegate: str = DEFAULT_DELEGATE
     threads: int = 1
     workers: int = 0
     affinity: list[int] | None = None
@@ -60,8 +81,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a tool said of its runs where it keeps them to itself; times in nanoseconds."""
+class TimeSummary:
+    """The summary of a tool that does not report single times; times in nanoseconds."""
 
     n: int
     mean_ns: float
@@ -104,10 +125,15 @@ class OpTime:
 
 @dataclass(frozen=True)
 class Output:
-    """Where one output's values lie: a `.npy` file, float32 (dequantized) or the tensor's type, sample by sample."""
+    """Where one output's values lie: a `.npy` file, float32 (dequantized) or the tensor's type, sample by sample.
+
+    Where their shapes differ from sample to sample, values are padded with zeros, and `shapes` is a `.npy` file with
+    the shape of each sample's, int64.
+    """
 
     name: str
     file: str
+    shapes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,14 +148,16 @@ class Pass:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came back. On failure `error` says at which phase and why; what was measured until then is kept.
+    """The result of a job. On failure, `error` has the phase and the reason, and earlier results are kept.
 
     `threads`, `delegate`, `affinity` and `nice` were asked for; `threads_effective` were running after the first
     inference, and `affinity_effective` and `nice_effective` are what the system granted. `delegate_partitions` counts
-    the pieces of the graph that a delegate such as XNNPACK took (null where the runtime does not tell).
+    the pieces of the graph that a delegate such as XNNPACK took (null if the runtime does not report them).
     `baseline_rss_bytes` is the process before the variant was loaded, `added_rss_bytes` what the variant added to it.
-    `timings` is an `.npz` with the nanoseconds of single runs, int64 in order: `warmup_ns`, `invoke_ns`, and
-    `end_to_end_ns` with the input and output copies; or `told` sums them up. `state_after` is that after the timing.
+    `model_sha256` and, with all samples, `inputs_sha256` by input name are the digests of the files that really ran
+    (null if a tool does not report them). `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
+    `warmup_ns`, `invoke_ns`, and `end_to_end_ns` with the input and output copies; or `told` is their summary.
+    `state_after` is that after the timing.
     """
 
     schema: int
@@ -141,7 +169,7 @@ class Measurement:
     state_before: dict[str, str]
     state_after: dict[str, str]
     threads: int
-    delegate: str = "xnnpack"
+    delegate: str = DEFAULT_DELEGATE
     affinity: list[int] | None = None
     nice: int = 0
     threads_effective: int | None = None
@@ -154,24 +182,51 @@ class Measurement:
     baseline_rss_bytes: int | None = None
     added_rss_bytes: int | None = None
     timings: str | None = None
-    told: Told | None = None
+    told: TimeSummary | None = None
     sustained: list[Window] | None = None
     power: Power | None = None
     ops: list[OpTime] | None = None
     samples: Pass | None = None
+    model_sha256: str | None = None
+    inputs_sha256: dict[str, str] | None = None
     error_phase: str | None = None
     error: str | None = None
 
 
 def read_job(path: Path) -> Job:
-    """Read `job.json`. Raises OSError, ValueError, KeyError or TypeError for what is not a job of this schema."""
-    fields = json.loads(path.read_text())
-    if fields["schema"] != JOB_SCHEMA:
-        raise ValueError(f"it has schema {fields['schema']}, this runner reads {JOB_SCHEMA}")
-    fields["timing"] = None if fields["timing"] is None else TimingPlan(**fields["timing"])
-    fields["model"] = str(path.parent / fields["model"])
-    fields["inputs"] = {name: str(path.parent / file) for name, file in fields["inputs"].items()}
-    return Job(**fields)
+    """Read `job.json`. Raises JobError for what is not a job of this schema."""
+    try:
+        return _job_of(json.loads(path.read_text()), path.parent)
+    except Exception as error:  # any exception means that it is not a valid job
+        raise JobError(f"{path} is not a job for this runner: {str(error) or type(error).__name__}") from error
+
+
+def _job_of(fields: Any, folder: Path) -> Job:
+    if not isinstance(fields, dict) or fields.get("schema") != JOB_SCHEMA:
+        found = fields.get("schema") if isinstance(fields, dict) else None
+        raise ValueError(f"it has schema {found}, this runner reads {JOB_SCHEMA}")
+    timing = fields["timing"]
+    fields["timing"] = None if timing is None else TimingPlan(**timing)
+    fields["model"] = str(folder / fields["model"])
+    fields["inputs"] = {name: str(folder / file) for name, file in fields["inputs"].items()}
+    job = Job(**fields)
+    check(job)
+    return job
+
+
+def check(job: Job) -> None:
+    """Raise ValueError for values that no job has."""
+    plan = job.timing or TimingPlan()
+    seconds = [plan.max_warmup_s, plan.min_s, plan.max_s, job.sustained_s, job.energy_s]
+    counts = [plan.min_runs, job.threads, job.workers, *(job.affinity or [])]
+    if not all(isinstance(one, (int, float)) and 0 <= one <= _MOST_SECONDS for one in seconds):
+        raise ValueError("it has times that are none")
+    if not all(type(one) is int and 0 <= one <= _MOST_COUNT for one in counts) or type(job.nice) is not int:
+        raise ValueError("it has counts that are none")
+    unbatched = [*job.unbatched_inputs, *(job.unbatched_outputs or [])]
+    texts = [job.runtime, job.delegate, job.signature or "", *job.inputs, *unbatched]
+    if not all(isinstance(one, str) for one in texts) or type(job.outputs) is not bool:
+        raise ValueError("it has names that are none")
 
 
 def write_json(path: Path, record: Job | Measurement) -> None:

@@ -1,4 +1,4 @@
-"""What the system tells about itself: the machine, and the state it is in. Linux says most; elsewhere less is known."""
+"""Facts about the machine and its state, as reported by the system. Linux reports most of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from .answers import count, line, number
 from .power import ask, find_meter
 
 _CPU = Path("/sys/devices/system/cpu")
@@ -23,11 +24,11 @@ def describe_machine() -> dict[str, str]:
         "system": _system(),
         "memory": _memory(),
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: line(value) for name, value in facts.items() if line(value)}
 
 
 def describe_state() -> dict[str, str]:
-    """What changes: governor, frequency, temperature, throttling, swap, load. Only what the system tells.
+    """What changes: governor, frequency, temperature, throttling, swap, load. Only values that the system reports.
 
     `throttled` is `vcgencmd get_throttled` of a Raspberry Pi; `power_meter` is what can tell the power drawn.
     """
@@ -43,7 +44,7 @@ def describe_state() -> dict[str, str]:
         "load_1min": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "",
         "power_meter": meter.name if meter else "",
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: line(value) for name, value in facts.items() if line(value)}
 
 
 def cores() -> int:
@@ -60,7 +61,7 @@ class Neighbours:
         self._begin = (_busy_s(), time.process_time(), time.perf_counter())
 
     def cores(self) -> str:
-        """How many cores the others kept busy on average, such as "0.12"; empty where the system does not tell."""
+        """The number of cores that other programs used on average, such as "0.12"; empty if unknown."""
         (busy, own, begin), now = self._begin, _busy_s()
         if busy is None or now is None:
             return ""
@@ -73,12 +74,13 @@ def _busy_s() -> float | None:
     words = _read(Path("/proc/stat")).partition("\n")[0].split()
     if len(words) < 9 or words[0] != "cpu":
         return None
-    user, nice, system, _, _, irq, softirq, steal = map(int, words[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    ticks = [count(word) for word in words[1:9]]
+    busy = [ticks[k] for k in (0, 1, 2, 5, 6, 7)]  # without idle and iowait
+    return None if None in busy else sum(filter(None, busy)) / os.sysconf("SC_CLK_TCK")
 
 
 def count_threads() -> int | None:
-    """Threads of this process, where the system tells."""
+    """The number of threads of this process, if the system reports it."""
     try:
         return len(list(Path("/proc/self/task").iterdir()))
     except OSError:
@@ -91,9 +93,9 @@ def resident_bytes(peak: bool) -> int | None:
     From /proc and not from getrusage, whose maximum also remembers the parent that this process was forked from.
     """
     wanted = "VmHWM:" if peak else "VmRSS:"
-    for line in _read(Path("/proc/self/status")).splitlines():
-        if line.startswith(wanted):
-            return int(line.split()[1]) * 1024
+    kib = _kib("/proc/self/status", wanted)
+    if kib is not None:
+        return kib * 1024
     if peak and sys.platform == "darwin":
         import resource
 
@@ -102,10 +104,9 @@ def resident_bytes(peak: bool) -> int | None:
 
 
 def _cpu_model() -> str:
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
     fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
+    for text in _read(Path("/proc/cpuinfo")).splitlines():
+        name, _, value = text.partition(":")
         fields.setdefault(name.strip(), value.strip())
     if "model name" in fields:
         return fields["model name"]
@@ -131,23 +132,29 @@ _ARM_PARTS = {  # Arm Ltd.'s part numbers (MIDR_EL1), as in util-linux's lscpu-a
 
 
 def _system() -> str:
-    for line in _read(Path("/etc/os-release")).splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.split("=", 1)[1].strip('"') + f", kernel {platform.release()}"
+    for text in _read(Path("/etc/os-release")).splitlines():
+        if text.startswith("PRETTY_NAME="):
+            return text.split("=", 1)[1].strip('"') + f", kernel {platform.release()}"
     return f"{platform.system()} {platform.release()}"
 
 
 def _memory() -> str:
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemTotal:"):
-            return f"{int(line.split()[1]) / 2**20:.1f} GiB"
-    return ""
+    kib = _kib("/proc/meminfo", "MemTotal:")
+    return "" if kib is None else f"{kib / 2**20:.1f} GiB"
 
 
 def _swap_used() -> str:
-    lines = (line.split() for line in _read(Path("/proc/meminfo")).splitlines())
-    kib = {parts[0]: int(parts[1]) for parts in lines if parts[0] in ("SwapTotal:", "SwapFree:")}
-    return f"{(kib['SwapTotal:'] - kib['SwapFree:']) // 1024}" if len(kib) == 2 else ""
+    total, free = (_kib("/proc/meminfo", name) for name in ("SwapTotal:", "SwapFree:"))
+    return "" if total is None or free is None else f"{max(total - free, 0) // 1024}"
+
+
+def _kib(file: str, name: str) -> int | None:
+    """The number behind a name at the beginning of a line of /proc, which gives KiB."""
+    for text in _read(Path(file)).splitlines():
+        words = text.split()
+        if words[:1] == [name]:
+            return count(words[1]) if len(words) > 1 else None
+    return None
 
 
 def _temperature() -> str:
@@ -158,8 +165,8 @@ def _temperature() -> str:
 
 
 def _scaled(path: Path, divisor: int) -> str:
-    text = _read(path)
-    return f"{int(text) / divisor:.1f}" if text.lstrip("-").isdigit() else ""
+    found = number(_read(path))
+    return "" if found is None else f"{found / divisor:.1f}"
 
 
 def _read(path: Path) -> str:

@@ -8,17 +8,19 @@ samples: inputs and outputs are memory-mapped.
 from __future__ import annotations
 
 import mmap
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
 
 import numpy as np
 
-from .interpreter import JobError, Session, find_runtime
+from .answers import line
+from .interpreter import JobError, Session, Tensor, find_runtime, naming_sample
 from .isolate import Send, run_children
 from .job import Job, Output, Pass
 from .machine import cores
+from .ragged import RaggedWriter, join, reserve
 
 _BLOCK = 64  # batches that are quantized, and whose outputs are dequantized, in one numpy call
 _PAUSE_NS = 2_000_000_000  # a slow model reports this often: silence would be taken for a hang
@@ -28,47 +30,89 @@ _LEAST = 32  # batches below which another process costs more than it saves
 def run_all(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) -> Pass:
     """Run all samples and write each output as `output-K.npy` in `out`, sample by sample.
 
-    `specs` gives `name`, `shape` (of one batch) and `dtype` of each output, and the `batch` size. Raises ChildError
-    when a process fails, JobError when the samples do not fill the model's batch.
+    `specs` are the fields of an OutputSpec for each output. Raises ChildError when a process fails, JobError when the
+    samples do not fill the model's batch.
     """
     inputs = load_inputs(job)
     n = len(next(iter(inputs.values())))
-    batch = int(specs[0]["batch"])
+    given = [OutputSpec(**spec) for spec in specs]
+    batch = given[0].batch
     if n % batch:
         raise JobError(f"the model takes {batch} samples at once, and {n} are not a multiple of that")
     batches = n // batch
-    for k, spec in enumerate(specs):
-        by_sample = spec["shape"][:1] == [batch]
-        rows, row = (n, spec["shape"][1:]) if by_sample else (batches, spec["shape"])
-        shape = (rows, *row)
-        _reserve(out / f"output-{k}.npy", np.dtype(spec["dtype"]), shape)
+    for k, spec in enumerate(given):
+        if not spec.ragged:
+            reserve(out / f"output-{k}.npy", np.dtype(spec.dtype), (batches * spec.rows, *spec.row))
 
     find_runtime(job.runtime)  # imported once, before the forks: it takes 80 ms, and creates no threads
     workers = max(1, min(job.workers or cores(), batches // _LEAST))
     bounds = [batches * w // workers for w in range(workers + 1)]
     begin = perf_counter_ns()
-    tasks = [_task(job, out, first, last) for first, last in zip(bounds, bounds[1:])]
+    tasks = [_task(job, given, out, first, last) for first, last in zip(bounds, bounds[1:])]
     run_children(tasks, _Progress(n, on_event))
     seconds = (perf_counter_ns() - begin) / 1e9
-    outputs = [Output(spec["name"], f"output-{k}.npy") for k, spec in enumerate(specs)]
+    outputs = []
+    for k, spec in enumerate(given):
+        file, shapes = f"output-{k}.npy", None
+        if spec.ragged:
+            parts = [_part(out, k, first) for first in bounds[:-1]]
+            shapes = join(parts, np.dtype(spec.dtype), out / file)
+        outputs.append(Output(spec.name, file, shapes.name if shapes else None))
     return Pass(n, workers, seconds, outputs)
 
 
-def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """An array in a file, with room on the disk for all of it: a disk that is full is told now, not by SIGBUS later."""
-    np.lib.format.open_memmap(str(path), "w+", dtype, shape)  # type: ignore[no-untyped-call]
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+@dataclass(frozen=True)
+class OutputSpec:
+    """How one output is written: `rows` of shape `row` for each inference on `batch` samples.
+
+    `ragged` is whether the shape is known only after each run.
+    """
+
+    name: str
+    dtype: str
+    batch: int
+    rows: int
+    row: list[int]
+    ragged: bool
+
+
+def describe(job: Job, session: Session, tensor: Tensor, values: np.ndarray[Any, Any]) -> OutputSpec:
+    """The OutputSpec of `tensor`, whose `values` came of the first run.
+
+    An output whose axis 0 is that of samples gives a row for each, any other one row an inference.
+    """
+    if job.unbatched_outputs is not None:
+        unbatched = tensor.name in job.unbatched_outputs
+    else:  # where all inputs have a fixed batch, what has a free axis 0 has as many rows as it likes
+        unbatched = 0 in tensor.free and not session.free_batch
+    by_sample = values.shape[:1] == (session.batch,) and not unbatched
+    free = [axis for axis in tensor.free if axis > 0 or not by_sample]
+    ragged = bool(free) or values.shape != tensor.shape
+    rows, row = (session.batch, values.shape[1:]) if by_sample else (1, values.shape)
+    return OutputSpec(tensor.name, tensor.dequantize(values).dtype.str, session.batch, rows, list(row), ragged)
+
+
+def _part(out: Path, k: int, first: int) -> Path:
+    return out / f"output-{k}-from-{first}"
 
 
 def load_inputs(job: Job) -> dict[str, np.ndarray[Any, Any]]:
     """The samples, memory-mapped, by input name. Raises JobError when there are none or lengths differ."""
-    inputs = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in job.inputs.items()}
+    inputs = {name: _load_input(name, file) for name, file in job.inputs.items()}
     lengths = {len(values) for values in inputs.values()}
     if len(lengths) != 1 or lengths == {0}:
         raise JobError(f"the samples have {sorted(lengths)} rows; every input needs the same number, at least 1")
     return inputs
+
+
+def _load_input(name: str, file: str) -> np.ndarray[Any, Any]:
+    try:
+        values: np.ndarray[Any, Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        if values.ndim == 0 or values.dtype.kind not in "biufc":
+            raise ValueError(f"it holds {values.dtype} of shape {values.shape}")
+    except Exception as error:  # whatever numpy raises
+        raise JobError(f"the samples of {name!r} cannot be read: {line(str(error))}") from error
+    return values
 
 
 def open_session(job: Job, threads: int) -> Session:
@@ -77,16 +121,58 @@ def open_session(job: Job, threads: int) -> Session:
     return Session(find_runtime(job.runtime), job, threads, row_shapes)
 
 
-def _task(job: Job, out: Path, first: int, last: int) -> Callable[[Send], dict[str, Any]]:
-    return lambda send: _run_batches(job, out, first, last, send)
+def _task(job: Job, specs: list[OutputSpec], out: Path, first: int, last: int) -> Callable[[Send], dict[str, Any]]:
+    return lambda send: _run_batches(job, specs, out, (first, last), send)
 
 
-def _run_batches(job: Job, out: Path, first: int, last: int, send: Send) -> dict[str, Any]:
-    """Run batches `first` to `last` and write their outputs in place."""
+class _Fixed:
+    """Writes rows of one shape where they belong in a mapped array."""
+
+    def __init__(self, path: Path, spec: OutputSpec, first: int) -> None:
+        self._spec, self._row = spec, first * spec.rows
+        self._values = np.load(str(path), mmap_mode="r+")
+
+    def append(self, values: list[np.ndarray[Any, Any]], tensor: Tensor) -> None:
+        """Add what came of some inferences."""
+        if len({value.shape for value in values}) > 1:
+            raise JobError(f"output {tensor.name!r} changes its shape from sample to sample")
+        whole = tensor.dequantize(np.stack(values)).reshape(-1, *self._spec.row)
+        self._values[self._row : self._row + len(whole)] = whole
+        self._row += len(whole)
+        _release(self._values)
+
+    def close(self) -> None:
+        self._values.flush()
+
+
+class _Ragged:
+    """Writes rows of different shapes one after another."""
+
+    def __init__(self, path: Path, spec: OutputSpec) -> None:
+        self._spec, self._writer = spec, RaggedWriter(path)
+
+    def append(self, values: list[np.ndarray[Any, Any]], tensor: Tensor) -> None:
+        """Add what came of some inferences."""
+        for value in values:
+            whole = tensor.dequantize(value)
+            by_sample = self._spec.rows == self._spec.batch and whole.ndim == 1 + len(self._spec.row)
+            if by_sample and len(whole) != self._spec.batch:
+                raise JobError(f"output {tensor.name!r} has {len(whole)} rows for {self._spec.batch} samples")
+            self._writer.append(whole if by_sample else whole[np.newaxis])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _run_batches(job: Job, specs: list[OutputSpec], out: Path, span: tuple[int, int], send: Send) -> dict[str, Any]:
+    """Run the batches of `span` and write their outputs in place."""
+    first, last = span
     session = open_session(job, threads=1)
     inputs = list(load_inputs(job).values())
-    outputs = [np.load(str(out / f"output-{k}.npy"), mmap_mode="r+") for k in range(len(session.outputs))]
-    per_batch = [len(values) * session.batch // len(inputs[0]) for values in outputs]  # rows that a batch fills
+    outputs = [
+        _Ragged(_part(out, k, first), spec) if spec.ragged else _Fixed(out / f"output-{k}.npy", spec, first)
+        for k, spec in enumerate(specs)
+    ]
     begin = first
     while begin < last:
         most = min(begin + _BLOCK, last)
@@ -97,21 +183,19 @@ def _run_batches(job: Job, out: Path, first: int, last: int, send: Send) -> dict
         while begin + len(results) < most and perf_counter_ns() - started < _PAUSE_NS:
             piece = slice(len(results) * session.batch, (len(results) + 1) * session.batch)
             session.reset()  # samples are independent of each other
-            session.feed([values[piece] for values in stored])
-            session.invoke()
+            with naming_sample((begin + len(results)) * session.batch):
+                session.feed([values[piece] for values in stored])
+                session.invoke()
             results.append(session.fetch())
         end = begin + len(results)
-        for tensor, into, count, values in zip(session.outputs, outputs, per_batch, zip(*results)):
-            if len({value.shape for value in values}) > 1:
-                raise JobError(f"output {tensor.name!r} changes its shape from sample to sample")
-            whole = tensor.dequantize(np.stack(values))
-            into[begin * count : end * count] = whole.reshape(-1, *into.shape[1:])
+        for tensor, into, values in zip(session.outputs, outputs, zip(*results)):
+            into.append(list(values), tensor)
         send({"rows": (end - begin) * session.batch})
         begin = end
-        for values in (*inputs, *outputs):
-            _release(values)
-    for values in outputs:
-        values.flush()
+        for array in inputs:
+            _release(array)
+    for into in outputs:
+        into.close()
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The power that the machine draws, in watts, where something in it can tell; and what an inference takes of it.
+"""The power consumption of the machine in watts, if it has a meter, and that of inferences.
 
 A Raspberry Pi 5 has a power controller that `vcgencmd pmic_read_adc` reads: volts and amperes of each rail. The sum
 leaves out what the controller itself and the 5 V rail lose, so that only differences of it say much. Elsewhere a
@@ -17,23 +17,24 @@ from pathlib import Path
 from time import perf_counter_ns, sleep
 from typing import Callable
 
+from .answers import number
 from .job import Power
 
 _SUPPLIES = Path("/sys/class/power_supply")
-_RAIL = re.compile(r"(\w+)_([AV])\b.*?=\s*([\d.]+)")
+_RAIL = re.compile(r"^[ \t]*(\w+)_([AV])\b.*?=[ \t]*([\d.]+)", re.MULTILINE)  # unanchored, it is quadratic
 _PAUSE_S = 0.25
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Something that tells the power drawn now; `read` gives watts, or None when it does not answer."""
+    """A power meter; `read` returns watts, or None if it does not answer."""
 
     name: str
     read: Callable[[], float | None]
 
 
 def find_meter() -> Meter | None:
-    """What can tell the power of this machine, or None."""
+    """The power meter of this machine, or None."""
     if read_rails(ask("vcgencmd", "pmic_read_adc")):
         return Meter("pmic", lambda: read_rails(ask("vcgencmd", "pmic_read_adc")))
     for supply in sorted(_SUPPLIES.glob("*")):
@@ -74,20 +75,22 @@ class _Reader(threading.Thread):
             sleep(_PAUSE_S)
 
 
-def read_rails(told: str) -> float | None:
+def read_rails(output: str) -> float | None:
     """The sum over the rails of volts times amperes in what `vcgencmd pmic_read_adc` printed; None where it has none.
 
     It has lines such as `VDD_CORE_A current(7)=1.25A` and `VDD_CORE_V volt(15)=0.72V`.
     """
     rails: dict[str, dict[str, float]] = {}
-    for name, unit, value in _RAIL.findall(told):
-        rails.setdefault(name, {})[unit] = float(value)
+    for name, unit, value in _RAIL.findall(output):
+        found = number(value)
+        if found is not None and found >= 0:
+            rails.setdefault(name, {})[unit] = found
     pairs = [rail["A"] * rail["V"] for rail in rails.values() if len(rail) == 2]
     return sum(pairs) if pairs else None
 
 
 def read_battery(supply: Path) -> float | None:
-    """Watts that leave a battery (a folder of /sys/class/power_supply); None while it is charged, or does not tell."""
+    """The output of a battery in watts (a folder of /sys/class/power_supply); None while it charges, or if unknown."""
     if _text(supply / "type") != "Battery" or _text(supply / "status") != "Discharging":
         return None
     power, current, voltage = (_micro(supply / name) for name in ("power_now", "current_now", "voltage_now"))
@@ -109,12 +112,12 @@ def ask(*command: str) -> str:
 
 def _micro(path: Path) -> float | None:
     """A number of millionths; batteries give the current of a discharge with either sign."""
-    text = _text(path)
-    return abs(int(text)) / 1e6 if text.lstrip("-").isdigit() else None
+    found = number(_text(path))
+    return None if found is None else abs(found) / 1e6
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return ""

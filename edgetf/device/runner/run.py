@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -16,17 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from .interpreter import JobError, find_runtime
+from .interpreter import JobError, find_runtime, naming_sample
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
-from .outputs import load_inputs, open_session, run_all
+from .outputs import describe, load_inputs, open_session, run_all
 from .power import measure_power
 from .timing import measure, sustain
 
 
 def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
-    """Run `job`, write `measurement.json` and the outputs into `out`, and return the measurement."""
+    """Run `job`, write `measurement.json` and the outputs into `out`, and return the measurement.
+
+    Raises OSError where that cannot be written.
+    """
     out.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {
         "schema": MEASUREMENT_SCHEMA,
@@ -61,7 +65,7 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
             facts["samples"] = run_all(job, timed["outputs"], out, on_event)
     except (ChildError, JobError, OSError, ValueError) as error:
         facts.update(error_phase=phase, error=str(error))
-        for partial in out.glob("output-*.npy"):
+        for partial in out.glob("output-*"):
             partial.unlink()
     facts.setdefault("state_after", describe_state())
     measurement = Measurement(**facts)
@@ -74,6 +78,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     runtime = find_runtime(job.runtime)
     send({"facts": {"runtime": runtime.name, "runtime_version": runtime.version}})
     send({"facts": _take_place(job)})
+    send({"facts": _digests(job)})
     rows = load_inputs(job)
     threads_before, baseline = count_threads(), resident_bytes(peak=False)
 
@@ -83,9 +88,10 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     first = [values[: session.batch] for values in rows.values()]
     if len(first[0]) < session.batch:
         raise JobError(f"the model takes {session.batch} samples at once, and there are {len(first[0])}")
-    session.feed([tensor.quantize(values) for tensor, values in zip(session.inputs, first)])
-    begin = perf_counter_ns()
-    session.invoke()
+    with naming_sample(0):
+        session.feed([tensor.quantize(values) for tensor, values in zip(session.inputs, first)])
+        begin = perf_counter_ns()
+        session.invoke()
     first_ns = perf_counter_ns() - begin
 
     threads_after, peak = count_threads(), resident_bytes(peak=True)  # before the timings take memory of their own
@@ -101,8 +107,8 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     }
     send({"facts": facts})
     outputs = [
-        {"name": t.name, "shape": list(v.shape), "dtype": t.dequantize(v).dtype.str, "batch": session.batch}
-        for t, v in zip(session.outputs, session.fetch())
+        dataclasses.asdict(describe(job, session, tensor, values))
+        for tensor, values in zip(session.outputs, session.fetch())
     ]
     if job.timing is not None:
         neighbours = Neighbours()
@@ -119,10 +125,30 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     return {"outputs": outputs}
 
 
-def _take_place(job: Job) -> dict[str, Any]:
-    """Give this process the CPUs and the priority of the job, and tell what the system granted.
+def _digests(job: Job) -> dict[str, Any]:
+    """The digests of the files that run: the caller compares them with the expected ones.
 
-    A priority that is refused is told by `nice_effective`; CPUs that do not exist raise JobError.
+    What cannot be read is left to whoever needs it.
+    """
+    try:
+        inputs = {name: _sha256(file) for name, file in job.inputs.items()} if job.outputs else None
+        return {"model_sha256": _sha256(job.model), "inputs_sha256": inputs}
+    except OSError:
+        return {}
+
+
+def _sha256(file: str) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as opened:
+        for block in iter(lambda: opened.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _take_place(job: Job) -> dict[str, Any]:
+    """Give this process the CPUs and the priority of the job; returns what the system granted.
+
+    `nice_effective` shows whether a priority was refused; CPUs that do not exist raise JobError.
     """
     if job.affinity is not None:
         if not hasattr(os, "sched_setaffinity"):

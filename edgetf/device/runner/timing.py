@@ -88,16 +88,16 @@ def repeat(runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, ma
 def sustain(run: Callable[[], None], seconds: float, send: Send) -> None:
     """Run for `seconds` without a pause, and send a Window every second: raw times of minutes fill a small memory."""
     start = perf_counter_ns()
-    end, told = start + int(seconds * 1e9), start
+    end, reported = start + int(seconds * 1e9), start
     times = array("q")
-    while told < end:
+    while reported < end:
         times.append(_timed(run))
         now = perf_counter_ns()
-        if now - told >= _SECOND_NS or now >= end:
+        if now - reported >= _SECOND_NS or now >= end:
             window = Window((now - start) / 1e9, len(times), float(median(times)), describe_state())
             send({"window": dataclasses.asdict(window)})
             send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})
-            times, told = array("q"), now
+            times, reported = array("q"), now
 
 
 def _timed(run: Callable[[], None]) -> int:

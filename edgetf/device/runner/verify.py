@@ -2,29 +2,34 @@
 
 A bundle is a zip with `manifest.json`, the variant, and golden samples with their outputs; its comment, at the end, is
 the digest of all bytes before it. Every file must have the digest that the manifest names, and the variant must give
-the golden outputs, within the tolerance of each. That finds what accidents change; it is no protection against somebody
+the golden outputs, within the tolerance of each. This detects accidental changes; it does not protect against somebody
 who makes a new bundle.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
 import tempfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .answers import line
 from .interpreter import JobError
 from .isolate import ChildError, Send
-from .job import Job
+from .job import Job, check
 from .run import run_job
 
-BUNDLE_SCHEMA = 1
+# 2: inputs and outputs without an axis for samples, shapes of outputs
+BUNDLE_SCHEMA = 2
+_LEAST_BYTES, _RATIO = 64 << 20, 100  # a bundle unpacks to no more than this, and so many times its size
 MANIFEST, SEAL_BYTES = "manifest.json", 64  # SHA-256 in hex
 
 
@@ -43,31 +48,54 @@ class Proof:
     signed: str = ""
 
 
+_FOLDER = "edgetf-verify-"
+
+
+def _sweep() -> None:
+    """Remove what killed processes of this user left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        pid = left.name[len(_FOLDER) :].split("-")[0]
+        gone = pid.isdigit() and Path("/proc/self").exists() and not Path("/proc", pid).exists()
+        with contextlib.suppress(FileNotFoundError):  # another one sweeps at the same time
+            if gone and left.lstat().st_uid == os.getuid():
+                shutil.rmtree(str(left), ignore_errors=True)
+
+
 def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
-    """Check the files in `bundle` and run the variant on its golden samples. Raises JobError for what is no bundle."""
-    with tempfile.TemporaryDirectory(prefix="edgetf-verify-") as temporary:
+    """Check the files in `bundle` and run the variant on its golden samples. Raises JobError if it is not a bundle."""
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as temporary:
         folder = Path(temporary)
         manifest, problems = _unpack(bundle, folder)
+        variant = line(str(manifest.get("variant", "")))
         if problems:
-            return Proof(str(manifest.get("variant", "")), "", 0, {}, problems)
-        job = Job(
-            str(folder / manifest["model"]),
-            {name: str(folder / file) for name, file in manifest["inputs"].items()},
-            manifest["signature"],
-            runtime,
-            timing=None,
-        )
+            return Proof(variant, "", 0, {}, problems)
+        job = _job_of(manifest, folder, runtime)
         try:
             measurement = run_job(job, folder / "out", on_event)
         except ChildError as error:
-            return Proof(manifest["variant"], runtime, 0, {}, [f"it does not run: {error}"])
+            return Proof(variant, runtime, 0, {}, [f"it does not run: {error}"])
         ran = f"{measurement.runtime} {measurement.runtime_version}".strip()
         if measurement.samples is None:
-            return Proof(manifest["variant"], ran, 0, {}, [f"it does not run: {measurement.error}"])
-        found = {output.name: np.load(folder / "out" / output.file) for output in measurement.samples.outputs}
-        errors, problems = _compare(manifest, folder, found)
-        signed = str(manifest.get("provenance", {}).get("verdict") or "without a verdict")
-        return Proof(manifest["variant"], ran, measurement.samples.n, errors, problems, signed)
+            return Proof(variant, ran, 0, {}, [f"it does not run: {measurement.error}"])
+        listed = measurement.samples.outputs
+        found = {output.name: np.load(folder / "out" / output.file) for output in listed}
+        shapes = {output.name: np.load(folder / "out" / output.shapes) for output in listed if output.shapes}
+        errors, problems = _compare(manifest, folder, found, shapes)
+        signed = line(str(manifest["provenance"].get("verdict") or "without a verdict"))
+        return Proof(variant, ran, measurement.samples.n, errors, problems, signed)
+
+
+def _job_of(manifest: dict[str, Any], folder: Path, runtime: str) -> Job:
+    return Job(
+        str(folder / manifest["model"]),
+        {name: str(folder / file) for name, file in manifest["inputs"].items()},
+        manifest["signature"],
+        manifest["unbatched_inputs"],
+        manifest["unbatched_outputs"],
+        runtime,
+        timing=None,
+    )
 
 
 def seal(content: bytes) -> bytes:
@@ -76,7 +104,7 @@ def seal(content: bytes) -> bytes:
 
 
 def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The manifest, and what is not as it was made; all files lie in `folder` afterwards."""
+    """The manifest, and a list of changed files; all files are extracted to `folder`."""
     try:
         whole = bundle.read_bytes()
         if not zipfile.is_zipfile(bundle):
@@ -86,31 +114,32 @@ def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
     problems = [] if seal(whole) == whole else ["the bundle was changed since it was made"]
     try:
         manifest = _read_files(bundle, folder, problems)
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except JobError:
+        raise
+    except Exception as error:  # of zipfile, json and zlib, and of names that are none
         if not problems:
-            raise JobError(f"{bundle} is not a bundle: {error}") from error
+            raise JobError(f"{bundle} is not a bundle: {line(str(error))}") from error
         return {}, problems
+    problems = [line(problem) for problem in problems]
     return manifest, problems
 
 
 def _read_files(bundle: Path, folder: Path, problems: list[str]) -> dict[str, Any]:
     with zipfile.ZipFile(bundle) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _LEAST_BYTES + _RATIO * bundle.stat().st_size:
+            raise ValueError("it would unpack to far more than it has")
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         if manifest["schema"] != BUNDLE_SCHEMA:
             raise JobError(f"{bundle} has schema {manifest['schema']}, this runner reads {BUNDLE_SCHEMA}")
         named = [manifest["model"], *manifest["inputs"].values(), *(one["file"] for one in manifest["outputs"])]
+        named += [one["shapes"] for one in manifest["outputs"] if one["shapes"]]
         if not set(named) <= set(manifest["files"]) or "signature" not in manifest:
             raise ValueError("its manifest is not whole")
+        if not isinstance(manifest["provenance"], dict):
+            raise ValueError("its manifest has no provenance")
+        check(_job_of(manifest, folder, "auto"))
+        if not all(isinstance(one["tolerance"], (int, float)) for one in manifest["outputs"]):
+            raise ValueError("its manifest has no tolerances")
         for file, digest in manifest["files"].items():
             if Path(file).name != file:
                 raise JobError(f"{bundle} names a file outside of itself: {file!r}")
@@ -122,16 +151,30 @@ def _read_files(bundle: Path, folder: Path, problems: list[str]) -> dict[str, An
 
 
 def _compare(
-    manifest: dict[str, Any], folder: Path, found: dict[str, np.ndarray[Any, Any]]
+    manifest: dict[str, Any], folder: Path, found: dict[str, np.ndarray[Any, Any]], shapes: dict[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
     errors, problems = {}, []
     for golden in manifest["outputs"]:
-        name, expected = golden["name"], np.load(folder / golden["file"])
+        name, expected = golden["name"], _load(folder / golden["file"])
         if name not in found or found[name].shape != expected.shape:
             problems.append(f"output {name!r} is missing, or has another shape")
+            continue
+        known = _load(folder / golden["shapes"]) if golden["shapes"] else None
+        if not np.array_equal(shapes.get(name, ()), () if known is None else known):
+            problems.append(f"output {name!r} has another number of rows in some sample")
             continue
         error = float(np.max(np.abs(found[name].astype(np.float64) - expected.astype(np.float64)), initial=0.0))
         errors[name] = error
         if not error <= golden["tolerance"]:  # NaN is a problem too
             problems.append(f"output {name!r} is off by {error:.3g}, {golden['tolerance']:.3g} are allowed")
     return errors, problems
+
+
+def _load(file: Path) -> np.ndarray[Any, Any]:
+    try:
+        values: np.ndarray[Any, Any] = np.load(file, allow_pickle=False)
+        if values.dtype.kind not in "biufc":
+            raise ValueError(f"it holds {values.dtype}")
+    except Exception as error:  # whatever numpy raises
+        raise JobError(f"{file.name} in the bundle is not an array: {line(str(error))}") from error
+    return values

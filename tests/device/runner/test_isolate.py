@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +63,7 @@ def _sleeps(send: Send) -> dict[str, Any]:
         (_silent, "ended without a result"),
     ],
 )
-def test_the_end_of_a_child_is_told(task: Any, message: str) -> None:
+def test_the_end_of_a_child_is_reported(task: Any, message: str) -> None:
     with pytest.raises(ChildError, match=message):
         run_children([task], lambda e: None)
 
@@ -73,6 +77,50 @@ def test_when_one_fails_the_others_are_ended() -> None:
         os.waitpid(-1, os.WNOHANG)  # no child is left
 
 
+_INTERRUPTED = """
+import os, signal, sys
+from edgetf.device.runner.isolate import run_children
+main = os.getpid()
+
+def interrupt():  # what modules register runs at each fork, and errors in it are only printed
+    os.kill(main, signal.SIGINT)
+    for _ in range(1000):
+        pass
+
+os.register_at_fork(after_in_parent=interrupt)
+before = signal.getsignal(signal.SIGINT)
+try:
+    run_children([lambda send: {}], print)
+except KeyboardInterrupt:
+    sys.exit(7 if signal.getsignal(signal.SIGINT) is before else 8)
+"""
+
+
+def test_ctrl_c_during_a_fork_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 def test_large_results_pass_through_the_pipe() -> None:
     [result] = run_children([lambda send: {"text": "x" * 1_000_000}], lambda e: None)
     assert len(result["text"]) == 1_000_000
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    def child(send: Send) -> dict[str, Any]:
+        send({"pid": os.getpid()})
+        time.sleep(60)
+        return {}
+
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        run_children([child], lambda event: os._exit(os.write(write, b"%d\n" % event["pid"]) and 9))
+    os.waitpid(parent, 0)
+    place = Path("/proc", os.read(read, 20).decode().strip(), "cmdline")
+    for handle in (read, write):
+        os.close(handle)
+    end = time.monotonic() + 10
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while place.read_bytes():  # of a zombie it is empty
+            assert time.monotonic() < end

@@ -78,7 +78,7 @@ def test_the_state_has_what_a_pi_tells_of_throttling_and_power(tmp_path: Path, m
     assert (state["throttled"], state["power_meter"]) == ("0x50004", "pmic")
 
 
-def test_what_other_programs_take_is_told_without_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_other_programs_take_is_reported_without_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own clock is imitated: others keep one core busy all the time, and this process another."""
     begin, own = time.perf_counter(), time.process_time()
     monkeypatch.setattr(machine, "_busy_s", lambda: time.perf_counter() - begin + time.process_time() - own)

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgetf.convert.convert import ConvertOptions, convert
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.measurements import refuse_full
+from edgetf.device.runner.__main__ import main
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
+from edgetf.errors import NoRoomError
 from edgetf.flatbuffer import read_contents
 from edgetf.samples import Array
 from tests.conftest import SHORT, Small, ignore
@@ -86,7 +89,7 @@ def test_progress_counts_up_to_all_samples(job: Job, images: Array, tmp_path: Pa
         ({"signature": "other"}, "timing", "has no signature 'other'"),
     ],
 )
-def test_what_cannot_run_is_told_in_the_measurement(
+def test_what_cannot_run_is_reported_in_the_measurement(
     job: Job, tmp_path: Path, change: dict[str, Any], phase: str, error: str
 ) -> None:
     if "inputs" in change:
@@ -224,7 +227,7 @@ def test_a_process_is_bound_to_the_cpus_and_the_priority_that_were_asked_for(job
     assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1  # that of this process is as it was
 
 
-def test_a_disk_that_is_full_is_told_before_anything_runs(
+def test_a_disk_that_is_full_is_reported_before_anything_runs(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -234,3 +237,24 @@ def test_a_disk_that_is_full_is_told_before_anything_runs(
     measurement = run_job(replace(job, timing=None), tmp_path / "out", ignore)
     assert measurement.error_phase == "samples"
     assert "No space left on device" in (measurement.error or "")
+
+
+def test_a_measurement_that_cannot_be_written_is_one_line(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/a/file")
+
+    monkeypatch.setattr("edgetf.device.runner.run.write_json", full)
+    write_json(tmp_path / "job.json", replace(job, timing=None, outputs=False))
+    assert main([str(tmp_path / "job.json"), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "cannot write to /a/file: No space left on device\n"
+
+
+@pytest.mark.parametrize("reported", ["cannot write to x: No space left on device", "1024 requested and 0 written"])
+def test_a_full_disk_is_no_failure_of_the_variant(reported: str) -> None:
+    with pytest.raises(NoRoomError, match="the runner on local could not store what it measured") as caught:
+        refuse_full("local", reported)
+    assert "free some space" in caught.value.hint
+    refuse_full("local", "")
+    refuse_full("local", "it needs 2 inputs")

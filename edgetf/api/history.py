@@ -1,0 +1,91 @@
+"""`edgetf.history`: earlier results, stored in an SQLite file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetf.api.given import one_of
+from edgetf.api.judge import documents_of
+from edgetf.api.results import Bench
+from edgetf.benchmarks.history.changes import Change, ChangeKind
+from edgetf.benchmarks.history.changes import compare as run
+from edgetf.benchmarks.history.store import (
+    Entry,
+    add_results,
+    choose_commit,
+    commit_of,
+    commits_of,
+    default_place,
+    name_of,
+)
+from edgetf.benchmarks.history.store import entries as read
+from edgetf.benchmarks.history.trend import draw_trend
+from edgetf.defaults import DEVICE
+from edgetf.files import refuse_existing, write_whole
+
+Place = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class History:
+    """The results in the file at `path`."""
+
+    path: Path
+
+    def entries(
+        self,
+        *,
+        variant: str | None = None,
+        device: str | None = None,
+        model: str | None = None,
+        last: int | None = None,
+    ) -> list[Entry]:
+        """All results or the `last` ones, optionally of one variant, device or model; the oldest first."""
+        return read(self.path, variant, device, model, last=last)
+
+    def compare(self, old: str, new: str, *, model: str | None = None, allow: Sequence[str] = ()) -> list[Change]:
+        """The changes between two commits, for each variant on each device.
+
+        `allow` names kinds of changes that are no failure: "gone", "parity", "samples", "runtime". Raises EdgetfError
+        for an unknown commit, and if nothing can be compared.
+        """
+        names = commits_of(self.path, model)
+        before, after = (choose_commit(one, names) for one in (old, new))
+        known = read(self.path, name=model, commits=(before, after))
+        return run(known, before, after, {one_of(ChangeKind, one, "allow") for one in allow})
+
+    def add(self, bench: Bench | Place, *, commit: str | None = None) -> int:
+        """Add a benchmark that was made elsewhere; returns the number of new results."""
+        place = bench.folder if isinstance(bench, Bench) else Path(bench)
+        named = commit if commit is not None else commit_of(place)
+        return sum(add_results(doc, named, name_of(doc, place), self.path) for doc in documents_of(bench))
+
+    def trend(self, out: Place, *, device: str = DEVICE, model: str | None = None, force: bool = False) -> Path:
+        """Plot latency and accuracy drop over time to the SVG file `out`. Raises EdgetfError if the file exists."""
+        file = Path(out)
+        refuse_existing(file, force)
+        write_whole(file, draw_trend(self.entries(device=device, model=model), device).encode())
+        return file
+
+
+def history(path: Place | None = None) -> History:
+    """The history of benchmarks, which `edgetf history` shows.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; by default `$EDGETF_HISTORY`, or the user's.
+
+    Returns
+    -------
+    History
+        With `entries`, `compare`, `add` and `trend`.
+
+    Examples
+    --------
+    >>> edgetf.history().compare("v1.0", "HEAD")  # doctest: +SKIP
+    """
+    return History(default_place() if path is None else Path(path))

@@ -1,0 +1,162 @@
+"""The results of the functions that judge: `check`, `gate`, `choose`, `explain`. They print as `results` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgetf.api.results import Rows
+from edgetf.console.printing import to_html, to_text
+from edgetf.errors import ExitCode
+from edgetf.results import (
+    Benchmark,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from edgetf.benchmarks.diagnosis.ladder import Ladder
+    from edgetf.benchmarks.diagnosis.layers import Layer
+    from edgetf.benchmarks.judging.check import Checked
+    from edgetf.benchmarks.judging.choose import Choice
+    from edgetf.benchmarks.judging.verdict import Judged
+
+
+@dataclass(frozen=True)
+class CheckedVariant:
+    """A variant's verdict; `parts` are the judged figures by name. `record` is the complete result."""
+
+    name: str
+    device: str
+    verdict: Verdict
+    parts: Mapping[str, Judged]
+    record: Checked
+
+    @property
+    def reason(self) -> str:
+        """The reason of the part that decides the verdict."""
+        from edgetf.benchmarks.judging.verdict import worst
+
+        return worst(list(self.parts.values())).reason
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is Verdict.PASS
+
+    def __str__(self) -> str:
+        return f"{self.verdict.label}: {self.reason}"
+
+
+class Checks(Rows[CheckedVariant]):
+    """The results of `edgetf.check` and `edgetf.gate`, by variant; `exit_code` is the command's."""
+
+    def __init__(self, checked: list[Checked]) -> None:
+        self.checked = tuple(checked)
+        from edgetf.benchmarks.judging.check import together
+
+        found = together(checked)
+        several, models = len({one.device for one in found}) > 1, len({one.model for one in found}) > 1
+        rows = {}
+        for one in found:
+            named = [one.model if models else "", one.device if several else "", one.variant]
+            rows["/".join(filter(None, named))] = CheckedVariant(one.variant, one.device, one.verdict, one.parts, one)
+        super().__init__(rows)
+
+    def __getitem__(self, name: str) -> CheckedVariant:
+        """The variant of that key, or the only one of that name."""
+        named = [key for key, one in self._rows.items() if one.name == name]
+        return super().__getitem__(named[0] if name not in self._rows and len(named) == 1 else name)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        from edgetf.benchmarks.judging.check import exit_code
+
+        return exit_code(list(self.checked))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every variant passed."""
+        return self.exit_code is ExitCode.DONE
+
+    def show(self) -> None:
+        from edgetf.api.tables.checks import show_checked
+
+        show_checked(self.checked, "")
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each judged figure."""
+        return [
+            {
+                "variant": one.name,
+                "device": one.device,
+                "model": one.record.model or None,
+                "part": part,
+                "verdict": judged.verdict.value,
+                "reason": judged.reason,
+            }
+            for one in self.values()
+            for part, judged in one.parts.items()
+        ]
+
+
+class Choices(Rows["Choice"]):
+    """The results of `edgetf.choose`, by device. `exit_code` is the command's."""
+
+    def __init__(self, choices: Sequence[tuple[Benchmark, Choice]]) -> None:
+        self.choices = tuple(choices)
+        super().__init__({choice.device: choice for _, choice in choices})
+
+    @property
+    def exit_code(self) -> ExitCode:
+        from edgetf.benchmarks.judging.choose import exit_code
+
+        return exit_code([choice for _, choice in self.choices])
+
+    def show(self) -> None:
+        from edgetf.api.tables.choices import show_choices
+
+        show_choices(self.choices)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each variant on each device, the chosen one first."""
+        return [
+            {
+                "device": choice.device,
+                "variant": one.variant,
+                "standing": one.standing.value,
+                "verdict": one.verdict.value,
+                "latency_ms": one.latency_ms,
+                "bytes": one.bytes,
+                "memory_bytes": one.memory_bytes,
+            }
+            for choice in self.values()
+            for one in choice.candidates
+        ]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The result of `edgetf.explain`: the steps, and the layers with the largest errors of their own."""
+
+    ladder: Ladder
+    layers: tuple[Layer, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code: for the worst verdict of a step or of all steps together."""
+        verdicts = {self.ladder.whole, *(rung.verdict for rung in self.ladder.rungs)}
+        if Verdict.FAIL in verdicts:
+            return ExitCode.BUDGET_MISSED
+        return ExitCode.NOT_ENOUGH_DATA if Verdict.INCONCLUSIVE in verdicts else ExitCode.DONE
+
+    def __str__(self) -> str:
+        return to_text(self.show)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.show)
+
+    def show(self) -> None:
+        from edgetf.api.tables.explanation import show_ladder, show_layers
+
+        show_ladder(self.ladder)
+        show_layers(self.layers)

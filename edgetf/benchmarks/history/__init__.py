@@ -1,0 +1,1 @@
+"""The history of benchmarks, and exports to other tools."""

@@ -1,0 +1,269 @@
+"""Changes between two commits. In: entries of the history. Out: the change of each figure, with its significance.
+
+Times are compared by the medians of their blocks, each a separate process, and accuracies by the numbers of right
+samples. These changes are reported only if they are significant. A variant that cannot be compared any more is a change
+too: the user must confirm the removal of a variant or its parity, or another runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from edgetf.benchmarks.history.store import Entry, find_commit
+from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.results import Accuracy, MetricState, Parity, Result, Status, Verdict
+
+try:
+    from scipy import stats
+except ModuleNotFoundError as error:
+    raise MissingExtraError("scipy", "report") from error
+
+_ALPHA = 0.05
+_MEDIAN = "median ms"
+
+
+class ChangeKind(str, Enum):
+    """The kind of a change. All except `figure` are failures unless the user allows them by this name."""
+
+    FIGURE = "figure"
+    GONE = "gone"  # the variant, or its device or machine, is missing
+    PARITY = "parity"  # the comparison with a reference, or its kind
+    SAMPLES = "samples"  # it fails, on other samples
+    RUNTIME = "runtime"  # the runtime, or its settings
+
+
+class Effect(str, Enum):
+    WORSE = "worse"
+    BETTER = "better"
+    NONE = "none"
+
+
+class Unit(str, Enum):
+    """What the figures of a change are. The interval of milliseconds is that of their ratio, else of a difference."""
+
+    BYTES = "bytes"
+    MILLISECONDS = "ms"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one figure of a variant of the model `name` on a device between two commits, with a `summary`.
+
+    `low` to `high` is the 95 % interval of new / old for the latency, of new - old in points for the accuracy; `p` is
+    the p-value of "no difference". These changes are reported only if they are significant by Holm's rule over all
+    comparisons.
+    """
+
+    name: str
+    variant: str
+    device: str
+    what: str
+    old: float | None
+    new: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    summary: str
+    effect: Effect = Effect.NONE
+    kind: ChangeKind = ChangeKind.FIGURE
+    unit: Unit = Unit.OTHER
+
+
+def compare(known: Sequence[Entry], old: str, new: str, allowed: AbstractSet[ChangeKind] = frozenset()) -> list[Change]:
+    """The changes between two commits (or prefixes of their names), for each variant of a model on each device.
+
+    The latest benchmark of each commit counts. With another runtime, a variant is compared only if that is `allowed`.
+    Raises EdgetfError for an unknown commit, or if nothing was measured in both with the same settings.
+    """
+    before, after = (_of(known, find_commit(commit, known)) for commit in (old, new))
+    by_variant: dict[str, list[Entry]] = {}
+    for other in after.values():
+        by_variant.setdefault(other.variant, []).append(other)
+    changes, compared = list[Change](), False
+    for key, one in before.items():
+        if one.result.status != Status.OK:
+            continue
+        near, differing = _nearest(one, by_variant.get(one.variant, []))
+        if key in after:
+            compared = True
+            changes += _changes(one, after[key])
+        elif near is not None and set(differing) == {"settings"} and ChangeKind.RUNTIME in allowed:
+            compared = True
+            changes += [
+                _About(one).change("run", _differ(one, near, differing), kind=ChangeKind.RUNTIME),
+                *_changes(one, near),
+            ]
+        else:
+            why = f": {_differ(one, near, differing)}" if near is not None else ""
+            kind = ChangeKind.RUNTIME if set(differing) == {"settings"} else ChangeKind.GONE
+            changes.append(_About(one).change("run", f"not measured now{why}", effect=Effect.WORSE, kind=kind))
+    if not compared:
+        found = [(one, *_nearest(one, by_variant.get(one.variant, []))) for one in before.values()]
+        reasons = dict.fromkeys(
+            f"{one.variant}: {_differ(one, near, differing)}" for one, near, differing in found if near
+        )
+        reason = "; ".join(reasons) or "no variant was measured in both"
+        hint = f"all of {', '.join(_CONDITIONS.values())} must be the same in both"
+        if any(set(differing) == {"settings"} for _, _, differing in found):
+            hint += ", or give --allow runtime"
+        raise EdgetfError(f"nothing can be compared between {old} and {new}: {reason}", hint)
+    return _by_holm(sorted(changes, key=lambda one: (one.name, one.device, one.variant, one.what)))
+
+
+def is_failure(change: Change, allowed: AbstractSet[ChangeKind]) -> bool:
+    """Whether something became worse that is not allowed."""
+    return change.effect is Effect.WORSE and (change.kind is ChangeKind.FIGURE or change.kind not in allowed)
+
+
+def _of(known: Sequence[Entry], commit: str) -> dict[tuple[str, ...], Entry]:
+    """The latest entry of each variant at `commit`, including failed ones."""
+    chosen = [one for one in known if one.commit == commit]
+    return {(one.name, one.variant, one.device, one.machine, one.settings): one for one in chosen}
+
+
+def _nearest(one: Entry, others: Sequence[Entry]) -> tuple[Entry | None, tuple[str, ...]]:
+    """The entry in `others` (of the same variant) that differs from `one` in the fewest conditions, and these."""
+    differing = [tuple(key for key in _CONDITIONS if getattr(one, key) != getattr(other, key)) for other in others]
+    found = min(zip(others, differing, strict=True), key=lambda pair: len(pair[1]), default=None)
+    return (None, ()) if found is None else found
+
+
+def _differ(one: Entry, other: Entry, differing: Iterable[str]) -> str:
+    found = [f"the {_CONDITIONS[key]} was {getattr(one, key)!r} and is {getattr(other, key)!r}" for key in differing]
+    return ", ".join(found)
+
+
+# conditions that must be equal in two compared results
+_CONDITIONS = {
+    "name": "model",
+    "variant": "variant",
+    "device": "device",
+    "machine": "machine",
+    "settings": "runtime and settings",
+}
+
+
+@dataclass(frozen=True)
+class _About:
+    """The variant of changes."""
+
+    entry: Entry
+
+    def change(
+        self,
+        what: str,
+        summary: str,
+        figures: tuple[float | None, float | None] = (None, None),
+        effect: Effect = Effect.NONE,
+        kind: ChangeKind = ChangeKind.FIGURE,
+    ) -> Change:
+        one = self.entry
+        return Change(one.name, one.variant, one.device, what, *figures, None, None, None, summary, effect, kind)
+
+
+def _changes(old: Entry, new: Entry) -> Iterator[Change]:
+    about = _About(old)
+    if new.result.status != Status.OK:
+        yield about.change("run", "fails now", effect=Effect.WORSE)
+        return
+    sizes = old.result.bytes, new.result.bytes
+    if sizes[0] is not None and sizes[1] is not None:
+        summary = "equal" if sizes[0] == sizes[1] else "larger" if sizes[1] > sizes[0] else "smaller"
+        yield replace(about.change("bytes", summary, sizes), unit=Unit.BYTES)
+    if old.result.latency_ms and new.result.latency_ms and not (old.result.emulated or new.result.emulated):
+        yield _latency(about, old.result, new.result)
+    before, after = old.result.parity, new.result.parity
+    if before and after is None:
+        yield about.change("parity", "not compared with a reference now", effect=Effect.WORSE, kind=ChangeKind.PARITY)
+    elif before and after and old.samples == new.samples:
+        yield from _parity(about, before, after)
+    elif before and after:
+        summary = f"not compared: the samples differ ({old.samples[:12]} and {new.samples[:12]})"
+        yield about.change("accuracy", summary)
+        if after.verdict is Verdict.FAIL:
+            summary = f"worse: {before.verdict.value} became {after.verdict.value}, on other samples"
+            yield about.change("verdict", summary, effect=Effect.WORSE, kind=ChangeKind.SAMPLES)
+
+
+def _parity(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
+    after = {output.name: output.accuracy for output in new.outputs}
+    for output in old.outputs:
+        if output.accuracy and (accuracy := after.get(output.name)):
+            yield _accuracy(about, output.name, output.accuracy, accuracy)
+        elif output.accuracy or output.name not in after:
+            what = "accuracy" if output.name in after else "parity"
+            yield about.change(
+                f"{what} of {output.name}", "not measured now", effect=Effect.WORSE, kind=ChangeKind.PARITY
+            )
+    metrics = {metric.name: metric for metric in new.metrics if metric.state is MetricState.MEASURED}
+    for metric in old.metrics:
+        if metric.state is MetricState.FAILED:
+            continue
+        if metric.name in metrics:
+            summary = "reported without a test: the scores of samples are not stored"
+            yield about.change(metric.name, summary, (metric.variant, metrics[metric.name].variant))
+        else:
+            yield about.change(metric.name, "not measured now", effect=Effect.WORSE, kind=ChangeKind.PARITY)
+    verdicts = old.verdict, new.verdict
+    if verdicts[0] != verdicts[1]:
+        worse = verdicts[1] is Verdict.FAIL or verdicts[0] is Verdict.PASS
+        effect = Effect.WORSE if worse else Effect.BETTER
+        yield about.change("verdict", f"{effect.value}: {verdicts[0].value} became {verdicts[1].value}", effect=effect)
+
+
+def _latency(about: _About, old: Result, new: Result) -> Change:
+    """Welch's t-test of the logarithms of the block medians: a ratio that includes differences between processes."""
+    assert old.latency_ms is not None
+    assert new.latency_ms is not None
+    one, other = (np.log([block.median_ms for block in result.blocks]) for result in (old, new))
+    medians = old.latency_ms.median, new.latency_ms.median
+    if min(len(one), len(other)) < 2 or old.stable is False or new.stable is False:
+        why = "not compared: too few blocks" if min(len(one), len(other)) < 2 else "not compared: unstable timing"
+        return replace(about.change(_MEDIAN, why, medians), unit=Unit.MILLISECONDS)
+    if np.ptp(one) == 0 and np.ptp(other) == 0:
+        return replace(about.change(_MEDIAN, "not compared: all blocks are equal", medians), unit=Unit.MILLISECONDS)
+    test = stats.ttest_ind(other, one, equal_var=False)
+    interval = test.confidence_interval(1 - _ALPHA)
+    low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
+    summary, effect = ("slower", Effect.WORSE) if low > 1 else ("faster", Effect.BETTER)
+    found = about.change(_MEDIAN, summary, medians, effect)
+    return replace(found, unit=Unit.MILLISECONDS, low=low, high=high, p=float(test.pvalue))
+
+
+def _accuracy(about: _About, output: str, old: Accuracy, new: Accuracy) -> Change:
+    """Fisher's exact test of right and wrong. Pairs of samples are not stored, so that a real change may be missed."""
+    right = [round(one.variant * one.n) for one in (old, new)]
+    counts = [[right[0], old.n - right[0]], [right[1], new.n - right[1]]]
+    p = float(stats.fisher_exact(counts).pvalue)
+    low, high = _newcombe(right[1], new.n, right[0], old.n)
+    less = new.variant < old.variant
+    summary, effect = ("less accurate", Effect.WORSE) if less else ("more accurate", Effect.BETTER)
+    found = about.change(f"accuracy of {output}, %", summary, (100 * old.variant, 100 * new.variant), effect)
+    return replace(found, low=low, high=high, p=p)
+
+
+def _newcombe(a: int, n: int, b: int, m: int) -> tuple[float, float]:
+    """Interval of a/n - b/m in points (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
+    one, other = (stats.binomtest(k, total).proportion_ci(1 - _ALPHA, method="wilson") for k, total in ((a, n), (b, m)))
+    p, q = a / n, b / m
+    low = p - q - np.hypot(p - one.low, other.high - q)
+    high = p - q + np.hypot(one.high - p, q - other.low)
+    return 100 * float(low), 100 * float(high)
+
+
+def _by_holm(changes: list[Change]) -> list[Change]:
+    """The changes, with only those that are significant by Holm's rule (Holm 1979, Scand. J. Statist. 6:65)."""
+    order = sorted((k for k, one in enumerate(changes) if one.p is not None), key=lambda k: changes[k].p or 0.0)
+    tested, open_ = list(changes), len(order)
+    for rank, k in enumerate(order):
+        if (changes[k].p or 0.0) > _ALPHA / (open_ - rank):
+            for rest in order[rank:]:
+                tested[rest] = replace(changes[rest], summary="no significant change", effect=Effect.NONE)
+            break
+    return tested

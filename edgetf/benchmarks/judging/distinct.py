@@ -1,0 +1,213 @@
+"""Identical samples. In: the inputs of all samples, in the order of the run. Out: the group of each sample.
+
+A repeated sample adds no evidence: intervals are computed from distinct samples. Two samples are the same if the
+digests of all their inputs are. Copies with a trace of noise are also counted, but only for a warning: figures must not
+depend on similarity, because a whole class of quiet samples could become one. Only a few numbers are kept per sample: a
+million samples take about 100 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.samples import Array
+from edgetf.samples.mapped import blocks
+
+Floats = NDArray[np.float64]
+Sketch = NDArray[np.float32]
+Integers = NDArray[np.int64]
+_LEAST_NUMBERS = 8  # minimum size of a sample: smaller ones may be similar by chance
+_SKETCH = 8  # numbers in the sketch of a sample: sums of its numbers with random signs
+# shares of a sample's own deviation: a smaller difference may be noise on a copy. Starting with the largest, the first
+# is used that leaves as many groups as the one before. If samples are similar without being copies (as with only one
+# varying property), each leaves a different number of groups
+_TRACES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+_STABLE = 0.9
+_GRIDS = 12  # of cells of that size, each moved: two copies at a border lie in one cell of another grid
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The `group` of each sample, shape (n,): numbers from 0, in the order of their first occurrence."""
+
+    group: Integers
+
+    @property
+    def first(self) -> NDArray[np.bool_]:
+        """Whether each sample is the first of its group."""
+        found = np.zeros(len(self.group), bool)
+        found[np.unique(self.group, return_index=True)[1]] = True
+        return found
+
+    @property
+    def count(self) -> int:
+        return int(self.group.max()) + 1
+
+    def upto(self, n: int) -> Distinct:
+        """The groups of the first `n` samples."""
+        return Distinct(self.group[:n])
+
+    def sums(self, values: Floats) -> Floats:
+        """The sum of each group's values, shape (groups, ...), of those of shape (n, ...)."""
+        found = np.zeros((self.count, *values.shape[1:]))
+        np.add.at(found, self.group, values)
+        return found
+
+    def means(self, values: Floats) -> Floats:
+        """The mean of each group's values, shape (groups,), of those of shape (n,)."""
+        return np.asarray(np.bincount(self.group, values) / np.bincount(self.group))
+
+
+def find_distinct(inputs: Mapping[str, Array]) -> Distinct | None:
+    """The groups of the samples with these inputs (by name); None if no two are the same."""
+    group = _in_order(_together([_exactly(values) for values in inputs.values()]))
+    return None if int(group.max()) + 1 == len(group) else Distinct(group)
+
+
+def find_shared(inputs: Mapping[str, Array], others: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Whether each sample with these inputs (by name) is also among `others`; those of other shapes are others."""
+    n = len(next(iter(inputs.values())))
+    if any(name not in others or others[name].shape[1:] != values.shape[1:] for name, values in inputs.items()):
+        return np.zeros(n, bool)
+    theirs = [_digests(np.asarray(others[name], values.dtype)) for name, values in inputs.items()]
+    known = set(zip(*(keys.tolist() for keys in theirs), strict=True))
+    ours = [_digests(values) for values in inputs.values()]
+    return np.array([key in known for key in zip(*(keys.tolist() for keys in ours), strict=True)], bool)
+
+
+def count_unlike(inputs: Mapping[str, Array]) -> int:
+    """The number of samples if those that differ only by a trace of noise count once; only for a warning."""
+    return int(_together([_alike(values) for values in inputs.values()]).max()) + 1
+
+
+def describe_distinct(n: int, distinct: int | None) -> str:
+    """A phrase on the number of distinct samples among `n`; empty if all are."""
+    samples = "sample" if distinct == 1 else "samples"
+    return "" if distinct is None or distinct == n else f"{distinct:,} distinct {samples} of {n:,}"
+
+
+def _together(keys: list[Integers]) -> Integers:
+    """A number for each row, the same for rows that have the same number in all of `keys`."""
+    return _numbered(keys[0] if len(keys) == 1 else np.stack(keys, axis=1))
+
+
+def _alike(values: Array) -> Integers:
+    """A number for each row, the same for rows that are alike."""
+    exact = _exactly(values)
+    measured = values.dtype.kind == "f" or values.dtype == np.uint8
+    if not measured or values[0].size < _LEAST_NUMBERS:
+        return exact
+    with np.errstate(all="ignore"):  # numbers may overflow: then the digests count
+        return _nearly(values, exact)
+
+
+def _exactly(values: Array) -> Integers:
+    """A number for each row, the same for rows that are the same."""
+    return _numbered(_digests(values))
+
+
+def _digests(values: Array) -> Integers:
+    """The first 8 bytes of each row's digest: a million rows collide once in 30 million cases."""
+    found = np.empty(len(values), np.int64)
+    for begin, block in blocks(values):
+        rows: NDArray[Any] = block.reshape(len(block), -1)
+        if rows.dtype.kind == "f":
+            rows = rows + rows.dtype.type(0)  # -0.0 is 0.0
+        for k, row in enumerate(rows):
+            digest = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=8).digest()
+            found[begin + k] = int.from_bytes(digest, "little", signed=True)
+    return found
+
+
+def _nearly(values: Array, exact: Integers) -> Integers:
+    """The same numbers, or fewer if rows differ only by noise."""
+    sketch = _sketch(values)
+    known = np.flatnonzero(np.isfinite(sketch).all(axis=1))
+    if len(known) < 2:
+        return exact
+    sketch, found, before = sketch[known], _first_of(exact), 0
+    for trace in _TRACES:
+        joined = _joined(sketch, exact[known], trace)
+        count = len(np.unique(joined))
+        if before >= _STABLE * count:
+            found[known] = known[joined]
+            return found
+        before = count
+    return exact
+
+
+def _joined(sketch: Sketch, exact: Integers, trace: float) -> Integers:
+    """For each row the first similar one. Chains of small steps do not join dissimilar rows."""
+    random, leader = np.random.default_rng(0), _first_of(exact)
+    for _ in range(_GRIDS):
+        mixed = np.zeros(len(sketch), np.int64)  # modulo 2**64: a number for a cell
+        for column in sketch.T:  # one by one, as it is memory
+            cells = np.floor(column / trace + random.uniform()).astype(np.int64)
+            mixed += cells * random.integers(1, 1 << 62)
+        leader = np.minimum(leader, _first_of(mixed))
+    above, near = leader[leader], np.ones(len(sketch), bool)
+    for column in sketch.T:
+        near &= np.abs(column - column[above]) <= 2 * trace
+    return np.asarray(np.where(near, above, leader), np.int64)
+
+
+def _sketch(values: Array) -> Sketch:
+    """A sketch of each row, shape (n, ...): sums of its numbers with random signs.
+
+    The numbers are centred and divided by their deviation, so that quiet and loud rows have the same distances. Mean
+    and deviation are part of the sketch. All of this is repeated without what all rows share, such as gravity. (This
+    part alone would not suffice, because the shared part may exceed a quiet row.) All columns of the last axis have the
+    same weight, because they may have different units. Values that are not finite count as 0. A row without deviation
+    has no finite sketch.
+    """
+    size, columns = int(values[0].size), values.shape[-1]
+    total, squares = np.zeros(columns), np.zeros(columns)
+    for _, block in blocks(values):
+        rows = _finite(block).reshape(-1, columns)
+        total += rows.sum(axis=0)
+        squares += (rows**2).sum(axis=0)
+    centre = total / (values.size // columns)
+    deviation = np.sqrt(np.maximum(squares / (values.size // columns) - centre**2, 0.0))
+    scale = np.divide(1.0, deviation, out=np.zeros(columns), where=deviation > 0)
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], (size, _SKETCH)) / np.sqrt(size)
+    found = np.empty((len(values), 2 * (_SKETCH + 2)), np.float32)
+    for begin, block in blocks(values):
+        rows = _finite(block).reshape(-1, columns)
+        both = [_of_own((part * scale).reshape(len(block), size), signs) for part in (rows, rows - centre)]
+        found[begin : begin + len(block)] = np.concatenate(both, axis=1)
+    return found
+
+
+def _of_own(rows: Floats, signs: Floats) -> Floats:
+    mean, own = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
+    return np.concatenate([((rows - mean) / own) @ signs, mean / own, np.log(own)], axis=1)
+
+
+def _finite(block: Array) -> Floats:
+    return np.nan_to_num(np.asarray(block, np.float64), posinf=0.0, neginf=0.0)
+
+
+def _first_of(key: Integers) -> Integers:
+    """For each row the first one with the same key."""
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse.reshape(-1)], np.int64)
+
+
+def _numbered(keys: NDArray[Any]) -> Integers:
+    """Equal rows as equal numbers from 0."""
+    axis = 0 if keys.ndim > 1 else None
+    return np.asarray(np.unique(keys, axis=axis, return_inverse=True)[1], np.int64).reshape(-1)
+
+
+def _in_order(key: Integers) -> Integers:
+    """The numbers in the order in which they first occur."""
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(rank[inverse.reshape(-1)], np.int64)

@@ -1,0 +1,31 @@
+"""How a reference is made: where TensorFlow runs, and the other options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from edgetf.results import LabelsAre
+
+
+class Place(str, Enum):
+    """Where TensorFlow is to run."""
+
+    AUTO = "auto"
+    GPU = "gpu"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """`serving` is the address of a TensorFlow Serving that computes instead of `on`; `allow_nan` is for
+    samples with NaN, which the model imputes; `trust` lets a Keras file contain code, and a SavedModel reach outside of
+    its graph; `labels_are` is for labels that could be classes or values."""
+
+    on: Place = Place.AUTO
+    serving: str | None = None
+    signature: str | None = None
+    allow_nan: bool = False
+    force: bool = False
+    trust: bool = False
+    labels_are: LabelsAre | None = None

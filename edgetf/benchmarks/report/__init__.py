@@ -1,0 +1,1 @@
+"""The HTML report: its sentences, tables and plots."""

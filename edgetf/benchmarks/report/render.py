@@ -1,0 +1,124 @@
+"""`benchmark.json` and its measurements in; one self-contained HTML file out, which needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgetf import files
+from edgetf.benchmarks.diagnosis.ladder import read_kept
+from edgetf.benchmarks.judging import front
+from edgetf.benchmarks.judging.check import check_one
+from edgetf.benchmarks.judging.choose import Objective, rank
+from edgetf.benchmarks.judging.verdict import Budgets
+from edgetf.benchmarks.report import pareto, plots
+from edgetf.benchmarks.report.confusion import confuse
+from edgetf.benchmarks.report.evidence import gather, pair_outputs
+from edgetf.benchmarks.report.samples import find_worst
+from edgetf.benchmarks.report.stories import answers_of, machine_in_words, reference_in_words, stories_of
+from edgetf.benchmarks.report.table import build_table, change
+from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
+from edgetf.benchmarks.timing.rounds import load_timings
+from edgetf.device.measurements import read_measurement
+from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.results import Benchmark, ClassFigures, Result, read_benchmark
+from edgetf.units import human_ms
+from edgetf.verdicts import LOOKS
+
+_SCRIPT = "report.js.j2"
+_MANY = 10  # with this number of variants the table has a filter
+_CLASSES = 5  # classes of one output to show
+_WIDEST = 18  # letters of a name that is not wrapped
+
+
+def write_report(place: Path, out: Path, force: bool, reference: Path | None = None) -> None:
+    """Write the report on the benchmark at `place` (a folder or `benchmark.json`) to the file `out`.
+
+    `reference` is the folder of its reference; by default it is searched in and beside the benchmark. Raises
+    EdgetfError if `out` exists (unless `force`) or cannot be written, or if `reference` is a different one.
+    """
+    document = read_benchmark(place)
+    if out.is_dir():
+        raise EdgetfError(f"{out} is a folder", "give the file to write, such as -o report.html")
+    files.refuse_existing(out, force)
+    if not out.parent.is_dir():
+        raise EdgetfError(
+            f"cannot write {out}: there is no folder {out.parent}", "create it, or choose another with -o"
+        )
+    folder = place if place.is_dir() else place.parent
+    files.write_whole(out, render(document, folder, reference).encode())
+
+
+def render(document: Benchmark, folder: Path, reference: Path | None = None) -> str:
+    """The report as HTML text. `folder` holds the measurements of `document`, `reference` its Reference."""
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("jinja2", "report") from error
+    loader = PackageLoader("edgetf.benchmarks.report", ".")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment.filters.update(
+        sustained_in_words=sustained_in_words, energy_in_words=energy_in_words, ms=human_ms, change=change
+    )
+    script, _, _ = loader.get_source(environment, _SCRIPT)
+    results = document.results
+    evidence = gather(document, folder, reference)
+    pairs, unpaired = pair_outputs(document, folder, evidence)
+    checked = [check_one(result, Budgets(), False, document.reference is not None) for result in results]
+    choices = rank(document, checked, Objective.BOTH, Budgets())
+    stories = stories_of(document, choices)
+    return environment.get_template("report.html.j2").render(
+        document=document,
+        answers=answers_of(document, choices),
+        stories=stories,
+        table=build_table(stories),
+        name_width=min(max(len(story.name) for story in stories), _WIDEST) + 1,
+        looks=LOOKS,
+        filtered=len(stories) >= _MANY,
+        reference=reference_in_words(document) if document.reference else "",
+        machine=machine_in_words(document),
+        pareto=pareto.draw_pareto(results),
+        front=front.front_in_words(front.points_of(results)),
+        same_speed=same_speed(results),
+        how_it_ran=how_it_ran(results),
+        latency=plots.draw_distribution(_times(document, folder)),
+        turns=plots.draw_turns(results),
+        minutes=plots.draw_minutes(results),
+        climbed=read_kept(folder, document),
+        worst_classes=_worst_classes(results),
+        confusions=confuse(pairs),
+        worst=find_worst(pairs, evidence.samples) if evidence.samples is not None else [],
+        missing=[*evidence.missing, *unpaired],
+        script=script,
+        # only this script may run and nothing may be fetched, whatever names and labels contain
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _worst_classes(results: Sequence[Result]) -> list[tuple[str, str, ClassFigures]]:
+    """Classes that lost anything, by variant and output, the worst first."""
+    found = []
+    for result in results:
+        for output in result.parity.outputs if result.parity else ():
+            lost = [one for one in output.classes if one.agreement.share < 1]
+            found += [(result.variant, output.name, one) for one in lost[:_CLASSES]]
+    return found
+
+
+def _times(document: Benchmark, folder: Path) -> list[plots.Latencies]:
+    rows = []
+    for result in document.results:
+        blocks = []
+        for block in result.blocks:
+            place = folder / block.measurement
+            timings = load_timings(read_measurement(result.device, place), place)
+            if timings is not None:
+                blocks.append(timings["invoke_ns"] / 1e6)
+        if blocks:
+            verdict = result.parity.verdict.value if result.parity else "none"
+            rows.append(plots.Latencies(result.variant, np.concatenate(blocks), verdict))
+    return rows

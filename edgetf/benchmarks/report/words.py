@@ -1,0 +1,63 @@
+"""Phrases on figures for both the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgetf.benchmarks.judging.front import Cost, latency_of
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE
+from edgetf.figures import Energy, Sustained
+from edgetf.results import Result
+from edgetf.units import list_in_words
+
+
+def same_speed(results: Sequence[Result]) -> list[str]:
+    """Phrases on the largest groups of variants of equivalent speed on a device."""
+    timed: dict[str, list[tuple[str, Cost]]] = {}
+    for result in results:
+        latency = latency_of(result)
+        if latency is not None and not result.error:
+            timed.setdefault(result.device, []).append((result.variant, latency))
+    found: list[str] = []
+    for device, ranges in timed.items():
+        where = f" on {device}" if len(timed) > 1 else ""
+        # intervals that share a point share the upper end of one of them
+        groups = [[name for name, r in ranges if _holds(r, end)] for _, one in ranges if (end := one.high) is not None]
+        largest = [group for group in groups if len(group) > 1 and not any(set(group) < set(o) for o in groups)]
+        found += dict.fromkeys(f"{list_in_words(group)}{where}" for group in largest)
+    return found
+
+
+def _holds(cost: Cost, value: float) -> bool:
+    return cost.low is not None and cost.high is not None and cost.low <= value <= cost.high
+
+
+def how_it_ran(results: Sequence[Result]) -> str:
+    """A phrase on the settings and the number of turns."""
+    parts = [f"with {_all(str(r.threads) for r in results)} thread(s)"]
+    if any(r.delegate != DEFAULT_DELEGATE for r in results):
+        parts += [f"delegate {_all(r.delegate for r in results)}"]
+    parts += (
+        [f"on CPUs {_all(str(list(r.affinity))[1:-1] for r in results)}"] if any(r.affinity for r in results) else []
+    )
+    parts += [f"nice {_all(str(r.nice) for r in results)}"] if any(r.nice for r in results) else []
+    turns = max((len(r.blocks) for r in results), default=0)
+    return ", ".join([*parts, *([f"in {turns} turns"] if turns else [])])
+
+
+def _all(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def energy_in_words(energy: Energy) -> str:
+    source = {"pmic": "the Pi's power controller", "battery": "the battery"}[energy.source]
+    interval = f"{energy.mj:.3g} mJ [{energy.low:.3g}, {energy.high:.3g}] per inference above idle"
+    return f"{interval} ({energy.idle_w:.2f} W idle, {energy.active_w:.2f} W running, measured by {source})"
+
+
+def sustained_in_words(sustained: Sustained) -> str:
+    first, last = sustained.minutes[0].median_ms, sustained.minutes[-1].median_ms
+    if len(sustained.minutes) == 1:
+        return f"{sustained.seconds:.0f} s of load: median {last:.3g} ms; a minute and more would show a trend"
+    ratio = f"{sustained.last_to_first:.2f} times the first minute's median"
+    return f"after {sustained.seconds / 60:.3g} minutes of load {last:.3g} ms, {ratio} ({first:.3g} ms)"

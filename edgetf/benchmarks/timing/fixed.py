@@ -1,0 +1,80 @@
+"""Protection against files that change during a run: variants, samples and reference must stay the same.
+
+A variant is copied once to a private folder, under its digest, and only the copy runs. (A hard link would change if the
+file is written in place.) Inputs are written there too, and the runner reports the digests of the files that it ran.
+Labels and the reference's outputs may be large and are not copied: they are checked again at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgetf.benchmarks.timing.targets import Target
+from edgetf.device.runner.job import Job, Measurement
+from edgetf.errors import EdgetfError
+from edgetf.files import sha256_file
+from edgetf.results import Result
+
+_AGAIN = "restore it, and run the same command: finished turns are kept"
+
+
+def read_same(path: Path, sha256: str | None) -> bytes:
+    """The bytes of a file with this digest. Raises EdgetfError if the digest has changed."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EdgetfError(f"cannot read {path}: {error.strerror}", "run the command again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise EdgetfError(f"{path} changed while edgetf read it", "run the command again")
+    return content
+
+
+def copy_private(targets: Sequence[Target], folder: Path) -> list[Target]:
+    """The targets, each with a copy in `folder` named by its digest. Raises EdgetfError as `read_same` does."""
+    copied = []
+    for target in targets:
+        if target.failed is not None:
+            copied.append(target)
+            continue
+        private = folder / f"{target.sha256}.tflite"
+        if not private.exists():
+            content = read_same(target.path, target.sha256)
+            try:
+                private.write_bytes(content)
+                private.chmod(0o400)
+            except OSError as error:
+                hint = "free some space, or set TMPDIR to a folder with more space"
+                raise EdgetfError(f"cannot copy {target.path} to {folder}: {error.strerror}", hint) from error
+        copied.append(replace(target, private=private))
+    return copied
+
+
+def has_changed(result: Result) -> bool:
+    """Whether the measured file still exists and has changed."""
+    path = Path(result.path) if result.path else None
+    try:
+        return path is not None and path.is_file() and sha256_file(path) != result.sha256
+    except OSError:
+        return False
+
+
+def wrong_files(measurement: Measurement, model: str | None, inputs: Mapping[str, str]) -> list[str]:
+    """The files that ran with another digest than expected; files that a tool does not report are left out."""
+    wrong = []
+    if measurement.model_sha256 not in (None, model):
+        wrong.append("the variant")
+    reported = measurement.inputs_sha256 or {}
+    return wrong + [f"the samples of {name}" for name, sha256 in reported.items() if inputs.get(name) != sha256]
+
+
+def digests_of(job: Job) -> dict[str, str]:
+    """The digests of the input files, by input name."""
+    return {name: sha256_file(Path(file)) for name, file in job.inputs.items()}
+
+
+def changed_during_run(what: str) -> EdgetfError:
+    """The error for something that changed during the run."""
+    return EdgetfError(f"{what} changed during the benchmark, which therefore cannot be judged", _AGAIN)

@@ -1,0 +1,221 @@
+"""Variants take turns on a Device: blocks of timing in the order A B C, C B A, ..., then the remaining work.
+
+In this way drift and heat affect all variants equally. Every block is a separate process. Work that takes long or heats
+the device (sustained load, energy, all samples) comes after the last block. If a variant fails, the others continue,
+and its finished turns are kept. If the medians of a variant's blocks do not agree, all variants take more turns.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.benchmarks.timing.fixed import digests_of, wrong_files
+from edgetf.benchmarks.timing.pace import Pace
+from edgetf.benchmarks.timing.resume import Resumable
+from edgetf.benchmarks.timing.targets import Target
+from edgetf.benchmarks.timing.times import is_precise, median_of
+from edgetf.device.kinds import Device
+from edgetf.device.measurements import read_measurement
+from edgetf.device.runner.job import Job, Measurement
+from edgetf.errors import DeviceError, EdgetfError, NoRoomError, UnreachableError
+from edgetf.events import Event, OnEvent, Phase
+from edgetf.owned import scratch
+from edgetf.reading import parsing
+from edgetf.results import Failure
+from edgetf.samples.inputs import write_inputs
+from edgetf.samples.npz import read_npz
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One finished job: its number, its folder relative to that of the benchmark, and its measurement.
+
+    `median_ms` is that of a block.
+    """
+
+    number: int
+    folder: str
+    measurement: Measurement
+    median_ms: float | None
+
+
+@dataclass
+class Course:
+    """All turns of one variant: the blocks of timing, and the passes over samples (the first includes other work)."""
+
+    target: Target
+    blocks: list[Turn] = field(default_factory=list)
+    passes: list[Turn] = field(default_factory=list)
+    error: Failure | None = None
+
+    def is_precise(self, blocks: int) -> bool:
+        """Whether the first `blocks` blocks agree well enough."""
+        medians = [turn.median_ms for turn in self.blocks[:blocks] if turn.median_ms is not None]
+        return len(medians) < 2 or is_precise(medians)
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [*self.blocks, *self.passes]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a run.
+
+    The number of blocks, and its limit as a multiple if their medians do not agree; the common part of all jobs, with
+    the work after the blocks; `energy_s` for devices that report power; the first and the end of the samples of each
+    pass; the digests of the input files, by input name.
+    """
+
+    blocks: int
+    patience: int
+    job: Job
+    energy_s: float
+    pieces: tuple[tuple[int, int], ...]
+    inputs_sha256: dict[str, str]
+
+    @property
+    def has_passes(self) -> bool:
+        """Whether there is work after the blocks."""
+        return bool(self.job.outputs or self.job.sustained_s or self.energy_s)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The environment of the turns: a reserved device, and the folder for resuming."""
+
+    device: Device
+    plan: Plan
+    kept: Resumable
+    on_event: OnEvent
+
+
+def measure(targets: Sequence[Target], bench: Bench, enough: Callable[[Course], bool]) -> list[Course]:
+    """Run all `targets` and store the measurements in `bench`'s folder, in a folder for each.
+
+    `enough` is called between the passes over samples to determine whether a variant needs more.
+    """
+    plan, courses = bench.plan, [Course(target) for target in targets]
+    pace = Pace(plan, courses)
+    for course in courses:
+        if course.target.failed is not None:
+            course.error = replace(course.target.failed, code="conversion")
+    for block in range(plan.blocks * (1 if bench.device.emulated else plan.patience)):
+        due = [course for course in courses if course.error is None]
+        if not due or (block >= plan.blocks and all(course.is_precise(block) for course in due)):
+            break
+        least, most = plan.blocks, plan.blocks * plan.patience
+        of = f"of {least}" if block < least else f"of at most {most}, as medians differ"
+        for course in due if block % 2 == 0 else reversed(due):
+            if course.error is None:
+                job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0)
+                number = 1 + sum(len(one.blocks) for one in courses)
+                bench.on_event(pace.step(f"turn {block + 1} {of}", block + 1))
+                with pace.timed(course):
+                    turn = _take_turn(course, bench, job, number, f"block-{block + 1}")
+                course.blocks += [turn] if turn else []
+    for course in courses:
+        _pass_samples(course, bench, pace, enough)
+    return courses
+
+
+def _pass_samples(course: Course, bench: Bench, pace: Pace, enough: Callable[[Course], bool]) -> None:
+    """The work after the blocks: load and energy with the first samples, then more samples until there are enough."""
+    plan = bench.plan
+    job = replace(plan.job, timing=None, energy_s=_energy_s(course, plan))
+    if not (job.outputs or job.sustained_s or job.energy_s):
+        return
+    with scratch() as work:
+        for k, (first, end) in enumerate(plan.pieces):
+            if course.error is not None or (k > 0 and (not job.outputs or enough(course))):
+                return
+            what = f"samples {first + 1} to {end}" if job.outputs else "under load"
+            bench.on_event(pace.step(f"{course.target.name}, {what}", plan.blocks))
+            rest = job if k == 0 else replace(job, sustained_s=0.0, energy_s=0.0)
+            piece = rest if len(plan.pieces) == 1 else replace(rest, inputs=_slices(job, first, end, work))
+            name = "samples" if k == 0 else f"samples-{k + 1}"
+            turn = _take_turn(course, bench, piece, 0, name)
+            course.passes += [turn] if turn else []
+
+
+def _slices(job: Job, first: int, end: int, work: Path) -> dict[str, str]:
+    """Files with some of the samples."""
+    return write_inputs({name: np.load(file, mmap_mode="r")[first:end] for name, file in job.inputs.items()}, work)
+
+
+def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:
+    """The times of `measurement` in `folder`, in nanoseconds, or None if unknown."""
+    if measurement.timings is None:
+        return None
+    place = folder / measurement.timings
+    with parsing(place, "the times of a run", "benchmark again"):
+        if not place.is_file():
+            raise EdgetfError(f"{place} is missing", "benchmark again")
+        times: dict[str, Any] = read_npz(place, "benchmark again")
+        for name in ("invoke_ns", "end_to_end_ns"):
+            if times[name].ndim != 1 or times[name].dtype != np.int64 or len(times[name]) < 2 or times[name].min() <= 0:
+                raise ValueError(f"{name} are not nanoseconds")
+    return times
+
+
+def _energy_s(course: Course, plan: Plan) -> float:
+    has_meter = any(turn.measurement.state_before.get("power_meter") for turn in course.blocks)
+    return plan.energy_s if has_meter else 0.0
+
+
+def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -> Turn | None:
+    """Do one job of a variant, unless an interrupted run has done it; a failure becomes the course's error.
+
+    `number` is the turn's among all (0: it is a pass over samples), `name` that of its folder.
+    """
+    target, kept = course.target, bench.kept
+    folder = f"{target.name}/{name}"
+    if kept.find(folder):
+        measurement = read_measurement(bench.device.name, kept.place / folder)
+    else:
+        shutil.rmtree(kept.place / folder, ignore_errors=True)  # remains of a killed run
+        job = replace(job, model=str((target.private or target.path).resolve()), signature=target.signature)
+        try:
+            measurement = bench.device.run(
+                job, kept.place / folder, lambda event: bench.on_event(_named(event, target.name))
+            )
+        except (UnreachableError, NoRoomError):  # not a failure of the variant: the run is interrupted
+            raise
+        except DeviceError as error:
+            course.error = Failure("device", error.message, error.hint)
+            return None
+        kept.keep(folder, number)
+    whole = not job.outputs or job.inputs == bench.plan.job.inputs
+    if wrong := wrong_files(measurement, target.sha256, bench.plan.inputs_sha256 if whole else digests_of(job)):
+        message = f"other files ran on {bench.device.name} than were sent there: {', '.join(wrong)}"
+        course.error = Failure("device", message, _hint(bench.device))
+        return None
+    if measurement.error is not None:
+        message = f"{measurement.error_phase}: {measurement.error}"
+        course.error = Failure("run", message, "see the measurement for its results")
+    return Turn(number, folder, measurement, _median_of(measurement, kept.place / folder))
+
+
+def _hint(device: Device) -> str:
+    """What to do if other files ran than were sent."""
+    if device.store is None:
+        return "do not change the variant and the samples during the run, and run the command again"
+    return f"remove {device.store} on {device.name}, and run the command again"
+
+
+def _median_of(measurement: Measurement, folder: Path) -> float | None:
+    if measurement.told is not None:
+        return median_of(measurement.told)
+    timings = load_timings(measurement, folder)
+    return median_of(timings["invoke_ns"]) if timings else None
+
+
+def _named(event: Event, variant: str) -> Event:
+    return Phase(f"{variant}, {event.name}") if isinstance(event, Phase) else event

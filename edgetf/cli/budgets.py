@@ -1,0 +1,54 @@
+"""The options for budgets, shared by all commands that judge."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from edgetf.cli.console import Command
+from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP
+
+
+class Budget(click.FloatRange):
+    """A number of at least 0. NaN is rejected: every comparison with it is false."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return found
+
+
+_OPTIONS = (
+    click.option(
+        "--max-drop",
+        type=Budget(),
+        metavar="POINTS",
+        help=f"Accuracy that may be lost, in percentage points. [default: {MAX_DROP:g}]",
+    ),
+    click.option(
+        "--max-metric-drop",
+        type=Budget(),
+        metavar="X",
+        help=f"Loss allowed for a --metric. [default: {MAX_METRIC_DROP:g}]",
+    ),
+    click.option("--max-latency-ms", type=Budget(), metavar="MS", help="Limit for the median latency."),
+    click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="Limit for the size of the file."),
+)
+
+
+allow_changed_option = click.option(
+    "--allow-changed", is_flag=True, help="Judge what was measured although a variant's file has changed since."
+)
+
+
+def budget_options(command: Command) -> Command:
+    """Adds --max-drop, --max-metric-drop, --max-latency-ms and --max-bytes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,1 @@
+"""Console output: progress on standard error; lines and tables on standard output."""

@@ -1,0 +1,311 @@
+"""How a scheme is made: from a shared float conversion and calibration (fast), or by the official converter.
+
+The fast way makes all schemes from one float flatbuffer and one set of Ranges. It cannot quantize values inside of
+loops and LSTMs, and it needs TensorFlow's private entry points. Otherwise the official way is used. The variant records
+which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property, partial
+from pathlib import Path
+
+from edgetf.conversion.calibrate import LOOPS, Calibrator, OnProgress, calibrate, why_not, write_ranges
+from edgetf.conversion.choose_ranges import MINMAX
+from edgetf.conversion.contract import RuntimeVersion, find_problems
+from edgetf.conversion.dynamic import unpack_depthwise
+from edgetf.conversion.improve import Improver
+from edgetf.conversion.indices import keep_indices
+from edgetf.conversion.mend import has_empty_variables, has_states, mend
+from edgetf.conversion.official import configure, convert_official
+from edgetf.conversion.private import load_private
+from edgetf.conversion.prune import prune
+from edgetf.conversion.ranges import Choice, RangeChoice, Ranges
+from edgetf.conversion.repairs import not_tried
+from edgetf.conversion.savedmodel import compute_dtype, freeze_variables, is_trained_for_int8, save_with_shapes
+from edgetf.conversion.scales import mend_scales
+from edgetf.conversion.translate import explain_int16x8
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import builtin_code, count_ops, listed, parse_contents, unpack, weight_types
+from edgetf.results import Calibration, Repair, RepairKind, Source
+from edgetf.samples import CALIBRATION_SEED, Samples
+from edgetf.schemes import SCHEMES, Scheme
+
+_FROZEN = "variables that the converter left empty (NaN or random values) were replaced by constants or initialized"
+_UNPACKED = "its memory is that of float32: the interpreter unpacks the weights when it loads them"
+_NEAREST = "its weights are rounded to the nearest step: with --samples they are rounded for what the layers get"
+_DEPTHWISE = "DEPTHWISE_CONV_2D computes in float32, which XNNPACK runs in one piece with the rest ({} operations)"
+_LEARNED = "its ranges were learned in quantization-aware training: no samples were needed"
+
+
+class Engine(str, Enum):
+    """Which way a variant was made."""
+
+    FAST = "fast"
+    OFFICIAL = "official"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A converted scheme: the flatbuffer, the engine that made it, the reason for the official one, and notes."""
+
+    content: bytes
+    engine: Engine
+    why_official: str | None
+    notes: tuple[str, ...]
+    repairs: tuple[Repair, ...] = ()
+
+
+class Engines:
+    """Converts one SavedModel by any number of schemes. Shared steps run once."""
+
+    def __init__(
+        self,
+        saved_model: Path,
+        source: Source,
+        samples: Samples | None,
+        calibration: Calibration | None,
+        choice: RangeChoice,
+        ranges: Ranges | None,
+        flex: bool,
+        on_progress: OnProgress,
+    ) -> None:
+        self._saved_model, self._source = saved_model, source
+        self._samples, self._calibration, self._choice = samples, calibration, choice
+        self._given, self._flex, self._on_progress = ranges, flex, on_progress
+        self._private = load_private()
+        self.computes = compute_dtype(source)
+        self._trained = is_trained_for_int8(Path(source.path))
+        self._frozen: Path | None = None
+
+    def make(self, scheme: Scheme, why_official: str | None, target: RuntimeVersion | None = None) -> Made:
+        """Convert by `scheme` for `target`; the official way if `why_official` gives a reason.
+
+        Raises EdgetfError if no conversion can be loaded by the target.
+        """
+        if self._trained and not is_learned(scheme):
+            reason = "the model was trained for int8: its graph simulates int8 arithmetic only"
+            raise EdgetfError(reason, "use int8 or int8-io, or convert the model without quantization-aware training")
+        made = self._make(scheme, why_official, per_channel_dense=True)
+        if target is None or not (problems := problems_of(made.content, target)):
+            return made
+        if any("FULLY_CONNECTED" in problem for problem in problems):
+            made = self._make(scheme, why_official, per_channel_dense=False)
+            note = f"dense layers are quantized per tensor, because {problems[0]}"
+            made, problems = replace(made, notes=(*made.notes, note)), problems_of(made.content, target)
+        if problems:
+            raise EdgetfError("; ".join(problems), "try another scheme, or a newer runtime on the device")
+        return made
+
+    def _make(self, scheme: Scheme, why_official: str | None, per_channel_dense: bool) -> Made:
+        if self._trained and scheme.needs_samples:
+            scheme = replace(scheme, activations="float32")  # the converter uses the ranges in the graph
+        repairs: tuple[Repair, ...] = ()
+        engine = Engine.FAST if why_official is None else Engine.OFFICIAL
+        if scheme.unpacks and scheme.weights == "int8":
+            content, notes, repairs = self._unpacking(why_official)
+        elif why_official is not None:
+            if scheme.needs_samples and self._samples is None:
+                raise EdgetfError(f"the given ranges cannot be used: {why_official}", "give --samples as well")
+            content, notes = convert_official(
+                self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress
+            )
+            if scheme.weights == "int8":
+                content, mended = mend_scales(content, None)
+                notes += mended
+            if scheme.needs_samples and self._choice.how is Choice.AUTO:
+                repairs = (not_tried(RepairKind.RANGES, "the official converter supports min-max only"),)
+            elif scheme.needs_samples and self._choice.needs_values:
+                notes += (
+                    "its ranges are the smallest and largest values: the official converter supports no other choice",
+                )
+            content = prune(content)
+        else:
+            content, notes, repairs = self._fast(scheme, per_channel_dense)
+        notes += _needs_flex(content) + _nothing_quantized(scheme, content) + _keeps_state(content)
+        return Made(content, engine, why_official, notes, repairs)
+
+    def _unpacking(self, why_official: str | None) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
+        """int8 constants in the float flatbuffer. Where something crashed, nothing is run on samples again."""
+        if why_official is None:
+            exact, notes, improver = self._float, self._float_mended[1], self._improver
+        else:
+            exact, notes = convert_official(
+                self._saved_model, self._source, SCHEMES["float32"], None, self._flex, self._on_progress
+            )
+            improver = Improver(exact, None)
+        content, repairs = improver.weights()
+        notes += (_UNPACKED,) if repairs else (_UNPACKED, _NEAREST)
+        if len(content) >= len(exact):
+            notes += ("it is not smaller than float32: the scales take more bytes than int8 saves",)
+        return content, notes, repairs
+
+    @cached_property
+    def _improver(self) -> Improver:
+        return Improver(self._float, self._samples)
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """The given Ranges, or calibrated ones."""
+        if self._given is not None:
+            return self._given
+        return self._chosen[0]
+
+    @cached_property
+    def _chosen(self) -> tuple[Ranges, tuple[Repair, ...]]:
+        """The Ranges that suit int8, and how they were chosen."""
+        assert self._samples is not None
+        assert self._calibration is not None
+        if self._choice.how is not Choice.AUTO:
+            return calibrate(self._float, self._samples, self._calibration, self._choice, self._on_progress), ()
+        calibrator = Calibrator(self._float, self._samples, self._calibration, self._on_progress)
+        return self._improver.ranges(calibrator, self._quantize_to_try)
+
+    def _quantize_to_try(self, ranges: Ranges) -> bytes:
+        return self._quantize(ranges, "float32", per_channel_dense=True)[0]
+
+    @cached_property
+    def _widest(self) -> Ranges:
+        """The Ranges for 16 bits: of steps so fine, nothing need be clipped."""
+        if self._given is not None or self._choice.how is not Choice.AUTO:
+            return self.ranges
+        assert self._samples is not None
+        assert self._calibration is not None
+        return calibrate(self._float, self._samples, self._calibration, MINMAX, self._on_progress)
+
+    @property
+    def float_made(self) -> bytes | None:
+        """The float flatbuffer, if it was made."""
+        made: tuple[bytes, tuple[str, ...]] | None = self.__dict__.get("_float_mended")
+        return made[0] if made else None
+
+    @property
+    def calibrated(self) -> Ranges | None:
+        """The Ranges, if a scheme has used them."""
+        found: Ranges | None = self.__dict__.get("ranges", self.__dict__.get("_widest"))
+        return found
+
+    def ranges_on(self, samples: Samples) -> Ranges:
+        """The ranges of the same activations on other samples."""
+        calibration = Calibration(samples.used(), len(samples), CALIBRATION_SEED)
+        choice = MINMAX if self._choice.how is Choice.AUTO else self._choice
+        return calibrate(self._float, samples, calibration, choice, lambda done, of: None)
+
+    def why_official(self, scheme: Scheme) -> str | None:
+        """The reason why `scheme` cannot be made the fast way, or None."""
+        if self._private is None:
+            return "this TensorFlow lacks the private entry points that the fast way uses"
+        if not scheme.needs_samples or self._trained:
+            return None
+        return why_not(self._float, scheme)
+
+    @cached_property
+    def _float_mended(self) -> tuple[bytes, tuple[str, ...]]:
+        """The float flatbuffer that all schemes are made from, and notes on its repairs."""
+        return self._convert(SCHEMES["float32"], per_channel_dense=True)
+
+    def _convert(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
+        """Convert the SavedModel by a scheme without calibration, and repair it; returns notes too."""
+        assert self._private is not None
+        setting = partial(configure, scheme=scheme, flex=self._flex, per_channel_dense=per_channel_dense)
+        content = self._private.convert(self._saved_model, self._source.signature, setting)
+        if has_empty_variables(content) and not self._frozen:
+            self._frozen = freeze_variables(self._source, self._saved_model.parent / ".frozen")
+            self._saved_model = save_with_shapes(replace(self._source, path=str(self._frozen)), self._saved_model)
+            content = self._private.convert(self._saved_model, self._source.signature, setting)
+        content, notes = mend(content)
+        return prune(content), notes + ((_FROZEN,) if self._frozen else ())
+
+    @property
+    def flatbuffer(self) -> bytes:
+        """The float flatbuffer that all schemes are made from."""
+        return self._float
+
+    @property
+    def _float(self) -> bytes:
+        return self._float_mended[0]
+
+    def _fast(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
+        """The flatbuffer, the notes on it, and its repairs."""
+        assert self._private is not None
+        if scheme == SCHEMES["float32"]:
+            return *self._float_mended, ()
+        if not scheme.needs_samples:
+            content, notes = self._convert(scheme, per_channel_dense)
+            if self._trained:
+                content, mended = mend_scales(content, None)
+                return prune(content), (*notes, *mended, _LEARNED), ()
+            return self._dynamic(content, notes) if scheme.weights == "int8" else (content, notes, ())
+        if scheme.activations == "int16":
+            try:
+                content = self._private.quantize_int16x8(write_ranges(self._float, self._widest))
+            except RuntimeError as error:
+                raise explain_int16x8(str(error), self._float) or error from error
+            content, mended = mend_scales(content, self._widest)
+            return prune(content), self._float_mended[1] + mended, ()
+        loops = LOOPS & set(count_ops(self._float))
+        note = f"the body of {', '.join(sorted(loops))} stays float32: the quantizer does not quantize loops"
+        content, notes = self._quantize(self.ranges, scheme.io, per_channel_dense)
+        content, repairs = prune(content), self._chosen[1] if self._given is None else ()
+        if self._choice.how is Choice.AUTO and self._given is None:
+            content, biases = self._improver.int8(content)
+            repairs += biases
+        return content, self._float_mended[1] + notes + ((note,) if loops else ()), repairs
+
+    def _quantize(self, ranges: Ranges, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
+        """The float flatbuffer in int8 with these ranges, and the notes on it."""
+        assert self._private is not None
+        inputs = self._samples.inputs if self._samples else {}
+        ranged, exact = keep_indices(write_ranges(self._float, ranges), io, inputs)
+        quantized = self._private.quantize_int8(ranged, io, per_channel_dense)
+        content, mended = mend_scales(quantized, ranges)
+        return content, exact + mended
+
+    def _dynamic(self, content: bytes, notes: tuple[str, ...]) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
+        """The converter's hybrid flatbuffer, made better."""
+        content, unpacked = unpack_depthwise(content)
+        notes += (_DEPTHWISE.format(unpacked),) if unpacked else ()
+        if self._samples is None:
+            return prune(content), notes, ()
+        content, repairs = self._improver.dynamic(prune(content))
+        return content, notes, repairs
+
+
+def is_learned(scheme: Scheme) -> bool:
+    """Whether `scheme` can be made of a model that was trained for int8."""
+    return scheme.activations == "int8"
+
+
+def problems_of(content: bytes, target: RuntimeVersion) -> tuple[str, ...]:
+    """The reasons why `target` cannot load this flatbuffer."""
+    return find_problems(parse_contents("it", content), target)
+
+
+def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
+    """A note if all weights were left in float: the converter skips tensors of fewer than 1,024 elements."""
+    if scheme.weights != "int8" or "int8" in weight_types(content):
+        return ()
+    if scheme.unpacks:
+        return ("no weights were quantized: the scales would take more bytes than int8 saves",)
+    return ("no weights were quantized: all tensors are smaller than the converter's minimum of 1,024 elements",)
+
+
+def _keeps_state(content: bytes) -> tuple[str, ...]:
+    """A note if ops or variables keep state between runs."""
+    model, schema = unpack(content)
+    written = any(
+        builtin_code(model, op) == schema.BuiltinOperator.ASSIGN_VARIABLE
+        for op in listed(model.subgraphs[0].operators)  # elsewhere, it only sets variables once
+    )
+    if written:
+        return ("it keeps state between runs in variables: only loading it again resets them",)
+    if not has_states(content):
+        return ()
+    return ("it keeps state between runs: call reset_all_variables() before each sequence, as the runner does",)
+
+
+def _needs_flex(content: bytes) -> tuple[str, ...]:
+    flex = sorted(name.removeprefix("Flex") for name in count_ops(content) if name.startswith("Flex"))
+    return (f"needs the Flex delegate, for {', '.join(flex)}",) if flex else ()

@@ -1,0 +1,115 @@
+"""The kinds of operations that a SavedModel may have: they only compute or keep state in memory.
+
+In addition to those of `keras_pure`: calls and loops, variables, tables, lists, gradients, training, quantized kernels,
+and XLA. They were taken from the registry of TensorFlow 2.21 (1,910 kinds), and each was reviewed with its attributes.
+A model with a kind that is missing here needs `--trust`. Left out on purpose: files, the network, Python, data sets and
+readers, other devices and processes, debuggers, written summaries, compiled modules that call external code
+(XlaCallModule, XlaCustomCall), and Abort.
+"""
+
+from __future__ import annotations
+
+from edgetf.conversion.keras_pure import KINDS
+
+_MORE = """
+    AccumulatorApplyGradient AccumulatorTakeGradient AddManySparseToTensorsMap AddSparseToTensorsMap
+    AllCandidateSampler AnonymousHashTable AnonymousMutableDenseHashTable AnonymousMutableHashTable
+    AnonymousMutableHashTableOfTensors ApplyAdaMax ApplyAdadelta ApplyAdagrad ApplyAdagradDA ApplyAdagradV2
+    ApplyAdam ApplyAddSign ApplyCenteredRMSProp ApplyFtrl ApplyFtrlV2 ApplyGradientDescent ApplyMomentum
+    ApplyPowerSign ApplyProximalAdagrad ApplyProximalGradientDescent ApplyRMSProp Assert Assign AssignAdd
+    AssignAddVariableOp AssignSub AssignSubVariableOp AssignVariableOp AudioMicrofrontend AudioSummary
+    AudioSummaryV2 AvgPool3DGrad AvgPoolGrad BatchCholeskyGrad BatchNormWithGlobalNormalizationGrad BiasAddGrad
+    BlockLSTM BlockLSTMGrad BlockLSTMGradV2 BlockLSTMV2 BroadcastGradientArgs CSRSparseMatrixComponents
+    CSRSparseMatrixToDense CSRSparseMatrixToSparseTensor Case CheckNumerics CheckNumericsV2 CholeskyGrad
+    CompositeTensorVariantFromComponents CompositeTensorVariantToComponents ComputeAccidentalHits ControlTrigger
+    Conv2DBackpropFilter Conv2DBackpropFilterV2 Conv2DBackpropInput Conv2DBackpropInputV2 Conv3DBackpropFilter
+    Conv3DBackpropFilterV2 Conv3DBackpropInput Conv3DBackpropInputV2 CountUpTo CropAndResizeGradBoxes
+    CropAndResizeGradImage CudnnRNN CudnnRNNBackprop CudnnRNNBackpropV2 CudnnRNNBackpropV3
+    CudnnRNNCanonicalToParams CudnnRNNCanonicalToParamsV2 CudnnRNNParamsSize CudnnRNNParamsToCanonical
+    CudnnRNNParamsToCanonicalV2 CudnnRNNV2 CudnnRNNV3 DeepCopy DenseToCSRSparseMatrix
+    DepthwiseConv2dNativeBackpropFilter DepthwiseConv2dNativeBackpropInput DeserializeManySparse
+    DeserializeSparse DestroyResourceOp DestroyTemporaryVariable DeviceIndex Dilation2DBackpropFilter
+    Dilation2DBackpropInput DisableCopyOnRead EluGrad Empty EmptyTensorList EmptyTensorMap Enter Exit FakeParam
+    FakeQuantWithMinMaxArgsGradient FakeQuantWithMinMaxVarsGradient FakeQuantWithMinMaxVarsPerChannelGradient
+    For FractionalAvgPoolGrad FractionalMaxPoolGrad FusedBatchNormGrad FusedBatchNormGradV2 FusedBatchNormGradV3
+    GRUBlockCell GRUBlockCellGrad GraphDefVersion GuaranteeConst HashTable HashTableV2 HistogramSummary
+    HostConst If IgammaGradA ImageSummary InitializeTable InitializeTableV2 InplaceAdd InplaceSub InplaceUpdate
+    InvGrad IsTensorFloat32Enabled IsVariableInitialized KMC2ChainInitialization KmeansPlusPlusInitialization
+    KthOrderStatistic LRNGrad LSTMBlockCell LSTMBlockCellGrad LeakyReluGrad LearnedUnigramCandidateSampler
+    LogUniformCandidateSampler LookupTableExport LookupTableExportV2 LookupTableFind LookupTableFindV2
+    LookupTableImport LookupTableImportV2 LookupTableInsert LookupTableInsertV2 LookupTableRemoveV2
+    LookupTableSize LookupTableSizeV2 LoopCond MakeUnique MapDefun MaxPool3DGrad MaxPool3DGradGrad MaxPoolGrad
+    MaxPoolGradGrad MaxPoolGradGradV2 MaxPoolGradGradWithArgmax MaxPoolGradV2 MaxPoolGradWithArgmax Merge
+    MergeSummary MirrorPadGrad MutableDenseHashTable MutableDenseHashTableV2 MutableHashTable
+    MutableHashTableOfTensors MutableHashTableOfTensorsV2 MutableHashTableV2 NearestNeighbors NextIteration NoOp
+    NonDeterministicInts OptionalFromValue OptionalGetValue OptionalHasValue OptionalNone ParallelConcat
+    PartitionedCall Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient Print
+    QuantizeAndDequantizeV4Grad QuantizedAdd QuantizedAvgPool QuantizedBatchNormWithGlobalNormalization
+    QuantizedBiasAdd QuantizedConcat QuantizedConcatV2 QuantizedConv2D QuantizedConv2DAndRelu
+    QuantizedConv2DAndReluAndRequantize QuantizedConv2DAndRequantize QuantizedConv2DPerChannel
+    QuantizedConv2DWithBias QuantizedConv2DWithBiasAndRelu QuantizedConv2DWithBiasAndReluAndRequantize
+    QuantizedConv2DWithBiasAndRequantize QuantizedConv2DWithBiasSignedSumAndReluAndRequantize
+    QuantizedConv2DWithBiasSumAndRelu QuantizedConv2DWithBiasSumAndReluAndRequantize QuantizedDepthwiseConv2D
+    QuantizedDepthwiseConv2DWithBias QuantizedDepthwiseConv2DWithBiasAndRelu
+    QuantizedDepthwiseConv2DWithBiasAndReluAndRequantize QuantizedInstanceNorm QuantizedMatMul
+    QuantizedMatMulWithBias QuantizedMatMulWithBiasAndDequantize QuantizedMatMulWithBiasAndRelu
+    QuantizedMatMulWithBiasAndReluAndRequantize QuantizedMatMulWithBiasAndRequantize QuantizedMaxPool
+    QuantizedMul QuantizedRelu QuantizedRelu6 QuantizedReluX QuantizedReshape QuantizedResizeBilinear
+    RaggedFillEmptyRowsGrad RaggedTensorFromVariant RaggedTensorToVariant RaggedTensorToVariantGradient
+    RandomCrop RandomGammaGrad RandomPoisson ReadVariableOp ReciprocalGrad RefEnter RefExit RefIdentity RefMerge
+    RefNextIteration RefSelect RefSwitch Relu6Grad ReluGrad RequantizationRange RequantizationRangePerChannel
+    Requantize RequantizePerChannel ResizeBicubicGrad ResizeBilinearGrad ResizeNearestNeighborGrad
+    ResourceAccumulatorApplyGradient ResourceAccumulatorTakeGradient ResourceApplyAdaMax ResourceApplyAdadelta
+    ResourceApplyAdagrad ResourceApplyAdagradDA ResourceApplyAdagradV2 ResourceApplyAdam
+    ResourceApplyAdamWithAmsgrad ResourceApplyAddSign ResourceApplyCenteredRMSProp ResourceApplyFtrl
+    ResourceApplyFtrlV2 ResourceApplyGradientDescent ResourceApplyKerasMomentum ResourceApplyMomentum
+    ResourceApplyPowerSign ResourceApplyProximalAdagrad ResourceApplyProximalGradientDescent
+    ResourceApplyRMSProp ResourceCountUpTo ResourceGather ResourceGatherNd ResourceScatterAdd ResourceScatterDiv
+    ResourceScatterMax ResourceScatterMin ResourceScatterMul ResourceScatterNdAdd ResourceScatterNdMax
+    ResourceScatterNdMin ResourceScatterNdSub ResourceScatterNdUpdate ResourceScatterSub ResourceScatterUpdate
+    ResourceSparseApplyAdadelta ResourceSparseApplyAdagrad ResourceSparseApplyAdagradDA
+    ResourceSparseApplyAdagradV2 ResourceSparseApplyCenteredRMSProp ResourceSparseApplyFtrl
+    ResourceSparseApplyFtrlV2 ResourceSparseApplyKerasMomentum ResourceSparseApplyMomentum
+    ResourceSparseApplyProximalAdagrad ResourceSparseApplyProximalGradientDescent ResourceSparseApplyRMSProp
+    ResourceStridedSliceAssign RngReadAndSkip RngSkip RsqrtGrad SampleDistortedBoundingBox
+    SampleDistortedBoundingBoxV2 ScalarSummary ScaleAndTranslateGrad ScatterAdd ScatterDiv ScatterMax ScatterMin
+    ScatterMul ScatterNdAdd ScatterNdMax ScatterNdMin ScatterNdSub ScatterNdUpdate ScatterSub ScatterUpdate
+    SeluGrad ShardedFilename ShardedFilespec SigmoidGrad SoftplusGrad SoftsignGrad
+    SparseAccumulatorApplyGradient SparseAccumulatorTakeGradient SparseAddGrad SparseApplyAdadelta
+    SparseApplyAdagrad SparseApplyAdagradDA SparseApplyAdagradV2 SparseApplyCenteredRMSProp SparseApplyFtrl
+    SparseApplyFtrlV2 SparseApplyMomentum SparseApplyProximalAdagrad SparseApplyProximalGradientDescent
+    SparseApplyRMSProp SparseFillEmptyRowsGrad SparseMatrixAdd SparseMatrixMatMul SparseMatrixMul
+    SparseMatrixNNZ SparseMatrixOrderingAMD SparseMatrixSoftmax SparseMatrixSoftmaxGrad
+    SparseMatrixSparseCholesky SparseMatrixSparseMatMul SparseMatrixTranspose SparseMatrixZeros
+    SparseSegmentMeanGrad SparseSegmentMeanGradV2 SparseSegmentSqrtNGrad SparseSegmentSqrtNGradV2
+    SparseSegmentSumGrad SparseSegmentSumGradV2 SparseSliceGrad SparseTensorToCSRSparseMatrix SqrtGrad Stack
+    StackClose StackCloseV2 StackPop StackPopV2 StackPush StackPushV2 StackV2 StatefulPartitionedCall
+    StatefulRandomBinomial StatefulStandardNormal StatefulStandardNormalV2 StatefulTruncatedNormal
+    StatefulUniform StatefulUniformFullInt StatefulUniformInt StatelessCase StatelessIf StatelessRandomGetAlg
+    StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessWhile StochasticCastToInt StopGradient
+    StridedSliceAssign StridedSliceGrad Switch SymbolicGradient TakeManySparseFromTensorsMap TanhGrad
+    TemporaryVariable TensorArray TensorArrayClose TensorArrayCloseV2 TensorArrayCloseV3 TensorArrayConcat
+    TensorArrayConcatV2 TensorArrayConcatV3 TensorArrayGather TensorArrayGatherV2 TensorArrayGatherV3
+    TensorArrayGrad TensorArrayGradV2 TensorArrayGradV3 TensorArrayGradWithShape TensorArrayPack TensorArrayRead
+    TensorArrayReadV2 TensorArrayReadV3 TensorArrayScatter TensorArrayScatterV2 TensorArrayScatterV3
+    TensorArraySize TensorArraySizeV2 TensorArraySizeV3 TensorArraySplit TensorArraySplitV2 TensorArraySplitV3
+    TensorArrayUnpack TensorArrayV2 TensorArrayV3 TensorArrayWrite TensorArrayWriteV2 TensorArrayWriteV3
+    TensorListConcat TensorListConcatLists TensorListConcatV2 TensorListElementShape TensorListFromTensor
+    TensorListGather TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack
+    TensorListPushBackBatch TensorListReserve TensorListResize TensorListScatter
+    TensorListScatterIntoExistingList TensorListScatterV2 TensorListSetItem TensorListSplit TensorListStack
+    TensorMapErase TensorMapHasKey TensorMapInsert TensorMapLookup TensorMapSize TensorMapStackKeys
+    TensorSummary TensorSummaryV2 ThreadUnsafeUnigramCandidateSampler TileGrad Timestamp TopKUnique
+    TopKWithUnique UnbatchGrad UniformCandidateSampler UniformDequantize UniformQuantize UniformQuantizedAdd
+    UniformQuantizedClipByValue UniformQuantizedConvolution UniformQuantizedConvolutionHybrid
+    UniformQuantizedDot UniformQuantizedDotHybrid UniformRequantize VarHandleOp VarIsInitializedOp Variable
+    VariableShape VariableV2 While XlaBroadcastHelper XlaConcatND XlaConv XlaConvV2 XlaDequantize XlaDot
+    XlaDotV2 XlaDynamicSlice XlaDynamicUpdateSlice XlaEinsum XlaGather XlaIf XlaKeyValueSort
+    XlaOptimizationBarrier XlaPad XlaReduce XlaReducePrecision XlaReduceWindow XlaRemoveDynamicDimensionSize
+    XlaReplicaId XlaRngBitGenerator XlaScatter XlaSelectAndScatter XlaSelfAdjointEig XlaSetBound
+    XlaSetDynamicDimensionSize XlaSharding XlaSort XlaSplitND XlaSpmdFullToShardShape XlaSpmdShardToFullShape
+    XlaSvd XlaVariadicReduce XlaVariadicReduceV2 XlaVariadicSort XlaWhile _Arg _ArrayToList _FusedBatchNormEx
+    _FusedConv2D _FusedConv3D _FusedDepthwiseConv2dNative _FusedMatMul _If _ListToArray _ParallelConcatStart
+    _ParallelConcatUpdate _Retval _SwitchN _While
+"""
+PURE = KINDS | frozenset(_MORE.split())

@@ -1,0 +1,100 @@
+"""In: the converter's float flatbuffer and samples. Out: variants that are better than the converter's.
+
+Each step is judged. Samples are run once for all schemes.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from edgetf.conversion.bias import correct_biases
+from edgetf.conversion.calibrate import Calibrator
+from edgetf.conversion.choose_ranges import FEWEST, MINMAX, Quantize, choose_ranges
+from edgetf.conversion.dynamic import reround
+from edgetf.conversion.prune import prune
+from edgetf.conversion.ranges import Ranges
+from edgetf.conversion.repairs import Judge, NotWorthItError, not_tried, why_not_judged
+from edgetf.conversion.weights import Rounder, quantize_weights
+from edgetf.results import Repair, RepairKind
+from edgetf.samples import Samples
+
+_GOOD_DB = 40.0  # of int8; above it there is little to gain
+_MARGIN_DB = 0.5  # by which corrected biases must improve the outputs
+
+Improved = tuple[bytes, tuple[Repair, ...]]
+
+
+class Improver:
+    """Improves variants of one model; `float32` is its float flatbuffer, `samples` those to calibrate on, if any."""
+
+    def __init__(self, float32: bytes, samples: Samples | None) -> None:
+        self._float32, self._samples = float32, samples
+
+    def weights(self) -> Improved:
+        """The variant with int8 constants that computes in float32, and the record of the rounding."""
+        nearest = prune(quantize_weights(self._float32, None))
+        if self._judge is None:
+            return nearest, self._not_tried(RepairKind.ROUNDING)
+        content, record = self._judge.choose(
+            RepairKind.ROUNDING, nearest, lambda: prune(quantize_weights(self._float32, self._rounder))
+        )
+        return content, (record,)
+
+    def dynamic(self, content: bytes) -> Improved:
+        """The hybrid variant with its constants rounded again."""
+        if self._judge is None:
+            return content, self._not_tried(RepairKind.ROUNDING)
+        content, record = self._judge.choose(
+            RepairKind.ROUNDING, content, lambda: prune(reround(content, self._float32, self._rounder))
+        )
+        return content, (record,)
+
+    def int8(self, content: bytes) -> Improved:
+        """The int8 variant with its biases corrected."""
+        judge, samples = self._judge, self._samples
+        if judge is None or samples is None:
+            return content, self._not_tried(RepairKind.BIAS)
+        if self._few:
+            return content, (not_tried(RepairKind.BIAS, self._few),)
+
+        def change() -> bytes:
+            if judge.score(content) >= _GOOD_DB:
+                raise NotWorthItError(f"its outputs have at least {_GOOD_DB:g} dB without it")
+            return prune(correct_biases(content, self._float32, samples, judge.split.some))
+
+        content, record = judge.choose(RepairKind.BIAS, content, change, _MARGIN_DB)
+        return content, (record,)
+
+    def ranges(self, calibrator: Calibrator, quantize: Quantize) -> tuple[Ranges, tuple[Repair, ...]]:
+        """The Ranges that int8 has the best outputs with, and how they were chosen."""
+        assert self._samples is not None
+        if self._judge is None or self._few:
+            everything = range(len(self._samples) // self._samples.batch)
+            ranges = calibrator.observe(everything, with_values=False).ranges(MINMAX)
+            return ranges, (not_tried(RepairKind.RANGES, self._why_not or self._few),)
+        found, record = choose_ranges(calibrator, self._judge, quantize, len(self._float32))
+        return found, (record,)
+
+    def _not_tried(self, kind: RepairKind) -> tuple[Repair, ...]:
+        """The record of a repair that cannot be judged; empty without samples, where that is expected."""
+        return (not_tried(kind, self._why_not),) if self._samples is not None else ()
+
+    @cached_property
+    def _why_not(self) -> str:
+        return why_not_judged(self._float32, self._samples) if self._samples is not None else "there are no samples"
+
+    @cached_property
+    def _few(self) -> str:
+        """Why nothing can be chosen for int8 on so few samples; or nothing."""
+        n = len(self._samples) // self._samples.batch if self._samples is not None else 0
+        return f"{n} inferences are too few to choose by: {FEWEST} are needed" if n < FEWEST else ""
+
+    @cached_property
+    def _judge(self) -> Judge | None:
+        return None if self._why_not or self._samples is None else Judge(self._float32, self._samples)
+
+    @cached_property
+    def _rounder(self) -> Rounder:
+        assert self._judge is not None
+        assert self._samples is not None
+        return Rounder(self._float32, self._samples, self._judge.split.some)

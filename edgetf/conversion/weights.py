@@ -1,0 +1,111 @@
+"""The scheme `weights`. In: a float flatbuffer. Out: the same one with int8 constants, unpacked by DEQUANTIZE.
+
+Everything is computed in float32: the interpreter unpacks the constants when it loads the file, so that memory and
+speed are those of float32. `Rounder` finds the steps of the constants from the inputs of their layers on samples.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetf.conversion.constants import Constant, add_buffer, add_code, along, find_constants, values_of
+from edgetf.conversion.layer_inputs import as_rows, from_rows, groups_of, is_small_enough, powers
+from edgetf.conversion.rounding import Levels, round_for_inputs, round_to_nearest, symmetric_scales
+from edgetf.flatbuffer import listed, pack, tensor_name, unpack
+from edgetf.samples import Samples
+
+DEQUANTIZE_VERSION = 5  # the first with a scale for each channel
+_SAME = 1e-5  # two scales that differ by less are one
+
+
+class Rounder:
+    """Rounds the constants of the main graph of a float flatbuffer for their layers' inputs.
+
+    It uses `inferences` of `samples`. Steps are kept: schemes that have the same scales share them.
+    """
+
+    def __init__(self, content: bytes, samples: Samples, inferences: tuple[int, ...]) -> None:
+        self._content, self._samples, self._inferences = content, samples, inferences
+        self._model, schema = unpack(content)
+        self._graph = self._model.subgraphs[0]
+        self.constants = {one.tensor: one for one in find_constants(self._model, schema) if one.graph == 0}
+        self._known: dict[int, tuple[NDArray[Any], Levels]] = {}
+
+    def levels(self, scales: Mapping[int, NDArray[Any]]) -> dict[int, Levels]:
+        """The steps of the constants with these scales (one for each channel, or one for all), by tensor.
+
+        A constant whose layer's inputs cannot be used is left out.
+        """
+        wanted = {k: one for k, one in scales.items() if not self._has(k, one) and self._is_possible(k)}
+        shapes = {k: values_of(self._model, self._graph, k).shape for k in wanted}
+        for group in groups_of([self.constants[k] for k in wanted], shapes):
+            found = powers(self._content, group, self._samples, self._inferences)
+            for one in group:
+                self._known[one.tensor] = (wanted[one.tensor], self._round(one, wanted[one.tensor], found[one.tensor]))
+        return {k: self._known[k][1] for k in scales if k in self._known}
+
+    def _has(self, tensor: int, scales: NDArray[Any]) -> bool:
+        if tensor not in self._known:
+            return False
+        known = self._known[tensor][0]
+        return known.shape == scales.shape and bool(np.allclose(known, scales, rtol=_SAME, atol=0.0))
+
+    def _is_possible(self, tensor: int) -> bool:
+        one = self.constants.get(tensor)
+        if one is None or not one.alone:
+            return False
+        return is_small_enough(one.kind, values_of(self._model, self._graph, tensor).shape, one.axis)
+
+    def _round(self, one: Constant, scales: NDArray[Any], power: NDArray[Any]) -> Levels:
+        values = values_of(self._model, self._graph, one.tensor)
+        everywhere = np.broadcast_to(along(scales, one.axis, values.ndim), values.shape)
+        rows = as_rows(one.kind, values, one.axis, len(power))
+        of_rows = as_rows(one.kind, everywhere, one.axis, len(power))[:, :, 0]
+        return from_rows(one.kind, round_for_inputs(rows, of_rows, power), one.axis, values.shape)
+
+
+def quantize_weights(content: bytes, rounder: Rounder | None) -> bytes:
+    """Store the constants of a float flatbuffer as int8, rounded by `rounder` if it can, else to the nearest."""
+    model, schema = unpack(content)
+    constants = find_constants(model, schema)
+    values = [values_of(model, model.subgraphs[one.graph], one.tensor) for one in constants]
+    scales = [symmetric_scales(v, one.axis) for v, one in zip(values, constants, strict=True)]
+    main = {one.tensor: scale for one, scale in zip(constants, scales, strict=True) if one.graph == 0}
+    known = rounder.levels(main) if rounder else {}
+    for one, value, scale in zip(constants, values, scales, strict=True):
+        levels = known.get(one.tensor) if one.graph == 0 else None
+        if levels is None:
+            levels = round_to_nearest(value, along(scale, one.axis, value.ndim))
+        _store(model, schema, one, levels, scale)
+    return pack(model)
+
+
+def unpacked_by(model: Any, schema: Any, source: int, result: int) -> Any:
+    """A DEQUANTIZE from one tensor to another."""
+    op = schema.OperatorT()
+    op.opcodeIndex = add_code(model, schema.BuiltinOperator.DEQUANTIZE, DEQUANTIZE_VERSION)
+    op.inputs, op.outputs = np.array([source], np.int32), np.array([result], np.int32)
+    op.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    op.builtinOptions = schema.DequantizeOptionsT()
+    return op
+
+
+def _store(model: Any, schema: Any, one: Constant, levels: Levels, scales: NDArray[Any]) -> None:
+    """Replace a float constant by an int8 constant and its DEQUANTIZE."""
+    graph = model.subgraphs[one.graph]
+    stored = copy.copy(graph.tensors[one.tensor])
+    stored.type, stored.name = schema.TensorType.INT8, f"{tensor_name(stored)}_int8".encode()
+    stored.buffer = add_buffer(model, schema, levels)
+    stored.quantization = schema.QuantizationParametersT()
+    stored.quantization.scale = scales.astype(np.float32)
+    stored.quantization.zeroPoint = np.zeros(len(scales), np.int64)
+    stored.quantization.quantizedDimension = one.axis
+    graph.tensors[one.tensor].buffer = 0
+    graph.tensors.append(stored)
+    op = unpacked_by(model, schema, len(graph.tensors) - 1, one.tensor)
+    graph.operators = [op, *listed(graph.operators)]

@@ -1,0 +1,224 @@
+"""The child process of a conversion: `python -m edgetf.conversion.worker`, a request on standard input.
+
+It sends events as JSON lines on standard output. When TensorFlow crashes, the last line shows the parent which scheme
+was in progress. The parent reports it as that scheme's failure and starts another worker for the remaining schemes.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgetf.conversion import keras_export, keras_file
+from edgetf.conversion.backend import load_tensorflow
+from edgetf.conversion.contract import RuntimeVersion, find_target
+from edgetf.conversion.effects import refuse_effects
+from edgetf.conversion.engine import Engine, Engines
+from edgetf.conversion.keep import keep_float, refuse_unknown_layers
+from edgetf.conversion.layers import find_layers
+from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
+from edgetf.conversion.ranges import RANGES_SCHEMA, RangeChoice, Ranges
+from edgetf.conversion.rescaling import refuse_scaled_twice
+from edgetf.conversion.savedmodel import ask_shapes, fix_shapes, read_source, save_with_shapes
+from edgetf.conversion.translate import translate
+from edgetf.conversion.trial import ROWS
+from edgetf.errors import EdgetfError, NoLayerError
+from edgetf.events import Phase, Progress
+from edgetf.files import from_plain, read_document, to_plain, write_document
+from edgetf.process import EventPipe, reporting
+from edgetf.results import Calibration, Source, TensorSpec
+from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
+from edgetf.schemes import find_scheme
+from edgetf.system import naming, refuse_full
+
+TRIAL = ".trial"  # the files for trial runs, in the output folder
+_LIKE = 50  # samples for the comparison of the first layer
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a worker: convert `model` by `schemes` and write `SCHEME.tflite` files to `out`.
+
+    A Keras file is first exported to `out/saved_model`. Of the source `samples`, `calibration` rows are used; `ranges`
+    is a `ranges.json` that replaces them; `like` is a source to compare the samples with. `trust` allows a Keras file
+    with code, and a SavedModel with effects outside of its graph. With `allow_nan` samples may contain NaN. The schemes
+    in `crashed` are converted the official way.
+    """
+
+    model: str
+    out: str
+    schemes: tuple[str, ...]
+    signature: str | None
+    shapes: dict[str, tuple[int, ...]]
+    samples: str | None
+    like: str | None
+    calibration: int
+    choice: RangeChoice
+    ranges: str | None
+    select_tf_ops: bool
+    trust: bool
+    runtime: str | None
+    allow_nan: bool
+    keep_float: tuple[str, ...]
+    crashed: tuple[str, ...]
+
+
+def main() -> None:
+    events = EventPipe()
+    request = from_plain(json.loads(sys.stdin.read()), Request)
+    with reporting(events), naming(Path(request.out).parents[1]):
+        _convert_all(request, events)
+
+
+def _convert_all(request: Request, events: EventPipe) -> None:
+    events.send(Phase("loading TensorFlow"))
+    tf = load_tensorflow()
+    events.answer("versions", versions=_versions(tf))
+    out = Path(request.out)
+    source = read_source(_saved_model(request, events), request.signature)
+    asked = ask_shapes(source, request.shapes)
+    samples, calibration = _calibration_samples(request, asked, events)
+    fixed = fix_shapes(source, request.shapes, samples)
+    marked = source if samples is None else replace(source, inputs=samples.mark(source.inputs))
+    events.answer("source", source=to_plain(marked))
+    layers = _layers_of(source)
+    events.answer("layers", layers=layers)
+    events.answer("shapes", shapes={spec.name: spec.shape for spec in fixed.inputs})
+    ranges = read_document(Path(request.ranges), Ranges, RANGES_SCHEMA) if request.ranges else None
+    engines = Engines(
+        save_with_shapes(fixed, out / ".fixed"),
+        fixed,
+        samples,
+        calibration,
+        request.choice,
+        ranges,
+        request.select_tf_ops,
+        lambda done, of: events.send(Progress(done, of)),
+    )
+    target = find_target(request.runtime) if request.runtime else None
+    _keep_rows(samples, fixed, out / TRIAL, events)
+    for name in request.schemes:
+        _convert_one(name, (engines, layers), target, request, events)
+        if engines.float_made is not None:
+            (out / TRIAL / "float32.tflite").write_bytes(engines.float_made)
+    if engines.calibrated is not None:
+        events.answer("warnings", warnings=lint_ranges(engines.calibrated))
+        events.answer("warnings", warnings=lint_rescaling(engines.flatbuffer, engines.calibrated))
+        if request.like:
+            like = load_samples(request.like, _any_batch(fixed), request.allow_nan).take(_LIKE)
+            theirs = engines.ranges_on(like)
+            warnings = lint_first_layer(engines.calibrated, theirs, len(fixed.inputs), request.like)
+            events.answer("warnings", warnings=warnings)
+        write_document(out / "ranges.json", engines.calibrated)
+
+
+def _convert_one(
+    name: str, model: tuple[Engines, dict[str, str]], target: RuntimeVersion | None, request: Request, events: EventPipe
+) -> None:
+    """Convert by one scheme. `model` is what converts it, and its layers by their scopes in the graph."""
+    engines, layers = model
+    crashed, flex, out = name in request.crashed, request.select_tf_ops, Path(request.out)
+    events.answer("scheme", scheme=name, engine=Engine.OFFICIAL.value if crashed else Engine.FAST.value)
+    begin = perf_counter()
+    try:
+        why_official = "the fast way crashed" if crashed else engines.why_official(find_scheme(name))
+        if why_official:
+            events.answer("engine", scheme=name, engine=Engine.OFFICIAL.value)
+        if request.keep_float and not crashed and find_scheme(name).weights == "int8":
+            refuse_unknown_layers(engines.flatbuffer, request.keep_float, layers)
+        made = engines.make(find_scheme(name), why_official, target)
+        if request.keep_float:
+            made = keep_float(made, engines.flatbuffer, find_scheme(name), request.keep_float, layers)
+    except NoLayerError:
+        raise  # a name that is mistaken for one scheme is mistaken for all
+    except EdgetfError as error:
+        events.answer("failed", scheme=name, seconds=perf_counter() - begin, message=error.message, hint=error.hint)
+        return
+    except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
+        refuse_full(error)
+        traceback.print_exc()
+        meaning = translate(str(error), flex, engines.computes)
+        events.answer("failed", scheme=name, seconds=perf_counter() - begin, message=meaning.message, hint=meaning.hint)
+        return
+    (out / f"{name}.tflite").write_bytes(made.content)
+    facts = {
+        "engine": made.engine.value,
+        "why_official": made.why_official,
+        "notes": made.notes,
+        "repairs": to_plain(made.repairs),
+    }
+    events.answer("converted", scheme=name, seconds=perf_counter() - begin, **facts)
+
+
+def _keep_rows(samples: Samples | None, source: Source, folder: Path, events: EventPipe) -> None:
+    """Write a few samples to files for the trial runs: complete batches; none if they do not fill one."""
+    folder.mkdir(exist_ok=True)
+    batch = max((spec.shape[0] or 1 for spec in source.inputs if spec.shape and spec.batched is not False), default=1)
+    count = 0 if samples is None else min(-(-ROWS // batch), len(samples) // batch) * batch
+    rows = {}
+    for k, (name, values) in enumerate(samples.inputs.items() if samples and count else ()):
+        rows[name] = str(folder / f"{k}.npy")
+        np.save(rows[name], values[:count])
+    events.answer("rows", rows=rows)
+
+
+def _saved_model(request: Request, events: EventPipe) -> Path:
+    model = Path(request.model)
+    if not keras_file.is_keras_file(model):
+        refuse_effects(model, request.trust)
+        return model
+    exported = Path(request.out) / "saved_model"
+    if not exported.exists():  # an earlier worker may have done it before it crashed
+        events.send(Phase(f"exporting {model.name}"))
+        notes = keras_export.export_keras_file(model, exported, request.trust)
+        events.answer("notes", notes=notes)
+    return exported
+
+
+def _layers_of(source: Source) -> dict[str, str]:
+    try:
+        return find_layers(Path(source.path), source.signature)
+    except Exception:  # layer names only inform: an unknown kind of graph must not cost a conversion
+        traceback.print_exc()
+        return {}
+
+
+def _calibration_samples(
+    request: Request, source: Source, events: EventPipe
+) -> tuple[Samples, Calibration] | tuple[None, None]:
+    if request.samples is None:
+        return None, None
+    samples = load_samples(request.samples, _any_batch(source), request.allow_nan)
+    refuse_scaled_twice(source, samples)
+    chosen = samples.take(request.calibration)
+    calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
+    events.answer("calibration", calibration=to_plain(calibration))
+    events.answer("warnings", warnings=lint_samples(chosen, samples))
+    if request.like:
+        like = load_samples(request.like, samples.mark(_any_batch(source)), request.allow_nan)
+        events.answer("warnings", warnings=lint_inputs(chosen, like))
+    return chosen, calibration
+
+
+def _any_batch(source: Source) -> list[TensorSpec]:
+    """The inputs, with any number of samples for a batch axis of 1."""
+    return [
+        replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) and s.batched is not False else s
+        for s in source.inputs
+    ]
+
+
+def _versions(tf: Any) -> dict[str, str]:
+    return {"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()}
+
+
+if __name__ == "__main__":
+    main()

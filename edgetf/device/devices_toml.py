@@ -1,0 +1,121 @@
+"""`devices.toml`: what devices there are, and how to reach them.
+
+    [pi]
+    kind = "ssh"
+    host = "raspberrypi.local"
+    user = "pi"
+    python = "/home/pi/edgetf/bin/python"
+
+    [phone]
+    kind = "adb"
+    benchmark_model = "~/Downloads/android_aarch64_benchmark_model"
+
+Looked for at the place that was given, else in the current folder, else in the user's configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from edgetf import files
+from edgetf.device.kinds import COMMON_KEYS, KINDS
+from edgetf.device.runner.delegates import DELEGATES, RUNTIME_CHOICES
+from edgetf.device.settings import DeviceSettings, Kind, expand
+from edgetf.errors import EdgetfError, clean, nearest
+from edgetf.limits import fault_of_text
+
+NAME = "devices.toml"
+_EXAMPLES = "docs/raspberry-pi.md and docs/android.md have examples"
+
+
+def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
+    """The devices by name; `local` is always among them. Raises EdgetfError for a file that is missing or not right."""
+    found = {"local": _made(Kind.LOCAL, {})}
+    place = given or _find()
+    if place is None:
+        return found
+    tables = files.read_toml(place, _EXAMPLES)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise EdgetfError(
+                f"{place}: {name} stands outside of a device", f"put it under [name-of-a-device]: {name} = ..."
+            )
+        found[name] = _settings(place, name, table)
+    return found
+
+
+def _find() -> Path | None:
+    places = [Path(NAME)]
+    with contextlib.suppress(RuntimeError):  # a user without a home has no file there
+        configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        places.append(configuration / "edgetf" / NAME)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSettings:
+    where = f"{place}, [{name}]"
+    known = {field.name: field for field in fields(DeviceSettings)}
+    for key in table:
+        if key not in known:
+            raise EdgetfError(f"{where}: unknown key {key!r}", nearest(key, known))
+    if "kind" not in table:
+        raise EdgetfError(f"{where}: it has no kind", f"add one of: {', '.join(kind.value for kind in Kind)}")
+    if table.get("kind") not in [kind.value for kind in Kind]:
+        raise EdgetfError(f"{where}: kind is {table.get('kind')!r}", f"known: {', '.join(kind.value for kind in Kind)}")
+    types = {"port": int, "threads": int, "emulated": bool, "env": dict}
+    for key, value in table.items():
+        wanted = types.get(key, str)
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise EdgetfError(f"{where}: {key} = {value!r} is not {_ARTICLES[wanted]}", _EXAMPLES)
+    _check_texts(where, name, table)
+    for key, (least, most) in _BOUNDS.items():
+        if not least <= int(str(table.get(key, least))) <= most:
+            raise EdgetfError(f"{where}: {key} = {table[key]!r} is out of bounds", f"give {least} to {most}")
+    _check_meaning(where, table)
+    return _made(Kind(str(table["kind"])), {**table, **_paths(place.resolve().parent, table)})
+
+
+def _made(kind: Kind, table: Mapping[str, object]) -> DeviceSettings:
+    return DeviceSettings(**{**KINDS[kind].own, **table, "kind": kind})  # type: ignore[arg-type]  # checked
+
+
+def _check_texts(where: str, name: str, table: dict[str, object]) -> None:
+    """Raise EdgetfError for a text that no program takes as an argument, and for an `env` of anything but texts."""
+    env = table.get("env", {})
+    assert isinstance(env, dict)
+    for key, value in env.items():
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*", key):
+            raise EdgetfError(f"{where}: env.{key} = {value!r} is no variable", 'write env = { NAME = "text" }')
+    for key, text in [("its name", name), *table.items(), *((f"env.{key}", value) for key, value in env.items())]:
+        if isinstance(text, str) and (clean(text) != text or fault_of_text(text, is_file=True)):
+            raise EdgetfError(f"{where}: {key} cannot be {text[:80]!r}", "give a shorter text of printable characters")
+
+
+def _paths(folder: Path, table: dict[str, object]) -> dict[str, str]:
+    """The paths on this machine, from the folder of `devices.toml`; a program's bare name is looked for in PATH."""
+    kind = KINDS[Kind(str(table["kind"]))]
+    here = {key: str(table[key]) for key in kind.paths | kind.programs if key in table}
+    return {key: str(folder / expand(value)) for key, value in here.items() if key in kind.paths or "/" in value}
+
+
+def _check_meaning(where: str, table: dict[str, object]) -> None:
+    """Values that are known, and keys that mean something for the kind."""
+    for key, allowed in _CHOICES.items():
+        if table.get(key, allowed[0]) not in allowed:
+            raise EdgetfError(f"{where}: {key} is {table[key]!r}", f"known: {', '.join(allowed)}")
+    kind = KINDS[Kind(str(table["kind"]))]
+    for key, hint in kind.required.items():
+        if not table.get(key):
+            raise EdgetfError(f"{where}: it has no {key}", hint)
+    for key in sorted(set(table) - kind.keys - COMMON_KEYS):
+        raise EdgetfError(f"{where}: {key} means nothing for kind = {table['kind']!r}", "remove it, or change kind")
+
+
+_CHOICES = {"runtime": RUNTIME_CHOICES, "delegate": tuple(DELEGATES)}
+_BOUNDS = {"port": (1, 65535), "threads": (1, 1024)}
+_ARTICLES: dict[type, str] = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table of texts"}

@@ -1,0 +1,643 @@
+"""Attacks on the verdict: each row is a way to a green light that nobody has earned, and what stops it.
+
+The first table goes through the whole comparison with arrays on disk, without running anything; the commands that
+follow run tiny classifiers for real.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgetf.api.verdicts import Checks
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.bundle import BundleOptions, make_bundle
+from edgetf.benchmarks.diagnosis.twins import LadderOptions
+from edgetf.benchmarks.judging.check import check
+from edgetf.benchmarks.judging.distinct import count_unlike, find_distinct
+from edgetf.benchmarks.judging.gate import judge as judge_gate
+from edgetf.benchmarks.judging.gate import load_gate
+from edgetf.benchmarks.judging.ground import Ground, judge, with_metrics
+from edgetf.benchmarks.judging.labels import interpret
+from edgetf.benchmarks.judging.parity import compare, costs
+from edgetf.benchmarks.judging.verdict import Budgets
+from edgetf.benchmarks.rows import Outputs
+from edgetf.benchmarks.timing.rounds import Course, Turn
+from edgetf.benchmarks.timing.targets import Target
+from edgetf.device.local import LocalDevice
+from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Output, Pass, TimingPlan
+from edgetf.errors import EdgetfError
+from edgetf.events import OnEvent
+from edgetf.files import read_plain, to_plain
+from edgetf.results import OutputFigures, Parity, Verdict, read_benchmark, read_reference
+from edgetf.samples import make_samples
+from tests.attacks.kit import FEATURES, answers, write_model, write_reference, write_samples
+from tests.conftest import BLOCKS, ignore
+
+Array = NDArray[Any]
+RANDOM = np.random.default_rng(0)
+WEIGHTS = RANDOM.normal(size=(FEATURES, 4)).astype(np.float32) * 1.5
+NONE = np.zeros(4, np.float32)
+BRIEF = TimingPlan(max_warmup_s=0.01, min_runs=5, min_s=0.01, max_s=0.1)
+PASS, FAIL, OPEN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+
+
+# outputs and labels -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs, what the reference says and what the variant says, all of shape (n, ...), and labels or none."""
+
+    x: Array
+    theirs: Array
+    ours: Array
+    labels: Array | None = None
+
+
+def _inputs(n: int, copies: int = 1, noise: float = 0.0, seed: int = 1) -> Array:
+    random = np.random.default_rng(seed)
+    x = np.tile(random.normal(size=(n // copies, FEATURES)), (copies, 1))
+    return np.asarray(x + noise * random.normal(size=x.shape), np.float32)
+
+
+def _good(n: int = 1000, copies: int = 1, noise: float = 0.0, labels: bool = True) -> Case:
+    """A variant that answers nearly as the reference does, which is right."""
+    x = _inputs(n, copies, noise)
+    theirs = answers(x, WEIGHTS, NONE)
+    ours = answers(x, WEIGHTS * np.float32(1.0001), NONE)
+    return Case(x, theirs, ours, theirs.argmax(axis=1) if labels else None)
+
+
+def _rare(minority: int, n: int = 1000, labels: bool = True, classes: int = 2) -> Case:
+    """The last class is decided for a few samples only, and the variant has forgotten it."""
+    x = _inputs(n)
+    logits = x @ WEIGHTS[:, :classes]
+    ahead = np.sort(logits[:, -1] - logits[:, :-1].max(axis=1))
+    bias = np.zeros(classes, np.float32)
+    bias[-1] = -(ahead[-minority] + ahead[-minority - 1]) / 2
+    theirs = answers(x, WEIGHTS[:, :classes], bias)
+    ours = answers(x, WEIGHTS[:, :classes], bias - np.eye(classes, dtype=np.float32)[-1] * 50)
+    return Case(x, theirs, ours, theirs.argmax(axis=1) if labels else None)
+
+
+def _changed(ours: Callable[[Array], Array], labels: bool = True, n: int = 1000) -> Case:
+    case = _good(n, labels=labels)
+    return replace(case, ours=np.asarray(ours(case.theirs.copy()), case.theirs.dtype))
+
+
+def _relabelled(labels: Callable[[Array], Array]) -> Case:
+    case = _good()
+    assert case.labels is not None
+    return replace(case, ours=case.theirs[:, [1, 2, 3, 0]], labels=labels(case.labels))
+
+
+def _with(values: Array, where: Any, what: float) -> Array:
+    values[where] = what
+    return values
+
+
+def _map(copies: int = 1, forget: int | None = None, labels: bool = False) -> Case:
+    """Maps of classes of which the last has one position of a hundred."""
+    random = np.random.default_rng(3)
+    truth = np.tile(random.choice(3, (60 // copies, 8, 8), p=[0.6, 0.39, 0.01]), (copies, 1, 1)).astype(np.int32)
+    ours = truth.copy()
+    if forget is not None:
+        ours[ours == forget] = 0
+    return Case(_inputs(60, copies), truth, ours, truth if labels else None)
+
+
+def _tags(forget: int | None) -> Case:
+    """Twenty answers yes or no a sample, of which the last is yes in one sample of fifty."""
+    random = np.random.default_rng(4)
+    truth = (random.uniform(size=(1000, 20)) < np.array([0.3] * 19 + [0.02])).astype(np.int64)
+    theirs = (0.1 + 0.8 * truth).astype(np.float32)
+    ours = theirs + random.uniform(0, 0.01, theirs.shape).astype(np.float32)
+    if forget is not None:
+        ours[:, forget] *= np.float32(0.3)
+    return Case(_inputs(1000), theirs, ours, truth)
+
+
+def _numbers(copies: int, broken: bool = False, n: int = 200) -> Case:
+    x = _inputs(n, copies)
+    theirs = np.asarray(x @ WEIGHTS, np.float32)
+    return Case(x, theirs, np.roll(theirs, 1, axis=0) if broken else theirs * np.float32(1.001))
+
+
+def _column(case: Case) -> Case:
+    """The same as one logit, which says yes above 0."""
+    theirs, ours = (np.log(p[:, 1:] / p[:, :1]) for p in (case.theirs.astype(np.float64), case.ours.astype(np.float64)))
+    return replace(case, theirs=theirs.astype(np.float32), ours=ours.astype(np.float32))
+
+
+ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
+    # what is right stays right
+    "a good variant": (_good, PASS, ""),
+    "a good variant without labels": (lambda: _good(labels=False), PASS, ""),
+    "saturated scores that decide alike": (lambda: _changed(lambda p: np.eye(4)[p.argmax(1)]), PASS, ""),
+    "a few copies among many": (
+        lambda: _good(2000, copies=2), PASS, "1,000 distinct samples of 2,000"),
+    "a rare class that is kept": (lambda: replace(_rare(5), ours=_rare(5).theirs), PASS, ""),
+    # copies
+    "twelve samples a hundred times": (lambda: _good(1200, 100), OPEN, "12 distinct samples of 1,200"),
+    "the same without labels": (lambda: _good(1200, 100, labels=False), OPEN, "12 distinct samples of 1,200"),
+    "one sample a thousand times": (lambda: _good(1000, 1000), OPEN, "1 distinct sample of 1,000"),
+    "numbers of five samples": (lambda: _numbers(40), OPEN, "5 sample(s) are too few"),
+    "maps of three samples": (lambda: _map(20), OPEN, "3 distinct samples of 60"),
+    # classes
+    "always the majority": (lambda: _rare(5), FAIL, "it decides class 0 for every sample"),
+    "the same without labels ": (lambda: _rare(5, labels=False), FAIL, "it decides class 0 for every sample"),
+    "of two in a thousand": (lambda: _rare(2), FAIL, "it decides class 0 for every sample"),
+    "of one in a thousand": (lambda: _rare(1, labels=False), OPEN, "but the reference does not for one"),
+    "as one logit": (lambda: _column(_rare(5)), FAIL, "it decides class 0 for every sample"),
+    "as whole numbers": (
+        lambda: replace(_rare(5, labels=False), theirs=_rare(5).theirs.argmax(1), ours=_rare(5).ours.argmax(1)),
+        FAIL, "the same for every sample"),
+    "a rare class of four is lost": (lambda: _rare(9, 2000, classes=4), FAIL, "class 3 is lost: it keeps 0 of 9"),
+    "the same without labels  ": (
+        lambda: _rare(9, 2000, labels=False, classes=4), FAIL, "class 3 is lost: it keeps 0 of 9"),
+    "a class of four samples": (lambda: _rare(4, 2000, classes=4), OPEN, "class 3 is perhaps lost: it keeps 0 of 4"),
+    "a class of maps": (lambda: _map(forget=2), FAIL, "class 2 is lost"),
+    "a class of maps with labels": (lambda: _map(forget=2, labels=True), FAIL, "class 2 is lost"),
+    "tags that are all kept": (lambda: _tags(None), PASS, ""),
+    "a rare tag of twenty": (lambda: _tags(19), FAIL, "class 19 is lost: it keeps 0 of"),
+    "all-equal scores": (lambda: _changed(lambda p: np.full_like(p, 0.25)), FAIL, "the same for every sample"),
+    "nearly equal scores": (
+        lambda: _changed(lambda p: 0.25 + 1e-3 * (p - p.mean(1, keepdims=True)) * [1, 0, 0, 0] + [1e-1, 0, 0, 0]),
+        FAIL, "it decides class 0 for every sample"),
+    # values
+    "one NaN": (lambda: _changed(lambda p: _with(p, (3, 1), np.nan)), FAIL, "NaN or infinite"),
+    "infinite scores": (lambda: _changed(lambda p: _with(p, (slice(None), 0), np.inf)), FAIL, "NaN or infinite"),
+    "a constant output": (lambda: _changed(lambda p: np.tile(p[:1], (len(p), 1))), FAIL, "the same for every sample"),
+    # order
+    "classes permuted": (lambda: _changed(lambda p: p[:, [1, 0, 2, 3]]), FAIL, "class 0 is lost"),
+    "classes permuted without labels": (lambda: _changed(lambda p: p[:, [1, 0, 2, 3]], False), FAIL, ""),
+    "answers to the sample before": (lambda: _changed(lambda p: np.roll(p, 1, axis=0)), FAIL, ""),
+    "answers in reverse": (lambda: _changed(lambda p: p[::-1]), FAIL, ""),
+    "numbers of other samples": (lambda: _numbers(1, broken=True), FAIL, "SQNR"),
+    # labels
+    "labels shifted": (lambda: _relabelled(lambda y: np.roll(y, 1)), FAIL, "the labels do not fit"),
+    "labels in another order": (lambda: _relabelled(lambda y: y[::-1].copy()), FAIL, "the labels do not fit"),
+    "labels with classes exchanged": (lambda: _relabelled(lambda y: (y + 1) % 4), FAIL, "the labels do not fit"),
+    "one label for all": (lambda: _relabelled(lambda y: np.zeros_like(y)), FAIL, "agrees on"),
+    # numbers of samples
+    "five samples": (lambda: _good(5), OPEN, ""),
+    "one sample": (lambda: _good(1), OPEN, ""),
+    "nine numbers": (lambda: _numbers(1, n=9), OPEN, "9 sample(s) are too few"),
+}  # fmt: skip
+
+
+def _judge(case: Case, folder: Path, scheme: str | None = None) -> Parity:
+    samples = make_samples("attack", {"x": case.x}, case.labels)
+    write_samples(folder / "samples.npz", case.x, case.labels)
+    reference = read_reference(write_reference(folder / "ref", folder / "samples.npz", case.theirs))
+    (folder / "v").mkdir()
+    np.save(folder / "v" / "output-0.npy", case.ours)
+    passed = Pass(len(case.x), 1, 1.0, [Output("p", "output-0.npy")])
+    measurement = Measurement(MEASUREMENT_SCHEMA, "", "", "", "", {}, {}, {}, threads=1, samples=passed)
+    course = Course(Target(folder / "v.tflite", "v", 1, "0", scheme), passes=[Turn(0, "v", measurement, None)])
+    read = interpret({"p": case.theirs}, case.labels)
+    distinct = find_distinct(samples.inputs)
+    return judge(
+        course, folder, Ground(samples, False, reference, Outputs({"p": case.theirs}), read, distinct=distinct)
+    )
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_outputs_and_labels_cannot_be_arranged_so_that_anything_passes(name: str, tmp_path: Path) -> None:
+    make, verdict, words = ATTACKS[name]
+    found = _judge(make(), tmp_path)
+    assert (found.verdict, words in found.reason) == (verdict, True), found.reason
+
+
+def test_float32_is_not_proven_by_copies_either(tmp_path: Path) -> None:
+    case = _good(1200, 200)
+    found = _judge(replace(case, ours=case.theirs), tmp_path, "float32")
+    assert found.verdict is OPEN
+    assert "6 sample(s) are too few" in found.reason
+
+
+def test_each_class_has_figures_of_its_own_with_intervals(tmp_path: Path) -> None:
+    [output] = _judge(_rare(9, 2000, classes=4), tmp_path).outputs
+    worst = output.classes[0]
+    assert worst.accuracy is not None
+    assert (worst.label, worst.n, worst.agreement.share, worst.accuracy.drop_points) == (3, 9, 0.0, 100.0)
+    assert worst.agreement.high < 0.4
+    assert 30 < worst.accuracy.low < worst.accuracy.drop_points
+    assert len(output.classes) == 4
+    assert sum(one.n for one in output.classes) == 2000
+
+
+@pytest.mark.parametrize(
+    ("x", "count"),
+    [
+        (np.array(["a", "b", "a"]), 2),
+        (np.array([True, False, True]), 2),
+        (np.array([1, 0.0, -0.0, np.nan, np.nan], np.float16), 3),
+        (np.repeat(np.random.default_rng(0).random((6, 20)), 2, axis=0).astype(">f4"), 6),
+        (np.full((4, 9), np.nan), 1),
+        (np.repeat(np.arange(12.0)[:, np.newaxis] * 1e307, 9, axis=1), None),
+        (np.zeros((3, 0)), 1),
+    ],
+)
+def test_copies_are_found_in_whatever_samples_are_made_of(x: Array, count: int | None) -> None:
+    found = find_distinct({"x": x})
+    assert (found.count if found else None) == count
+
+
+def test_copies_are_no_evidence_when_samples_are_run_until_decided_either() -> None:
+    case = _good(1200, 100)
+    distinct, read = find_distinct({"x": case.x}), interpret({"p": case.theirs}, case.labels)["p"]
+    assert distinct is not None
+    found = costs(case.theirs, case.ours[:600], read, distinct.upto(600))
+    assert found is not None
+    assert len(found.values) == 12
+
+
+def test_samples_that_lie_close_are_no_copies() -> None:
+    """Those with one or two properties that vary, tables of other units, and outliers."""
+    random = np.random.default_rng(2)
+    phase, size = random.uniform(0, 6, (2, 1000, 1))
+    wave = np.sin(phase + np.arange(32) / 5)
+    table = random.normal(size=(1000, 10)) * ([1e5] + [1.0] * 9)
+    for x in (wave, wave * (1 + size), table, random.standard_t(1, (1000, 10)), random.normal(size=(1000, 2))):
+        assert find_distinct({"x": x.astype(np.float32)}) is None
+        assert count_unlike({"x": x.astype(np.float32)}) > 900
+    tokens = random.integers(0, 30_000, (300, 20))
+    other = tokens.copy()
+    other[:, 3] += 1
+    assert find_distinct({"x": np.concatenate([tokens, other])}) is None
+    assert find_distinct({"x": np.tile(tokens, (2, 1)), "y": np.arange(600.0)}) is None  # alike in one input only
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 3e-3])
+def test_copies_with_noise_are_seen_but_count(noise: float) -> None:
+    x = _inputs(1200, 100, noise)
+    assert count_unlike({"x": x}) == 12
+    found = find_distinct({"x": x})
+    assert (found.count if found else None) == (None if noise else 12)
+
+
+def test_a_benchmark_warns_of_copies_with_noise(tmp_path: Path) -> None:
+    case = _good(400, 10, 1e-4)
+    write_samples(tmp_path / "samples.npz", case.x, case.labels)
+    write_reference(tmp_path / "ref", tmp_path / "samples.npz", case.theirs)
+    write_model(tmp_path / "v.tflite", WEIGHTS * np.float32(1.0001), NONE)
+    options = BenchmarkOptions(reference=tmp_path / "ref", timing=BRIEF, blocks=BLOCKS, patience=1, energy_s=0.0)
+    found = benchmark([tmp_path / "v.tflite"], LocalDevice(), tmp_path / "bench", options, ignore)
+    [reported] = [warning for warning in found.warnings if "nearly the same" in warning]
+    assert reported.startswith("360 of 400 distinct samples are nearly the same as others: they count")
+
+
+def _quiet(numbers: int = FEATURES) -> tuple[Array, Array]:
+    """Clips of which a tenth, class 0, are silence with a hiss of its own each."""
+    random = np.random.default_rng(1)
+    labels = np.where(np.arange(1000) % 10 == 0, 0, random.integers(1, 12, 1000))
+    loud = np.where(labels == 0, 10 ** random.uniform(-4, -3, 1000), 10 ** random.uniform(-2, -0.5, 1000))
+    return (random.normal(size=(1000, numbers)) * loud[:, np.newaxis]).astype(np.float32), labels
+
+
+def test_quiet_samples_are_witnesses_each_of_its_own(tmp_path: Path) -> None:
+    x, labels = _quiet()
+    theirs, ours = (
+        np.where(np.arange(12) == chosen[:, np.newaxis], 0.78, 0.02).astype(np.float32)
+        for chosen in (labels, np.where(labels == 0, 5, labels))
+    )
+    found = _judge(Case(x, theirs, ours, labels), tmp_path)
+    assert found.verdict is FAIL
+    assert found.outputs[0].lost == ("class 0 is lost: it keeps 0 of 100",)
+    assert found.outputs[0].accuracy is not None
+    assert found.outputs[0].accuracy.drop_points == pytest.approx(10)
+    random = np.random.default_rng(2)
+    quiet = np.arange(1000)[:, np.newaxis] < 400
+    frames = np.where(quiet, random.integers(0, 4, (1000, 99)), random.integers(0, 256, (1000, 99))).astype(np.uint8)
+    motion = random.normal(size=(1000, 32, 3)) * np.where(quiet, 0.02, 0.6)[..., np.newaxis] + [0, 0, 1.0]
+    for inputs in (x, _quiet(200)[0], frames, motion):
+        assert find_distinct({"x": inputs}) is None
+        assert count_unlike({"x": inputs}) == 1000
+
+
+def test_metrics_of_one_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    case = _good(100)
+    assert case.labels is not None
+    write_samples(tmp_path / "samples.npz", case.x, case.labels)
+    reference = read_reference(write_reference(tmp_path / "ref", tmp_path / "samples.npz", case.theirs))
+    ground = Ground(make_samples("s", {"x": case.x}, case.labels), False, reference, Outputs({"p": case.theirs}))
+    hide: Any = [lambda o, y: o["p"].argmax(1) == y, lambda o, y: o["p"][:, 0]]
+    with pytest.raises(EdgetfError, match=r"two metrics have the name .*:.*<lambda>: one would hide") as caught:
+        with_metrics(ground, hide, False)
+    assert "functions with different names" in caught.value.hint
+
+
+@pytest.mark.parametrize("low", [-1, -(1 << 62), 1 << 60])
+def test_classes_may_be_any_whole_numbers(low: int) -> None:
+    said = (low + np.arange(200) % 3).astype(np.int64)[:, np.newaxis]
+    figures = compare("p", said, said.copy(), interpret({"p": said}, None)["p"])
+    assert sorted(one.label for one in figures.classes) == [low, low + 1, low + 2]
+    assert read_plain(to_plain(figures), OutputFigures) == figures
+
+
+# budgets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with samples, a reference, a good and a bad variant, and the benchmark of both."""
+    folder = tmp_path_factory.mktemp("attacks")
+    case = _good(400)
+    write_samples(folder / "samples.npz", case.x, case.labels)
+    write_reference(folder / "ref", folder / "samples.npz", case.theirs)
+    write_model(folder / "good.tflite", WEIGHTS * np.float32(1.0001), NONE)
+    write_model(folder / "bad.tflite", np.random.default_rng(9).normal(size=WEIGHTS.shape).astype(np.float32), NONE)
+    options = BenchmarkOptions(reference=folder / "ref", timing=BRIEF, blocks=BLOCKS, patience=1, energy_s=0.0)
+    benchmark([folder / "good.tflite", folder / "bad.tflite"], LocalDevice(), folder / "bench", options, ignore)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        (Budgets(max_drop=98), "max_drop 98 passes a variant that always answers the same"),
+        (Budgets(max_drop=100), "max_drop 100: nothing can miss it"),
+        (Budgets(max_drop=np.inf), "max_drop inf: nothing can miss it"),
+        (Budgets(max_latency_ms=np.inf), "max_latency_ms is infinite"),
+        (Budgets(min_agreement=0.0), "min_agreement 0: nothing can miss it"),
+        (Budgets(max_metric_drop=np.inf), "max_metric_drop is infinite"),
+    ],
+)
+def test_a_budget_that_cannot_be_missed_is_warned_of(budgets: Budgets, words: str, world: Path) -> None:
+    document = read_benchmark(world / "bench")
+    for one in check(document, budgets, explicit_drop=False):
+        assert any(words in warning for warning in one.warnings)
+    assert not any(one.warnings for one in check(document, Budgets(), explicit_drop=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[budgets.of.bad]", "sets no budget"),
+        ("[budgets]\n[budgets.of.bad]", "sets no budget"),
+        ("[budgets]\nmax_drop = 1\n[budgets.of.bad]", "sets no budget"),
+        ("[budgets]\nmax_latency_ms = {}", "sets no budgets"),
+        ("[budgets.of.bad]\nmax_latency_ms = {}", "sets no budgets"),
+        ("[budgets]\nmax_drop = nan", "is not a number of at least 0"),
+        ("[budgets]\nmax_drop = -1", "is not a number of at least 0"),
+        ("[budgets]\nmin_agreement = 98", "is a share"),
+    ],
+)
+def test_a_gate_that_asks_for_nothing_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text(text + "\n")
+    with pytest.raises(EdgetfError, match=words):
+        load_gate(tmp_path / "gate.toml")
+
+
+# documents --------------------------------------------------------------------------------------------------------
+
+
+def _edited(world: Path, to: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of the benchmark in which the bad variant's figures were changed."""
+    plain = json.loads((world / "bench" / "benchmark.json").read_text())
+    change(plain["results"][1])
+    to.mkdir()
+    (to / "benchmark.json").write_text(json.dumps(plain))
+    (to / "measurements").symlink_to(world / "bench" / "measurements")
+    return to
+
+
+def _say_pass(result: Any) -> None:
+    for one in (result["parity"], *result["parity"]["outputs"]):
+        one.update(verdict="pass", reason="fine")
+
+
+def _narrow(result: Any) -> None:
+    _say_pass(result)
+    result["parity"]["outputs"][0]["accuracy"].update(low=-0.1, high=0.1, drop_points=0.0)
+
+
+def _all_right(result: Any) -> None:
+    """All figures that belong together."""
+    _say_pass(result)
+    [output] = result["parity"]["outputs"]
+    right = json.loads(json.dumps(output["accuracy"]))
+    right.update(only_reference_right=0, only_variant_right=0, variant=right["reference"])
+    right.update(drop_points=0.0, low=-0.95137, high=0.95137, mcnemar_p=1.0)
+    from edgetf.benchmarks.judging.statistics import paired_interval
+
+    right["low"], right["high"] = (100 * end for end in paired_interval(0, 0, right["n"]))
+    output.update(accuracy=right, lost=[], classes=[])
+
+
+@pytest.mark.parametrize(
+    ("change", "checked", "bundled"),
+    [
+        (_say_pass, FAIL, "did not pass"),
+        (_narrow, None, "contradicts its counts"),
+        (_all_right, PASS, "contradict benchmark.json"),  # what lies beside it is looked at
+    ],
+)
+def test_a_benchmark_that_was_edited_is_judged_anew_and_signs_nothing(
+    change: Callable[[Any], None], checked: Verdict | None, bundled: str, world: Path, tmp_path: Path
+) -> None:
+    place = _edited(world, tmp_path / "b", change)
+    if checked is None:
+        with pytest.raises(EdgetfError, match="contradicts its counts"):
+            check(read_benchmark(place), Budgets(), explicit_drop=True)
+    else:
+        assert check(read_benchmark(place), Budgets(), explicit_drop=True)[1].verdict is checked
+    asked = LadderOptions("bad", (world / "bad.tflite",), world / "ref")
+    with pytest.raises(EdgetfError, match=bundled):
+        make_bundle(place, tmp_path / "it.edgetf", BundleOptions(asked), ignore)
+    assert not (tmp_path / "it.edgetf").exists()
+
+
+def test_a_bundle_needs_the_reference_that_the_benchmark_had(world: Path, tmp_path: Path) -> None:
+    asked = LadderOptions("good", (world / "good.tflite",), world / "ref")
+    make_bundle(world / "bench", tmp_path / "good.edgetf", BundleOptions(asked), ignore)
+    case = _good(400)
+    write_reference(tmp_path / "ref", world / "samples.npz", case.theirs * np.float32(0.999))
+    other = replace(asked, reference=tmp_path / "ref")
+    with pytest.raises(EdgetfError, match=r"is not the reference that .* was compared with"):
+        make_bundle(world / "bench", tmp_path / "it.edgetf", BundleOptions(other), ignore)
+
+
+@pytest.mark.parametrize(
+    ("released", "verdict"),
+    [
+        ({"good": "good"}, PASS),
+        ({"good": "bad"}, FAIL),  # exchanged since
+        ({"good": "good", "new": "new"}, FAIL),  # measured by nobody
+        ({"other": "good"}, PASS),  # renamed
+        ({}, FAIL),
+    ],
+)
+def test_the_gate_judges_the_files_that_are_released(
+    released: dict[str, str], verdict: Verdict, world: Path, tmp_path: Path
+) -> None:
+    document = read_benchmark(world / "bench")
+    document = replace(document, results=document.results[:1])
+    write_model(tmp_path / "new", WEIGHTS, NONE + 1)
+    (tmp_path / "out").mkdir()
+    for name, like in released.items():
+        source = tmp_path / "new" if like == "new" else world / f"{like}.tflite"
+        (tmp_path / "out" / f"{name}.tflite").write_bytes(source.read_bytes())
+    (tmp_path / "gate.toml").write_text("[budgets]\nmax_drop = 1.0\n")
+    gate = load_gate(tmp_path / "gate.toml")
+    if not released:
+        with pytest.raises(EdgetfError, match="no variants"):
+            judge_gate(gate, [document], [tmp_path / "out"])
+        return
+    found = {one.verdict for one in judge_gate(gate, [document], [tmp_path / "out"])}
+    assert (FAIL in found) == (verdict is FAIL)
+
+
+def test_the_gate_refuses_a_benchmark_that_is_older_than_the_file(world: Path, tmp_path: Path) -> None:
+    """It knows where the file lay; where there is none, as on another machine, there is nothing to see."""
+    (tmp_path / "gate.toml").write_text("[budgets]\nmax_drop = 1.0\n")
+    document, gate = read_benchmark(world / "bench"), load_gate(tmp_path / "gate.toml")
+    good = document.results[0]
+    for path, verdicts in ((good.path, {PASS}), (str(world / "bad.tflite"), {PASS, FAIL}), ("/gone.tflite", {PASS})):
+        found = judge_gate(gate, [replace(document, results=(replace(good, path=path),))])
+        assert {one.verdict for one in found} == verdicts
+
+
+# what is exchanged while it runs ----------------------------------------------------------------------------------
+
+
+class _Hooked(LocalDevice):
+    """This machine, where something happens before each job but the first."""
+
+    def __init__(self, act: Callable[[Job], None]) -> None:
+        super().__init__()
+        object.__setattr__(self, "act", act)
+        object.__setattr__(self, "jobs", [])
+
+    def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
+        self.jobs.append(job)  # type: ignore[attr-defined]
+        if len(self.jobs) > 1:  # type: ignore[attr-defined]
+            self.act(job)  # type: ignore[attr-defined]
+        return super().run(job, out, on_event)
+
+
+def _own_world(world: Path, to: Path, name: str) -> BenchmarkOptions:
+    for file in ("samples.npz", "ref/output-0.npy", "ref/reference.json"):
+        (to / file).parent.mkdir(exist_ok=True, parents=True)
+        (to / file).write_bytes((world / file).read_bytes().replace(str(world).encode(), str(to).encode()))
+    (to / "v.tflite").write_bytes((world / f"{name}.tflite").read_bytes())
+    return BenchmarkOptions(
+        reference=to / "ref", samples=to / "samples.npz", timing=BRIEF, blocks=BLOCKS, patience=1, energy_s=0.0
+    )
+
+
+@pytest.mark.parametrize("how", ["in place", "symlink"])
+def test_the_file_that_is_named_is_the_one_that_is_measured(how: str, world: Path, tmp_path: Path) -> None:
+    options, file = _own_world(world, tmp_path, "bad"), tmp_path / "v.tflite"
+    good = (world / "good.tflite").read_bytes()
+
+    def exchange(job: Job) -> None:
+        if how == "in place":
+            file.write_bytes(good)
+        else:
+            (tmp_path / "other").write_bytes(good)
+            file.unlink()
+            file.symlink_to(tmp_path / "other")
+
+    found = benchmark([file], _Hooked(exchange), tmp_path / "b", options, ignore)
+    assert found.results[0].sha256 == read_benchmark(world / "bench").results[1].sha256
+    assert found.results[0].parity is not None
+    assert found.results[0].parity.verdict is FAIL
+
+
+@pytest.mark.parametrize("what", ["samples.npz", "ref/output-0.npy"])
+def test_samples_and_references_that_change_while_it_runs_judge_nothing(what: str, world: Path, tmp_path: Path) -> None:
+    options = _own_world(world, tmp_path, "good")
+    before = (tmp_path / what).read_bytes()
+    changed = bytearray(before)
+    changed[len(changed) // 2] ^= 1
+
+    def spoil(job: Job) -> None:
+        with (tmp_path / what).open("r+b") as file:
+            file.write(changed)
+
+    with pytest.raises(EdgetfError, match="changed during the benchmark") as reported:
+        benchmark([tmp_path / "v.tflite"], _Hooked(spoil), tmp_path / "b", options, ignore)
+    assert "finished turns are kept" in reported.value.hint
+    with (tmp_path / what).open("r+b") as file:
+        file.write(before)
+    again = _Hooked(lambda job: None)
+    found = benchmark([tmp_path / "v.tflite"], again, tmp_path / "b", options, ignore)
+    assert found.results[0].parity is not None
+    assert found.results[0].parity.verdict is PASS
+    assert again.jobs == []  # type: ignore[attr-defined]
+
+
+def test_a_device_that_runs_another_file_has_measured_nothing(world: Path, tmp_path: Path) -> None:
+    class Other(LocalDevice):
+        def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
+            return super().run(replace(job, model=str(world / "good.tflite")), out, on_event)
+
+    options = _own_world(world, tmp_path, "bad")
+    [result] = benchmark([tmp_path / "v.tflite"], Other(), tmp_path / "b", options, ignore).results
+    assert result.error is not None
+    assert "other files ran on local than were sent there: the variant" in result.error.message
+    assert result.error.hint == "do not change the variant and the samples during the run, and run the command again"
+
+    class Kept(Other):
+        store = "/data/edgetf/store"
+
+    [result] = benchmark([tmp_path / "v.tflite"], Kept(name="pi"), tmp_path / "c", options, ignore).results
+    assert result.error is not None
+    assert result.error.hint == "remove /data/edgetf/store on pi, and run the command again"
+
+
+def test_a_metric_that_fails_costs_nothing_that_was_measured(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "failing_metric.py").write_text("def it(outputs, labels): return 10**400\n")
+    options = replace(_own_world(world, tmp_path, "good"), metrics=("failing_metric:it",))
+    document = benchmark([tmp_path / "v.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
+    [result] = read_benchmark(tmp_path / "b").results
+    assert result == document.results[0]
+    assert result.latency_ms is not None
+    [checked] = check(document, Budgets(max_metric_drop=1.0), explicit_drop=False)
+    assert checked.verdict is OPEN
+    assert "the metric failing_metric:it failed" in checked.parts["failing_metric:it"].reason
+
+
+def test_a_bundle_measures_the_metric_again(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sound_metric.py").write_text("def it(outputs, labels): return outputs['p'].argmax(1) == labels\n")
+    options = replace(_own_world(world, tmp_path, "bad"), metrics=("sound_metric:it",))
+    benchmark([tmp_path / "v.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
+    plain = json.loads((tmp_path / "b" / "benchmark.json").read_text())
+    [metric] = plain["results"][0]["parity"]["metrics"]
+    metric.update(variant=metric["reference"], drop=0.0, low=-0.001, high=0.001, verdict="pass")
+    (tmp_path / "b" / "benchmark.json").write_text(json.dumps(plain))
+    asked = LadderOptions("v", (tmp_path / "v.tflite",), tmp_path / "ref", tmp_path / "samples.npz")
+    with pytest.raises(EdgetfError, match="sound_metric:it of the outputs of v contradicts"):
+        make_bundle(tmp_path / "b", tmp_path / "it.edgetf", BundleOptions(asked), ignore)
+
+
+def test_of_the_released_files_only_those_that_are_given_or_named_must_be_there(world: Path, tmp_path: Path) -> None:
+    document = read_benchmark(world / "bench")
+    (tmp_path / "budget.toml").write_text("[budgets]\nmax_bytes = 100_000\n")
+    gate = load_gate(tmp_path / "budget.toml")
+    assert not [one for one in judge_gate(gate, [document], [world / "good.tflite"]) if "file" in one.parts]
+    named = judge_gate(replace(gate, variants=("good", "bad")), [document], [world / "good.tflite"])
+    [missing] = [one for one in named if "file" in one.parts]
+    assert (missing.variant, missing.verdict) == ("bad", FAIL)
+    assert missing.parts["file"].reason == "the measured file is missing"
+    write_model(tmp_path / "good.tflite", WEIGHTS * 2, NONE)
+    [changed] = [one for one in judge_gate(gate, [document], [tmp_path / "good.tflite"]) if "file" in one.parts]
+    assert (changed.variant, "is not the file that was measured" in changed.parts["file"].reason) == ("good", True)
+    [row] = [
+        one for one in Checks(judge_gate(gate, [document], [tmp_path / "good.tflite"])).values() if "file" in one.parts
+    ]
+    assert (row.name, row.device, row.verdict, len(row.parts) > 1) == ("good", "local", FAIL, True)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf import files
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.diagnosis.ladder import climb
+from edgetf.benchmarks.diagnosis.twins import LadderOptions
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import pack, unpack
+from edgetf.results import Verdict, read_benchmark
+from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
+from tests.conversion.test_mend import _TRAIN
+
+
+def test_every_step_of_a_sound_variant_holds(benchmarked: Path, converted: Path, reference: Path, small: Small) -> None:
+    options = LadderOptions("int8", (converted,), reference, keras=small.keras_file)
+    ladder = climb(benchmarked, options, ignore)
+    assert [rung.name for rung in ladder.rungs] == ["Keras to SavedModel", "SavedModel to float32", "float32 to int8"]
+    assert ladder.broken is None
+    assert (ladder.device, ladder.n) == ("local", 200)
+    exported, floats, quantized = ladder.rungs
+    assert exported.verdict is floats.verdict is Verdict.PASS
+    assert quantized.share > 0.99  # of the error is the quantization's
+    assert sum(rung.share for rung in ladder.rungs) == pytest.approx(1)
+
+
+def test_the_last_step_is_the_device(benchmarked: Path, converted: Path, reference: Path, tmp_path: Path) -> None:
+    """Outputs of another device, which gives other numbers than this machine."""
+    document = read_benchmark(benchmarked)
+    int8 = next(result for result in document.results if result.variant == "int8")
+    folder = tmp_path / "measurements" / "int8" / "samples"
+    folder.mkdir(parents=True)
+    source = benchmarked / str(int8.measurement) / "samples"
+    for name in ("measurement.json", "output-0.npy"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    elsewhere = replace(int8, device="pi", measurement="measurements/int8")
+    files.write_document(tmp_path / "benchmark.json", replace(document, results=(elsewhere,)))
+    options = LadderOptions("int8", (converted,), reference)
+    ladder = climb(tmp_path, options, ignore)
+    assert ladder.rungs[-1].name == "int8: this machine to pi"
+    assert (ladder.rungs[-1].verdict, ladder.rungs[-1].share) == (Verdict.PASS, 0.0)
+    np.save(folder / "output-0.npy", np.load(folder / "output-0.npy")[:, ::-1])
+    ladder = climb(tmp_path, options, ignore)
+    assert ladder.broken == "int8: this machine to pi"
+
+
+@pytest.mark.slow
+def test_clipped_cells_are_broken_by_the_float_conversion_and_not_by_quantization(tmp_path: Path, edgetf: Run) -> None:
+    """What TensorFlow's own converter makes of an LSTM whose cells pass 10: its float32 is already wrong."""
+    env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    subprocess.run([sys.executable, "-c", _TRAIN], cwd=tmp_path, check=True, capture_output=True, env=env)
+    with np.load(tmp_path / "s.npz") as archive:
+        np.savez(tmp_path / "s.npz", series=archive["x"])
+    out = tmp_path / "out"
+    convert(tmp_path / "model.h5", out, ConvertOptions(("float32", "dynamic")), ignore)
+    for name in ("float32", "dynamic"):
+        model, _ = unpack((out / f"{name}.tflite").read_bytes())
+        for operator in model.subgraphs[0].operators:
+            if hasattr(operator.builtinOptions, "cellClip"):
+                operator.builtinOptions.cellClip = 10.0  # as the official converter leaves it
+        (tmp_path / f"{name}.tflite").write_bytes(pack(model))
+    variants = (tmp_path / "float32.tflite", tmp_path / "dynamic.tflite")
+    make_reference(out / "saved_model", tmp_path / "s.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+    options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS, patience=1)
+    benchmark(variants, LocalDevice(), tmp_path / "bench", options, ignore)
+    command = ("--variant", "dynamic", "--no-layers", "--reference", "ref", "--keras", "model.h5")
+    places = [word for path in variants for word in ("--variants", path)]
+    ended = edgetf("explain", "bench", *command, *places, "--json")
+    assert ended.returncode == 3, ended.stderr
+    ladder = json.loads(ended.stdout)["ladder"]
+    assert ladder["broken"] == "SavedModel to float32"
+    shares = {rung["name"]: rung["share"] for rung in ladder["rungs"]}
+    assert shares["SavedModel to float32"] > 0.9
+    assert ladder["rungs"][0]["verdict"] == "pass"  # the export is sound
+    reported = edgetf("explain", "bench", *command, *places)
+    assert "Broken by: SavedModel to float32." in reported.stdout
+
+
+def test_what_is_missing_is_reported(benchmarked: Path, converted: Path, reference: Path, edgetf: Run) -> None:
+    with pytest.raises(EdgetfError, match="no result of a variant 'int4'"):
+        climb(benchmarked, LadderOptions("int4", (converted,), reference), ignore)
+    with pytest.raises(EdgetfError, match="the file of int8 is missing"):
+        climb(benchmarked, LadderOptions("int8", (converted / "float32.tflite",), reference), ignore)
+    ended = edgetf("explain", benchmarked)
+    assert (ended.returncode, "Missing option '--variant'" in ended.stderr) == (2, True)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.benchmarks.diagnosis.layers import _alone, _run_alone, blame, to_node_data
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import builtin_code, pack, unpack
+from edgetf.samples import Array
+from tests.attacks.kit import write_model
+from tests.conftest import Run, Small, ignore
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Array]:
+    """A network whose layer `spoilt` has a channel a hundred times as large as the others, and samples for it."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("spoilt")
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            layers.Conv2D(8, 3, activation="relu", name="sound"),
+            layers.Conv2D(8, 3, name="spoilt"),
+            layers.Conv2D(4, 3, name="after"),
+            layers.Flatten(),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    kernel, bias = model.get_layer("spoilt").get_weights()
+    kernel[..., 5] *= 100.0
+    model.get_layer("spoilt").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("after").get_weights()
+    kernel[:, :, 5] /= 100.0  # what follows needs all channels alike
+    model.get_layer("after").set_weights([kernel, bias])
+    model.export(str(folder / "saved_model"), verbose=False)
+    images = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype(np.float32)
+    np.savez(folder / "s.npz", image=images)
+    convert(folder / "saved_model", folder / "out", ConvertOptions(("float32", "int8"), folder / "s.npz"), ignore)
+    return folder / "out", images
+
+
+def test_the_layer_that_is_spoilt_is_blamed_and_others_are_not(spoilt: tuple[Path, Array]) -> None:
+    out, images = spoilt
+    layers = blame(out / "float32.tflite", out / "int8.tflite", {"image": images})
+    by_name = {layer.layer.rstrip("_1"): layer for layer in layers}
+    assert {"sound", "spoilt", "after"} <= set(by_name)
+    assert "channel 5 is far larger than the others" in by_name["spoilt"].cause
+    assert by_name["sound"].cause == ""
+    assert (by_name["after"].accumulated_db or 0.0) < 10  # the network is lost from there on
+    local = by_name["after"].local_db
+    assert local is not None
+    assert local < by_name["sound"].local_db  # type: ignore[operator]  # it is given the spoilt layer's coarse outputs
+
+
+def test_a_sound_network_loses_little_in_any_layer(converted: Path, small: Small) -> None:
+    images = np.load(small.samples)["image"]
+    layers = blame(converted / "float32.tflite", converted / "int8.tflite", {"image": images})
+    assert len(layers) >= 4
+    assert all(layer.local_db is not None and layer.local_db > 20 for layer in layers)
+    assert [layer.local_db for layer in layers] == sorted(layer.local_db for layer in layers)  # type: ignore[type-var]
+    assert {layer.cause for layer in layers if layer.local_db is not None and layer.local_db >= 40} == {""}
+    node_data = to_node_data(layers)["results"]
+    assert {layer.tensor for layer in layers} == set(node_data)
+
+
+def test_float16_is_ranked_too_though_its_weights_are_dequantized_first(converted: Path, small: Small) -> None:
+    images = np.load(small.samples)["image"]
+    layers = blame(converted / "float32.tflite", converted / "float16.tflite", {"image": images})
+    weighted = [layer.local_db for layer in layers if layer.op == "FULLY_CONNECTED"]
+    assert len(weighted) == 2
+    [named_otherwise] = [layer for layer in layers if layer.op == "CONV_2D"]  # as the converter does for float16
+    assert named_otherwise.not_measured == "the float32 variant has no result of this name"
+    assert all(db is not None and 50 < db < 120 for db in weighted)
+    assert all(layer.cause == "" for layer in layers)
+
+
+def test_float32_beside_itself_has_no_error_at_all(converted: Path, small: Small) -> None:
+    images = np.load(small.samples)["image"]
+    layers = blame(converted / "float32.tflite", converted / "float32.tflite", {"image": images})
+    assert all((layer.local_db, layer.accumulated_db) == (120.0, 120.0) for layer in layers)
+
+
+def test_an_op_that_cannot_be_measured_is_listed_with_the_reason(converted: Path, small: Small, tmp_path: Path) -> None:
+    model, schema = unpack((converted / "int8.tflite").read_bytes())
+    graph = model.subgraphs[0]
+    lost = next(op for op in graph.operators if builtin_code(model, op) == schema.BuiltinOperator.CONV_2D)
+    graph.tensors[lost.outputs[0]].name = b"renamed"
+    (tmp_path / "int8.tflite").write_bytes(pack(model))
+    layers = blame(converted / "float32.tflite", tmp_path / "int8.tflite", {"image": np.load(small.samples)["image"]})
+    unmeasured = [layer for layer in layers if layer.not_measured]
+    assert unmeasured
+    assert all(layer.local_db is None for layer in unmeasured)
+    assert all("float32 variant has no" in layer.not_measured for layer in unmeasured)
+    assert any(layer.local_db is not None for layer in layers)
+
+
+def test_what_is_no_twin_is_reported(converted: Path, spoilt: tuple[Path, Array]) -> None:
+    out, images = spoilt
+    with pytest.raises(EdgetfError, match=r"cannot analyze|no layer in common"):
+        blame(converted / "float32.tflite", out / "int8.tflite", {"image": images})
+
+
+def test_the_command_shows_them_and_writes_them_for_model_explorer(
+    benchmarked: Path, converted: Path, reference: Path, tmp_path: Path, edgetf: Run
+) -> None:
+    options = ("--variant", "int8", "--variants", converted, "--reference", reference)
+    ended = edgetf("explain", benchmarked, *options, "--node-data", "nodes.json")
+    assert "Layers, those with the largest errors" in ended.stdout, ended.stderr
+    assert "CONV_2D" in ended.stdout
+    assert json.loads((tmp_path / "nodes.json").read_text())["results"]
+
+
+def test_an_op_alone_is_no_larger_in_a_large_graph(tmp_path: Path) -> None:
+    """One of 5,000 ops took all others along: that is quadratic."""
+    content = write_model(tmp_path / "v.tflite", np.ones((16, 4), np.float32), np.zeros(4, np.float32)).read_bytes()
+    model, _ = unpack(content)
+    graph = model.subgraphs[0]
+    op, fed = graph.operators[0], [int(graph.inputs[0])]
+    small = len(_alone(model, [op], fed))
+    graph.tensors += [copy.copy(graph.tensors[0]) for _ in range(1000)]
+    model.buffers += [copy.copy(model.buffers[1]) for _ in range(1000)]
+    assert len(_alone(model, [op], fed)) == small
+    x = np.arange(32, dtype=np.float64).reshape(2, 1, 16)
+    assert _run_alone(_alone(model, [op], fed), [x])[:, 0] == pytest.approx(np.repeat(x.sum(axis=2), 4, axis=1))

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgetf.benchmarks.judging.labels import Numbers, decisions, interpret, unused_labels
+from edgetf.benchmarks.judging.parity import compare
+from edgetf.errors import EdgetfError
+from edgetf.results import LabelsAre, LabelUse
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(50, 4)).astype(np.float32)
+CLASSES = LOGITS.argmax(axis=1)
+LOGIT = RANDOM.normal(size=(200, 1)).astype(np.float32) * 4
+BINARY = (LOGIT[:, 0] > 0).astype(np.int64)
+AGES = RANDOM.integers(1, 90, 200)
+GUESSED = (AGES[:, None] + RANDOM.normal(0, 4, (200, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("labels", [CLASSES, CLASSES.astype(np.float32), np.eye(4)[CLASSES], CLASSES[:, None]], ids=str)
+def test_labels_may_be_integers_whole_floats_or_one_hot(labels: Numbers) -> None:
+    found = interpret({"z": LOGITS}, labels)["z"]
+    assert found.use is LabelUse.CLASS
+    assert found.truth is not None
+    np.testing.assert_array_equal(found.truth, CLASSES)
+
+
+@pytest.mark.parametrize("labels", [BINARY, BINARY[:, None], BINARY.astype(bool), BINARY.astype(np.float32)], ids=str)
+@pytest.mark.parametrize("shape", [(200, 1), (200,)])
+def test_a_single_logit_decides_at_zero(labels: Numbers, shape: tuple[int, ...]) -> None:
+    found = interpret({"z": LOGIT.reshape(shape)}, labels)["z"]
+    assert (found.use, found.right) == (LabelUse.CLASS, 1.0)
+
+
+def test_a_single_probability_decides_at_one_half() -> None:
+    probability = 1 / (1 + np.exp(-LOGIT))
+    found = interpret({"p": probability}, BINARY)["p"]
+    assert (found.use, found.right) == (LabelUse.CLASS, 1.0)
+
+
+@pytest.mark.parametrize("labels", [AGES, AGES.astype(np.float32), AGES[:, None]], ids=["whole", "floats", "column"])
+def test_whole_numbers_beside_one_column_are_values(labels: Numbers) -> None:
+    found = interpret({"age": GUESSED}, labels)["age"]
+    assert found.use is LabelUse.VALUE
+    assert found.truth is not None
+    assert found.truth.shape == GUESSED.shape
+    assert found.right == pytest.approx(np.abs(GUESSED[:, 0] - AGES).mean())
+
+
+@pytest.mark.parametrize("trailing", [False, True])
+def test_maps_of_classes_are_positions(trailing: bool) -> None:
+    truth = RANDOM.integers(0, 3, (30, 5, 5))
+    scores = np.eye(3, dtype=np.float32)[truth] + RANDOM.normal(0, 0.1, (30, 5, 5, 3)).astype(np.float32)
+    labels = truth[..., None] if trailing else truth
+    outputs = {"scores": scores, "map": truth.copy(), "mask": (truth[..., None] > 0).astype(np.float32)}
+    found = interpret(outputs, labels)
+    assert [found[name].use for name in ("scores", "map")] == [LabelUse.POSITIONS] * 2
+    assert found["map"].right == 1.0
+    binary = interpret({"mask": outputs["mask"]}, labels > 0)["mask"]
+    assert (binary.use, binary.right) == (LabelUse.POSITIONS, 1.0)
+
+
+def test_several_yes_or_no_answers_are_positions_beside_the_majority_of_each() -> None:
+    truth = (RANDOM.uniform(size=(200, 4)) < [0.1, 0.9, 0.5, 0.5]).astype(np.int64)
+    found = interpret({"tags": np.clip(truth * 0.9, 0, 1).astype(np.float32)}, truth)["tags"]
+    assert (found.use, found.right) == (LabelUse.POSITIONS, 1.0)
+    assert found.chance == pytest.approx(0.7, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.arange(50) - 60,
+        np.linspace(0, 1, 50),
+        RANDOM.normal(size=(50, 2)),
+        np.arange(50) + (1 << 40),
+        np.arange(50) % 5,
+    ],
+    ids=["negative", "not whole", "two each", "huge", "beyond the columns"],
+)
+def test_labels_that_cannot_belong_to_an_output_are_ignored_with_the_reason(labels: Numbers) -> None:
+    found = interpret({"z": LOGITS}, labels)["z"]
+    assert found.use is LabelUse.IGNORED
+    assert "neither classes nor values of z" in found.reason
+    assert unused_labels([compare("z", LOGITS, LOGITS, found)]) == found.reason
+
+
+def test_labels_that_count_from_1_are_unfit_and_the_reason_says_so() -> None:
+    found = interpret({"z": LOGITS}, CLASSES + 1)["z"]
+    assert (found.use, found.reason.endswith("from 0 to 3: subtract 1")) == (LabelUse.UNFIT, True)
+    texts = interpret({"z": LOGITS}, CLASSES.astype(str))["z"]
+    assert (texts.use, "neither class numbers" in texts.reason) == (LabelUse.IGNORED, True)
+
+
+def test_labels_that_are_all_the_same_show_nothing() -> None:
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    found = interpret({"p": probabilities}, np.ones(50, int))["p"]
+    assert (found.use, "the same for every sample" in found.reason) == (LabelUse.IGNORED, True)
+    assert compare("p", probabilities, probabilities, found).agreement is not None
+
+
+def test_classes_on_which_the_reference_is_no_better_than_guessing_are_unfit_with_true_numbers() -> None:
+    """Labels that are off by one give an accuracy of 0, which any variant would keep."""
+    found = interpret({"z": LOGITS}, (CLASSES + 1) % 4)["z"]
+    assert found.use is LabelUse.UNFIT
+    assert "the reference is right on 0.0%, always answering the most common label would be right on" in found.reason
+    assert found.truth is None
+
+
+def test_values_on_which_the_reference_is_no_better_than_the_median_are_unfit() -> None:
+    truth = RANDOM.normal(size=(100, 1)).astype(np.float32)
+    found = interpret({"y": truth[::-1]}, truth)["y"]
+    assert (found.use, "do not fit y" in found.reason) == (LabelUse.UNFIT, True)
+
+
+def test_rare_classes_fit_although_the_commonest_label_is_nearly_as_often_right() -> None:
+    truth = (np.arange(300) % 33 == 0).astype(np.int64)  # 3 %
+    probability = np.where(truth == 1, 0.9, 0.1)[:, None]
+    probability[:5] = 1 - probability[:5]
+    found = interpret({"p": probability}, truth)["p"]
+    assert found.use is LabelUse.CLASS
+    assert found.chance == pytest.approx(0.9667, abs=1e-3)
+    nothing = interpret({"p": np.full((300, 1), 0.1) + RANDOM.uniform(0, 0.01, (300, 1))}, truth)["p"]
+    assert nothing.use is LabelUse.UNFIT  # it always gives the commonest
+
+
+def test_maps_of_other_samples_do_not_fit_however_alike_all_samples_are() -> None:
+    truth = np.zeros((60, 8, 8), np.int64)
+    truth[:, 2:6, 2:6] = RANDOM.integers(0, 2, (60, 4, 4))  # something in the middle, whatever the sample
+    scores = np.eye(2, dtype=np.float32)[truth]
+    assert interpret({"map": scores}, truth)["map"].use is LabelUse.POSITIONS
+    assert interpret({"map": scores}, np.roll(truth, 1, axis=0))["map"].use is not LabelUse.POSITIONS
+
+
+@pytest.mark.parametrize("shape", [(50, 1, 4), (50, 1, 1, 4)])
+def test_axes_of_one_do_not_matter(shape: tuple[int, ...]) -> None:
+    found = interpret({"z": LOGITS.reshape(shape)}, CLASSES)["z"]
+    assert (found.use, found.right) == (LabelUse.CLASS, 1.0)
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    assert interpret({"p": probabilities.reshape(shape)}, None)["p"].decide is not None
+
+
+def test_labels_that_could_mean_two_things_are_asked_about() -> None:
+    """A linear regression of zeros and ones decides at 0.5, which no logit does."""
+    output = (BINARY[:, None] * 0.8 + 0.1 + RANDOM.normal(0, 0.2, (200, 1))).astype(np.float32)
+    found = interpret({"y": output}, BINARY)["y"]
+    assert found.use is LabelUse.IGNORED
+    assert "--labels-are class or --labels-are value" in found.reason
+    assert interpret({"y": output}, BINARY, asked=LabelsAre.VALUE)["y"].use is LabelUse.VALUE
+    assert interpret({"y": output}, BINARY, asked=LabelsAre.CLASS)["y"].use in (LabelUse.CLASS, LabelUse.UNFIT)
+    with pytest.raises(EdgetfError, match="no output can have labels that are a value"):
+        interpret({"z": LOGITS}, CLASSES, asked=LabelsAre.VALUE)
+
+
+def test_labels_go_to_the_output_that_they_fit_and_to_no_other() -> None:
+    embedding = RANDOM.normal(size=(50, 64))
+    found = interpret({"embedding": embedding, "z": LOGITS}, CLASSES)
+    assert [found[name].use for name in ("embedding", "z")] == [LabelUse.IGNORED, LabelUse.CLASS]
+    assert found["embedding"].reason == "the labels are those of z"
+    figures = [compare("embedding", embedding, embedding, found["embedding"]), compare("z", LOGITS, LOGITS, found["z"])]
+    assert unused_labels(figures) == ""
+
+
+def test_labels_of_a_named_output_are_its_own() -> None:
+    outputs = {"age": GUESSED, "sex": LOGIT}
+    found = interpret(outputs, None, {"age": AGES, "sex": BINARY})
+    assert [found[name].use for name in outputs] == [LabelUse.VALUE, LabelUse.CLASS]
+    with pytest.raises(EdgetfError, match="has no output 'ages'"):
+        interpret(outputs, None, {"ages": AGES})
+
+
+def test_an_interpretation_follows_the_order_of_the_samples() -> None:
+    order = RANDOM.permutation(50)
+    found = interpret({"z": LOGITS}, CLASSES)["z"].shuffled(order)
+    assert found.decide is not None
+    assert found.truth is not None
+    np.testing.assert_array_equal(found.truth, decisions(found.decide, LOGITS[order]))

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.reference.refusals import RefusedError, guarded, raise_located
+from edgetf.conversion.calibrate import calibrate
+from edgetf.conversion.ranges import RangeChoice
+from edgetf.device.runner.answers import in_one_line
+from edgetf.device.runner.interpreter import JobError, naming_sample
+from edgetf.errors import EdgetfError
+from edgetf.results import Calibration
+from edgetf.samples import Array, Samples, make_samples
+from tests.conftest import ignore
+
+_BAD = 150  # the sample with an index out of range
+
+
+class Lookup(tf.Module):  # type: ignore[misc]
+    """A table of 5 rows, looked up by a gather, or after an assertion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(tf.constant(np.linspace(-1, 1, 15).reshape(5, 3).astype(np.float32)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.int32, name="x")])  # type: ignore[untyped-decorator]
+    def gather(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.reduce_sum(tf.gather(self.table, x), axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.int32, name="x")])  # type: ignore[untyped-decorator]
+    def asserts(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x < 5), ["too\nlarge", x])]):
+            return {"y": tf.reduce_sum(tf.gather(self.table, tf.minimum(x, 4)), axis=1)}
+
+
+@tf.function(input_signature=[tf.TensorSpec([None, 4], tf.int32, name="x")])  # type: ignore[untyped-decorator]
+def python(x: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Stands outside of the model, which would be refused with it."""
+    y = tf.py_function(_refuse_large, [x], tf.float32)
+    y.set_shape([None, 4])
+    return {"y": y}
+
+
+def _refuse_large(x: tf.Tensor) -> Array:
+    if (x.numpy() > 4).any():
+        raise ValueError("it is\ntoo large")
+    values: Array = x.numpy().astype(np.float32)
+    return values
+
+
+@pytest.fixture(scope="module")
+def lookup() -> Lookup:
+    return Lookup()
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    x = np.random.default_rng(0).integers(0, 5, (200, 4)).astype(np.int32)
+    x[_BAD, 2] = 77
+    return make_samples("x.npz", {"x": x}, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "reason"),
+    [
+        ("gather", "Gather", r"indices\[0,2\] = 77 is not in \[0, 5\)"),
+        ("asserts", "Assert", "assertion failed"),
+        ("python", "EagerPyFunc", "ValueError: it is"),
+    ],
+)
+def test_what_a_model_raises_is_a_line_with_the_sample_and_the_operation(
+    lookup: Lookup, samples: Samples, name: str, operation: str, reason: str
+) -> None:
+    function = getattr(lookup, name, python)
+
+    def call(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {key: value.numpy() for key, value in function(tf.constant(inputs["x"])).items()}
+
+    ask = guarded(call)
+    with pytest.raises(RefusedError) as refused:
+        ask(samples.feed(128, 192))
+    with pytest.raises(EdgetfError, match=rf"sample {_BAD}, in the operation \S*{operation}\S*: {reason}") as caught:
+        raise_located(refused.value, ask, samples, 128, 192)
+    assert caught.value.message.isprintable()
+
+
+def test_a_batch_that_fails_where_no_sample_does_alone_is_named(samples: Samples) -> None:
+    def call(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if len(inputs["x"]) > 1:
+            raise TypeError("one at a time")
+        return inputs
+
+    ask = guarded(call)
+    with pytest.raises(EdgetfError, match="samples 0 to 63 together: one at a time"):
+        raise_located(RefusedError(TypeError("one at a time")), ask, samples, 0, 64)
+
+
+def test_errors_of_edgetf_and_ctrl_c_pass() -> None:
+    for error in (EdgetfError("the server is gone"), KeyboardInterrupt()):
+
+        def call(inputs: Mapping[str, Array], error: BaseException = error) -> Mapping[str, Array]:
+            raise error
+
+        with pytest.raises(type(error)):
+            guarded(call)({})
+
+
+@pytest.mark.parametrize("bad", [1, _BAD])
+def test_a_reference_names_the_sample_that_the_model_refuses(tmp_path: Path, lookup: Lookup, bad: int) -> None:
+    tf.saved_model.save(lookup, str(tmp_path / "model"), signatures=lookup.gather)
+    x = np.random.default_rng(0).integers(0, 5, (200, 4)).astype(np.int32)
+    x[bad, 2] = 77
+    np.savez(tmp_path / "x.npz", x=x)
+    with pytest.raises(EdgetfError, match=rf"sample {bad}, in the operation \S*Gather\S*: indices\[0,2\] = 77"):
+        make_reference(tmp_path / "model", tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+    assert not (tmp_path / "ref" / "reference.json").exists()
+
+
+def test_calibration_names_the_sample_and_the_operation(lookup: Lookup, samples: Samples) -> None:
+    function = tf.function(lookup.gather).get_concrete_function(tf.TensorSpec([1, 4], tf.int32, name="x"))
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function], lookup).convert()
+    used = Calibration(samples.used(), len(samples), 0)
+    with pytest.raises(
+        EdgetfError, match=rf"fails on calibration sample {_BAD}: .*GATHER.* failed to invoke"
+    ) as caught:
+        calibrate(content, samples, used, RangeChoice(), lambda done, of: None)
+    assert caught.value.message.isprintable()
+
+
+def test_a_run_on_a_device_names_the_sample() -> None:
+    why = "it fails on sample 7: gather index out of bounds; Node number 3"
+    with pytest.raises(JobError, match=why), naming_sample(7):
+        raise RuntimeError("gather index out of bounds\nNode number 3 (GATHER) failed to invoke.")
+
+
+def test_messages_of_an_interpreter_become_one_line() -> None:
+    reported = "tflite/kernels/gather.cc:57 index out of boundsNode number 0 (GATHER) failed to invoke.\n"
+    assert in_one_line(reported) == "index out of bounds; Node number 0 (GATHER) failed to invoke"

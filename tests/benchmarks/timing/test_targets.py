@@ -1,0 +1,30 @@
+"""The provenance of variants."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from edgetf.benchmarks.timing.targets import find_targets
+from edgetf.files import write_document
+from edgetf.results import Repair, RepairKind, RepairState, read_conversion
+
+
+def test_a_variant_whose_weights_were_rounded_on_samples_was_calibrated_on_them(
+    converted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(converted, tmp_path / "out")
+    known = read_conversion(converted)
+    assert known.calibration is not None
+    states = {"weights": RepairState.KEPT, "dynamic": RepairState.REFUSED}
+    variants = []
+    for variant in known.variants:
+        state = states.get(variant.scheme)
+        repairs = () if state is None else (Repair(RepairKind.ROUNDING, state, 40.0, 41.0, 32, 0.1),)
+        variants.append(replace(variant, repairs=repairs))
+    write_document(tmp_path / "out" / "conversion.json", replace(known, variants=tuple(variants)))
+    calibrated = {target.name for target in find_targets([tmp_path / "out"]) if target.calibrated_on is not None}
+    assert calibrated == {"weights", "int8", "int8-io", "int16x8"}
+    digests = {target.calibrated_on for target in find_targets([tmp_path / "out"])}
+    assert digests == {None, known.calibration.samples.digest}

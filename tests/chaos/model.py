@@ -1,0 +1,59 @@
+"""What the rounds run on: a network with random weights, its samples, variants, reference and benchmark."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.device.local import LocalDevice
+from edgetf.device.runner.job import TimingPlan
+from edgetf.events import Event
+from edgetf.samples import make_samples, save_samples
+
+
+def make(folder: Path) -> Path:
+    """Make all of it in `folder`, in a process of its own: TensorFlow's threads are not to be here."""
+    subprocess.run([sys.executable, "-m", "tests.chaos.model", str(folder)], check=True)
+    return folder
+
+
+def _make(folder: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            layers.Conv2D(8, 3, activation="relu", bias_initializer="random_normal"),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax", bias_initializer="random_normal"),
+        ]
+    )
+    folder.mkdir(parents=True)
+    model.export(str(folder / "saved_model"), verbose=False)
+    images = np.random.default_rng(0).normal(size=(2000, 8, 8, 1)).astype(np.float32)
+    labels = np.argmax(model.predict(images, verbose=0), axis=1)
+    save_samples(folder / "samples.npz", make_samples("test", {"image": images}, labels))
+    samples = folder / "samples.npz"
+    convert(folder / "saved_model", folder / "variants", ConvertOptions(samples=samples), _ignore)
+    make_reference(folder / "saved_model", samples, folder / "reference", ReferenceOptions(on=Place.CPU), _ignore)
+    timing = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
+    options = BenchmarkOptions(reference=folder / "reference", timing=timing, blocks=2, patience=1)
+    variants = [folder / "variants" / f"{name}.tflite" for name in ("float32", "int8")]
+    benchmark(variants, LocalDevice(), folder / "bench", options, _ignore)
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""
+
+
+if __name__ == "__main__":
+    _make(Path(sys.argv[1]))

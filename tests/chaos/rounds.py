@@ -1,0 +1,213 @@
+"""One round: a command, a random moment, a signal or several; then what it left, and the same command again.
+
+What must hold, whenever it ends and however: nothing that it started runs on; an earlier result is as it was, or the
+new one is whole; the same command then succeeds; after that nothing is left beside the results or in TMPDIR. What was
+not killed outright leaves nothing at once, and prints no traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgetf import files
+
+_KILL = (signal.SIGKILL,)
+_ENDINGS = (
+    *([_KILL] * 6),
+    (signal.SIGINT,),
+    (signal.SIGTERM,),
+    (signal.SIGHUP,),
+    (signal.SIGINT, signal.SIGINT),
+    (signal.SIGTERM, signal.SIGINT),
+    (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT),
+)
+_PATIENCE_S = 120.0
+_ORPHAN_S = 3.0  # a process that was just killed takes a moment to go
+
+
+@dataclass(frozen=True)
+class Command:
+    """`arguments` of edgetf that write to `out`; `whole` counts the results there, and raises where one is not whole.
+
+    Where there is a result, it is given --force. One with `fresh` adds a result instead, which is that of this folder.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    out: Path
+    whole: Callable[[Path], int]
+    fresh: str = ""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of a round: when the signals were sent, which, and each thing that did not hold."""
+
+    delay_s: float
+    signals: tuple[signal.Signals, ...]
+    ended: int
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = "+".join(one.name.removeprefix("SIG") for one in self.signals)
+        return f"{self.delay_s:6.2f} s {names:17} exit {self.ended:4}  {'; '.join(self.faults) or 'holds'}"
+
+
+class Place:
+    """A machine of its own for one command: TMPDIR, locks and history that nobody else uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        (folder / "locks").mkdir(exist_ok=True)
+        self._env = {
+            **os.environ,
+            "TMPDIR": str(self.temporary),
+            "EDGETF_LOCKS": str(folder / "locks"),
+            "EDGETF_HISTORY": str(folder / "kept.sqlite"),
+        }
+
+    def start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgetf", *arguments],
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def seconds(self, arguments: Sequence[str]) -> float:
+        """How long the command takes when nothing disturbs it. Raises where it does not succeed."""
+        begin = time.monotonic()
+        reported, code = _end(self.start(arguments))
+        if code:
+            raise RuntimeError(reported)
+        return time.monotonic() - begin
+
+    def orphans(self) -> list[str]:
+        """The processes that have this TMPDIR, or a folder in it, and have not ended."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                its = process.environ().get("TMPDIR", "")
+                mine = its == str(self.temporary) or its.startswith(f"{self.temporary}/")
+                if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline())[:80])
+        return found
+
+
+def play(command: Command, place: Place, delay_s: float, chance: random.Random) -> Round:
+    """One round of `command`, which is ended after `delay_s`."""
+    signals = chance.choice(_ENDINGS)
+    earlier = command.whole(command.out) if files_of(command.out) else 0
+    arguments = _arguments(command)
+    process = place.start(arguments)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(delay_s)
+    for one in signals:
+        process.send_signal(one)  # nothing where it has ended
+        time.sleep(chance.choice((0.0, 0.001, 0.02)))
+    reported, ended = _end(process)
+    faults = [f"runs on: {one}" for one in _after(_ORPHAN_S, place.orphans)]
+    if "Traceback" in reported:
+        faults.append(f"traceback: {reported.strip()[-1500:]}")
+    if signals != _KILL:
+        faults += [f"left at once: {name}" for name in _left(command, place) if "partial" not in name]
+    if not _holds(command, earlier):
+        faults.append("an earlier result is lost")
+    again, code = _end(place.start(_arguments(command)))
+    if code:
+        faults.append(f"the next run fails: {again.strip().splitlines()[-2:]}")
+    faults += [f"left after the next run: {name}" for name in _left(command, place)]
+    return Round(delay_s, signals, ended, tuple(faults))
+
+
+def _arguments(command: Command) -> list[str]:
+    force = ["--force"] if not command.fresh and files_of(command.out) else []
+    return [*command.arguments, *force]
+
+
+def _end(process: subprocess.Popen[str]) -> tuple[str, int]:
+    reported, _ = process.communicate(timeout=_PATIENCE_S)
+    return reported, process.returncode
+
+
+def _after(seconds: float, look: Callable[[], list[str]]) -> list[str]:
+    """What is still seen after so long."""
+    end = time.monotonic() + seconds
+    while (found := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def files_of(out: Path) -> dict[str, str]:
+    """The digests of all results, by name; hidden entries are none."""
+    places = [out] if out.is_file() else sorted(out.rglob("*")) if out.is_dir() else []
+    inside = [path for path in places if path.is_file() and not str(path.relative_to(out)).startswith(".edgetf")]
+    return {str(path.relative_to(out)): files.sha256_file(path) for path in inside}
+
+
+def _holds(command: Command, earlier: int) -> bool:
+    """Whether what was there is there, or something whole in its place; where nothing was, whether nothing is."""
+    try:
+        return command.whole(command.out) >= earlier
+    except Exception:
+        return not earlier and not files_of(command.out)
+
+
+def _left(command: Command, place: Place) -> list[str]:
+    """What no result is: beside the results and in TMPDIR."""
+    out = command.out
+    beside = [*out.parent.glob(".edgetf*"), *(out.glob(".*") if out.is_dir() else ()), *out.parent.glob("*-journal")]
+    return [path.name for path in (*beside, *place.temporary.iterdir())]
+
+
+def whole_bundle(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    return 1
+
+
+def whole_history(path: Path) -> int:
+    """How many rows there are: those of a benchmark, two, together or not at all."""
+    with sqlite3.connect(path) as base:
+        assert base.execute("pragma integrity_check").fetchone() == ("ok",)
+        rows = int(base.execute("select count(*) from result").fetchone()[0])
+    assert rows % 2 == 0
+    return rows
+
+
+def whole_folder(read: Callable[[Path], object], key: str) -> Callable[[Path], int]:
+    """That what the document of a folder names under `key` is there, with the digest where it has one."""
+
+    def whole(out: Path) -> int:
+        for plain in _parts(files.to_plain(read(out))):
+            if (place := plain.get(key)) is not None and not Path(place).is_absolute():
+                digest = plain.get("sha256", "") if (out / place).is_file() else ""
+                assert (out / place).exists()
+                assert not digest or files.sha256_file(out / place) == digest
+        return 1
+
+    return whole
+
+
+def _parts(plain: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(plain, dict):
+        yield plain
+    for part in plain.values() if isinstance(plain, dict) else plain if isinstance(plain, (list, tuple)) else ():
+        yield from _parts(part)

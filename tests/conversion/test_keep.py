@@ -1,0 +1,58 @@
+"""Layers that stay in float in a quantized variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.conversion.engine import Engine, Made
+from edgetf.conversion.keep import keep_float
+from edgetf.conversion.skeleton import BASE
+from edgetf.conversion.splice import Splicer
+from edgetf.errors import EdgetfError
+from edgetf.results import read_conversion
+from edgetf.schemes import SCHEMES
+from tests.conftest import Small, ignore
+
+
+@pytest.fixture
+def files(converted: Path) -> dict[str, bytes]:
+    return {path.stem: path.read_bytes() for path in converted.glob("*.tflite")}
+
+
+def _made(content: bytes) -> Made:
+    return Made(content, Engine.FAST, None, ())
+
+
+def test_layers_that_match_are_those_of_float32_and_the_others_stay(files: dict[str, bytes], converted: Path) -> None:
+    names = read_conversion(converted).layers
+    kept = keep_float(_made(files["int8"]), files[BASE], SCHEMES["int8"], ["dense*"], names)
+    assert kept.notes == ("kept in float32: dense and dense_1",)
+    splicer = Splicer({BASE: files[BASE], "int8": files["int8"], "kept": kept.content})
+    for k, operation in enumerate(splicer.operations):
+        like = BASE if operation.kind in ("FULLY_CONNECTED", "SOFTMAX") else "int8"
+        assert splicer.same("kept", like, k), operation
+
+
+def test_a_name_that_no_layer_has_is_refused_with_the_nearest(files: dict[str, bytes], converted: Path) -> None:
+    names = read_conversion(converted).layers
+    with pytest.raises(EdgetfError, match="no layer 'dens'") as raised:
+        keep_float(_made(files["int8"]), files[BASE], SCHEMES["int8"], ["dens"], names)
+    assert "did you mean 'dense'" in raised.value.hint
+
+
+def test_a_conversion_with_a_name_that_no_layer_has_ends_with_the_nearest(small: Small, tmp_path: Path) -> None:
+    options = ConvertOptions(schemes=("int8",), samples=small.samples, keep_float=("dens",))
+    with pytest.raises(EdgetfError, match="no layer 'dens'") as raised:
+        convert(small.saved_model, tmp_path / "out", options, ignore)
+    assert "did you mean 'dense'" in raised.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_quantizes_nothing_stays_and_integer_inputs_cannot(files: dict[str, bytes]) -> None:
+    made = _made(files["float16"])
+    assert keep_float(made, files[BASE], SCHEMES["float16"], ["dense"], {}) is made
+    with pytest.raises(EdgetfError, match="integer inputs and outputs"):
+        keep_float(_made(files["int8-io"]), files[BASE], SCHEMES["int8-io"], ["dense"], {})

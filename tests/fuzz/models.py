@@ -1,0 +1,94 @@
+"""Models: variants, Keras files, SavedModels with their variables."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from edgetf import files
+from tests.fuzz.core import KEPT, Format, Made, edgetf
+from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_zip
+
+
+def formats(made: Made) -> list[Format]:
+    """Those of this module."""
+    variants = tuple((made.converted / f"{name}.tflite").read_bytes() for name in KEPT)
+    keras = made.keras_file.read_bytes()
+    graph = (made.saved_model / "saved_model.pb").read_bytes()
+    inner = mutate_zip({".json": mutate_json})
+    return [
+        Format("tflite", variants, mutate_bytes, partial(use_tflite, made)),
+        Format("keras", (keras,), inner, partial(use_keras, ".keras"), in_child=True),
+        Format("h5", (_h5(keras),), mutate_bytes, partial(use_keras, ".h5"), in_child=True),
+        Format("saved_model.pb", (graph,), mutate_bytes, partial(use_saved_model, made), slow=True, in_child=True),
+        Format(
+            "variables",
+            (graph,),
+            lambda chance, content: content,
+            partial(use_variables, made),
+            slow=True,
+            in_child=True,
+        ),
+    ]
+
+
+def _as_it_is(chance: Random, content: bytes) -> bytes:
+    """What lies beside it is damaged."""
+    return content
+
+
+def use_tflite(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    (folder / "v.tflite").write_bytes(content)
+    edgetf("inspect", folder / "v.tflite", *chance.choice([[], ["--json"]]))
+
+
+def use_saved_model(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.conversion.effects import find_effects
+    from edgetf.conversion.savedmodel import read_source
+
+    for entry in made.saved_model.iterdir():
+        if entry.name != "saved_model.pb":
+            (folder / entry.name).symlink_to(entry)
+    (folder / "saved_model.pb").write_bytes(content)
+    files.to_text(read_source(folder, None))
+    find_effects(folder)
+
+
+def use_variables(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.conversion.savedmodel import read_source
+
+    (folder / "variables").mkdir()
+    for entry in (made.saved_model / "variables").iterdir():
+        (folder / "variables" / entry.name).symlink_to(entry)
+    name = chance.choice(sorted(entry.name for entry in (folder / "variables").iterdir()))
+    (folder / "variables" / name).unlink()
+    sound = (made.saved_model / "variables" / name).read_bytes()
+    (folder / "variables" / name).write_bytes(mutate_bytes(chance, sound))
+    (folder / "saved_model.pb").write_bytes(content)
+    files.to_text(read_source(folder, None))
+
+
+def use_keras(suffix: str, chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.conversion import keras_config
+
+    (folder / f"m{suffix}").write_bytes(content)
+    keras_config.answer("header", folder / f"m{suffix}")
+    keras_config.answer("digest", folder / f"m{suffix}")
+
+
+def _h5(keras: bytes) -> bytes:
+    """An HDF5 file as Keras 2 writes one: the weights of a `.keras` file with its configuration as an attribute."""
+    import zipfile
+
+    import h5py
+
+    with zipfile.ZipFile(io.BytesIO(keras)) as archive, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "m.h5")
+        path.write_bytes(archive.read("model.weights.h5"))
+        with h5py.File(path, "r+") as file:
+            file.attrs["keras_version"] = "2.21"
+            file.attrs["model_config"] = archive.read("config.json")
+        return path.read_bytes()
