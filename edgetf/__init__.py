@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgetf.api.share import bundle as bundle
     from edgetf.api.share import report as report
     from edgetf.api.share import verify as verify
+    from edgetf.api.tune import tune as tune
     from edgetf.errors import EdgetfError as EdgetfError
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _WHERE = {
     "load": "edgetf.api.look",
     "reference": "edgetf.api.reference",
     "report": "edgetf.api.share",
+    "tune": "edgetf.api.tune",
     "verify": "edgetf.api.share",
     "EdgetfError": "edgetf.errors",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "load",
     "reference",
     "report",
+    "tune",
     "verify",
 ]
 

@@ -193,6 +193,7 @@ _VERBS = {
     "conversion.json": "convert",
     "reference.json": "reference",
     "benchmark.json": "benchmark",
+    "tuning.json": "tune",
 }
 
 

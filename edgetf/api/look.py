@@ -11,6 +11,7 @@ from typing import Any
 
 from edgetf.api.models import path_of_model
 from edgetf.api.results import Bench, PinnedReference, Variants
+from edgetf.api.verdicts import Tuned
 from edgetf.console.progress import progress
 from edgetf.conversion import keras_file
 from edgetf.conversion.hub import PREFIX, find_model
@@ -23,12 +24,13 @@ from edgetf.events import OnEvent
 from edgetf.files import parse_document, read_document
 from edgetf.flatbuffer import read_contents
 from edgetf.reading import parsing
+from edgetf.recipes import read_tuning
 from edgetf.results import find_benchmarks, read_conversion, read_reference
 from edgetf.samples import read_arrays
 from edgetf.samples.formats import SAMPLE_FILES
 
 _MOST_MANIFEST = 16 << 20  # bytes
-_NAMES = ("conversion.json", "benchmark.json", "reference.json", "ranges.json")
+_NAMES = ("tuning.json", "conversion.json", "benchmark.json", "reference.json", "ranges.json")
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -41,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Variants, Bench, PinnedReference or Ranges
+    Variants, Bench, PinnedReference, Tuned or Ranges
         The same object that the function returned.
 
     Raises
@@ -61,6 +63,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not file.is_file():
         raise EdgetfError(f"there are no results of edgetf at {place}", "give a folder or a file that edgetf wrote")
     keys = set(parse_document(file))
+    if "candidates" in keys and "ending" in keys:
+        return Tuned(file.parent, read_tuning(file))
     if "ranges" in keys and "variants" not in keys:
         return read_document(file, Ranges, RANGES_SCHEMA)
     if "variants" in keys:
@@ -69,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         return Bench.read(file)
     if "outputs" in keys and "noise" in keys:
         return PinnedReference(file.parent, read_reference(file))
-    raise EdgetfError(f"{file} is not a conversion, a reference, a benchmark or ranges", "give one of these")
+    raise EdgetfError(f"{file} is not a conversion, a reference, a benchmark, a tuning or ranges", "give one of these")
 
 
 def is_variant(path: Path) -> bool:

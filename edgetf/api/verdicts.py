@@ -1,17 +1,20 @@
-"""The results of the functions that judge: `check`, `gate`, `choose`, `explain`. They print as `results` do."""
+"""The results of the functions that judge: `check`, `gate`, `choose`, `tune`, `explain`. They print as `results` do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetf.api.results import Rows
+from edgetf.api.results import Bench, Rows, Variants
 from edgetf.console.printing import to_html, to_text
 from edgetf.errors import ExitCode
+from edgetf.recipes import TUNED, Ending, Tuning
 from edgetf.results import (
     Benchmark,
     Verdict,
+    read_conversion,
 )
 
 if TYPE_CHECKING:
@@ -132,6 +135,79 @@ class Choices(Rows["Choice"]):
             for choice in self.values()
             for one in choice.candidates
         ]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `edgetf.tune` found, in `folder`. `document` is `tuning.json`; `exit_code` is the command's."""
+
+    folder: Path
+    document: Tuning
+
+    @property
+    def path(self) -> Path | None:
+        """The tuned file, or the one of the given variants that is the answer; None where nothing is proven."""
+        proven = self.document.ending in (Ending.TUNED, Ending.PLAIN)
+        return self.folder / f"{TUNED}.tflite" if proven else None
+
+    @property
+    def variants(self) -> Variants:
+        """The folder as one of variants, for `edgetf.benchmark` and the others. Raises EdgetfError where there is no
+        file."""
+        return Variants(self.folder, read_conversion(self.folder))
+
+    @property
+    def bench(self) -> Bench:
+        """The benchmark that the winner was proven by."""
+        return Bench.read(self.folder / "bench")
+
+    @property
+    def choices(self) -> Choices:
+        """What `edgetf.choose` answers, with the tuned variant among the others.
+
+        What passes on the samples of the proof without having been asked for does not count: of many variants at the
+        budget some one passes by luck. It is left out where it would be the answer.
+        """
+        from edgetf.benchmarks.judging.choose import Objective, choose
+        from edgetf.benchmarks.judging.verdict import Budgets
+
+        limits, found = self.document.limits, self.bench.document
+        budgets = Budgets(
+            max_drop=limits.max_drop,
+            max_metric_drop=limits.max_metric_drop,
+            max_bytes=limits.max_bytes,
+            max_latency_ms=limits.max_latency_ms,
+        )
+        aim, answer = Objective(self.document.aim.value), self._answer
+        [choice] = choose(found, aim, budgets, limits.explicit_drop)
+        while choice.variant not in (None, answer) and len(found.results) > 1:
+            found = replace(found, results=tuple(one for one in found.results if one.variant != choice.variant))
+            [choice] = choose(found, aim, budgets, limits.explicit_drop)
+        return Choices([(found, choice)])
+
+    @property
+    def _answer(self) -> str | None:
+        """The variant in the benchmark that was proven: the winner, or the given one that passes where none does."""
+        document = self.document
+        if document.ending is Ending.TUNED:
+            return TUNED
+        return document.winner if document.ending is Ending.PLAIN else document.plain
+
+    @property
+    def exit_code(self) -> ExitCode:
+        known = {Ending.NOTHING_PASSES: ExitCode.BUDGET_MISSED, Ending.UNDECIDED: ExitCode.NOT_ENOUGH_DATA}
+        return known.get(self.document.ending, ExitCode.DONE)
+
+    def __str__(self) -> str:
+        return to_text(self.show)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.show)
+
+    def show(self) -> None:
+        from edgetf.api.tables.tuning import show_tuning
+
+        show_tuning(self.document)
 
 
 @dataclass(frozen=True)

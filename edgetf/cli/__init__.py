@@ -27,6 +27,7 @@ _COMMANDS = {
     "benchmark": Command("benchmark", "Run variants on devices: latency, memory, parity."),
     "check": Command("check", "Judge a benchmark against budgets."),
     "choose": Command("choose", "Name the best variant within the budgets."),
+    "tune": Command("tune", "Mix schemes into the best file that is proven."),
     "explain": Command("explain", "Name the step that broke a variant, and the layers."),
     "gate": Command("gate", "Judge benchmarks against a file of budgets, in CI."),
     "history": Command("history", "What was measured before, and what changed."),
@@ -116,6 +117,7 @@ def cli() -> None:
       edgetf benchmark out --reference ref -o bench
       edgetf check bench --max-drop 1
       edgetf choose bench
+      edgetf tune out --reference ref --samples train.npz -o tuned
 
     Exit codes: 0 done or passed; 1 an error that you can correct; 2 wrong usage; 3 a budget was missed; 4 not enough
     data to decide; 5 the device failed.

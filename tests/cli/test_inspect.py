@@ -43,7 +43,7 @@ def test_every_kind_is_shown(
     ("name", "content", "message"),
     [
         ("missing", None, "does not exist"),
-        ("other.json", "{}", "is not a conversion, a reference, a benchmark or ranges"),
+        ("other.json", "{}", "is not a conversion, a reference, a benchmark, a tuning or ranges"),
         ("broken.json", "{", "is not a document of edgetf"),
         ("text.keras", "x", "is not a .keras file"),
         ("text.txt", "x", "nor anything else that edgetf reads"),

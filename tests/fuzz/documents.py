@@ -13,9 +13,11 @@ from edgetf import files
 from edgetf.flatbuffer import Contents, read_contents
 from tests.fuzz.core import Format, Made, edgetf
 from tests.fuzz.mutate import mutate_json
+from tests.tuning.made_tuning import made_tuning
 
 if TYPE_CHECKING:
     from edgetf.benchmarks.timing.targets import Target
+    from edgetf.recipes import Tuning
     from edgetf.results import Benchmark
 
 
@@ -28,6 +30,7 @@ def formats(made: Made) -> list[Format]:
         "measurement.json": (_measurement(made).read_bytes(), use_measurement),
         "ladder": (_ladder(made.benchmarked), use_kept),
         "ranges.json": ((made.converted / "ranges.json").read_bytes(), use_ranges),
+        "tuning.json": (files.to_text(_tuning(made)).encode(), use_tuning),
     }
     return [Format(name, (seed,), mutate_json, partial(use, made)) for name, (seed, use) in seeds.items()]
 
@@ -130,6 +133,19 @@ def use_ranges(made: Made, chance: Random, folder: Path, content: bytes) -> None
     edgetf("inspect", folder / "ranges.json", *chance.choice([[], ["--json"]]))
 
 
+def use_tuning(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.benchmarks.report.tuning import draw_candidates, find_tuning, front_of
+
+    (folder / "tuning.json").write_bytes(content)
+    (folder / "bench").symlink_to(made.benchmarked)
+    edgetf("inspect", folder / "tuning.json", *chance.choice([[], ["--json"]]))
+    found = find_tuning(folder / "bench", _benchmark(made))
+    if found is not None:
+        front_of(found)
+        if chance.randrange(50) == 0:
+            draw_candidates(found)
+
+
 def _contents(variant: Path) -> Contents:
     return _contents_of(variant.resolve())
 
@@ -158,6 +174,12 @@ def _measurement(made: Made) -> Path:
     """One with outputs."""
     found = sorted((made.benchmarked / "measurements").glob("*/*/measurement.json"))
     return next(path for path in found if '"outputs"' in path.read_text())
+
+
+def _tuning(made: Made) -> Tuning:
+    samples = _benchmark(made).samples
+    assert samples is not None
+    return made_tuning(samples)
 
 
 def _link(source: str, target: str) -> None:

@@ -7,6 +7,7 @@ from tests.fuzz.core import Format, Made
 
 FAST = (
     *("benchmark.json", "reference.json", "conversion.json", "measurement.json", "ladder", "ranges.json"),
+    "tuning.json",
     *("training.json", "devices.toml", "budgets.toml", "job.json", "progress.json of a reference"),
     *("progress.json of a benchmark", "bundle", "history", "npz", "npy", "timings.npz", "images", "tflite"),
     *("keras", "h5", "answers of probe", "answers of a phone", "benchmark_model", "profile", "vcgencmd", "/proc"),

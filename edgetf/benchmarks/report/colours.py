@@ -7,3 +7,4 @@ INK, GRID = "#1f2933", "#dde3ea"
 # yellow and light ones with a contrast below 3:1 on white; repeated colours have another dash
 LINES = ("#0072B2", "#D55E00", "#000000", "#00805C", "#A8467F", "#7A5C00")
 HEAT, CLOCK = "#a11d33", "#31458f"  # temperature and frequency over time
+UNJUDGED = "#8a94a3"  # candidates of a tuning that have no verdict

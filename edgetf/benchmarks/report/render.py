@@ -21,6 +21,7 @@ from edgetf.benchmarks.report.evidence import gather, pair_outputs
 from edgetf.benchmarks.report.samples import find_worst
 from edgetf.benchmarks.report.stories import answers_of, machine_in_words, reference_in_words, stories_of
 from edgetf.benchmarks.report.table import build_table, change
+from edgetf.benchmarks.report.tuning import draw_candidates, find_tuning, front_of
 from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
 from edgetf.benchmarks.timing.rounds import load_timings
 from edgetf.device.measurements import read_measurement
@@ -71,6 +72,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
     checked = [check_one(result, Budgets(), False, document.reference is not None) for result in results]
     choices = rank(document, checked, Objective.BOTH, Budgets())
     stories = stories_of(document, choices)
+    tuning = find_tuning(folder, document)
     return environment.get_template("report.html.j2").render(
         document=document,
         answers=answers_of(document, choices),
@@ -88,6 +90,9 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
         latency=plots.draw_distribution(_times(document, folder)),
         turns=plots.draw_turns(results),
         minutes=plots.draw_minutes(results),
+        tuning=tuning,
+        candidates=draw_candidates(tuning) if tuning else None,
+        tuned_front=front_of(tuning) if tuning else [],
         climbed=read_kept(folder, document),
         worst_classes=_worst_classes(results),
         confusions=confuse(pairs),

@@ -1,0 +1,202 @@
+"""In: a ranking. Out: mixtures worth a measurement, for several predicted SQNRs, and for fewer pieces under XNNPACK.
+
+Three families. Float: every operation from one of the files that compute in float32, the one with the fewest bytes for
+the noise that may be spent (a price on noise, raised step by step, yields each trade-off once). Fixed point: int8
+except the worst operations. Spared: a quantized file whose kinds without an XNNPACK kernel come from another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgetf.conversion.skeleton import BASE
+from edgetf.conversion.splice import Mixture, Splicer
+from edgetf.tuning.ranking import Ranking, worst
+from edgetf.tuning.running import HOPELESS, NOTHING, Scorer, to_db
+
+GOALS_DB = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0)
+FLOAT_GOALS_DB = (*GOALS_DB, 50.0, 55.0, 60.0, 70.0)  # if decisions are so close that float16 changes them
+FIXED = "int8"  # the file that computes in fixed point; int16x8 has no fast kernels on a CPU
+_PRICES = 64  # of noise, in bytes for all of the signal
+_OVERHEAD = 160  # bytes of a DEQUANTIZE and its tensors, for each constant that is stored in another form
+_DECIMALS = 12
+
+Choice = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mixture to be tried. `plain` is the name of the file that it is all from, if there is one; `why` its purpose,
+    `predicted_db` the SQNR from the sum of the islands' noise."""
+
+    name: str
+    choice: Choice
+    plain: str | None
+    why: str
+    predicted_db: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Operations that stay in float in all mixtures, and the file that they come from."""
+
+    operations: frozenset[int] = frozenset()
+    file: str = BASE
+
+
+class Maker:
+    """Makes candidates from the ranked files."""
+
+    def __init__(self, scorer: Scorer, ranking: Ranking, files: Sequence[str], kept: Kept) -> None:
+        self._scorer, self._splicer, self._ranking = scorer, scorer.splicer, ranking
+        self._files, self._kept = list(files), kept
+        self._float = [name for name in self._files if not _computes_fixed(self._splicer, name)]
+
+    def make(self) -> list[Candidate]:
+        """The files themselves, then mixtures; each choice once."""
+        found: dict[Choice, Candidate] = {}
+        for name in self._files:
+            choice, whole = self._all(name), (name,) * len(self._splicer.operations)
+            plain = name if self._tidy(whole) == choice else None
+            self._add(
+                found, name if plain else f"{name}-kept", choice, "all of it" if plain else "but what is kept", plain
+            )
+        for choice, why in [*self._spared(), *self._mixed_float(), *self._mixed_fixed()]:
+            self._add(found, f"mix-{sum(one.plain is None for one in found.values()) + 1}", choice, why, None)
+        return list(found.values())
+
+    def _add(self, found: dict[Choice, Candidate], name: str, choice: Choice, why: str, plain: str | None) -> None:
+        if choice not in found:
+            found[choice] = Candidate(name, choice, plain, why, to_db(worst(self._predict(choice))))
+
+    def _predict(self, choice: Choice) -> dict[str, float]:
+        return self._ranking.predict([choice[unit[0]] for unit in self._ranking.units])
+
+    def _all(self, name: str) -> Choice:
+        return self._of_units([name] * len(self._ranking.units))
+
+    def _of_units(self, files: Sequence[str]) -> Choice:
+        """The choice for all operations if unit k comes from `files[k]`."""
+        choice = [BASE] * len(self._splicer.operations)
+        for unit, name in zip(self._ranking.units, files, strict=True):
+            for k in unit:
+                choice[k] = self._kept.file if k in self._kept.operations else name
+        return self._tidy(choice)
+
+    def _tidy(self, choice: Iterable[str]) -> Choice:
+        """The same with BASE if a file has the same operation as BASE: one name for one mixture."""
+        return tuple(
+            BASE if name != BASE and not self._splicer.differs(name, k) else name for k, name in enumerate(choice)
+        )
+
+    # float ------------------------------------------------------------------------------------------------------------
+
+    def _mixed_float(self) -> Iterator[tuple[Choice, str]]:
+        """For each goal, the smallest mixture of files that compute in float that is predicted to reach it."""
+        options = [BASE, *self._float]
+        size = np.array([[self._bytes(name, unit) for name in options] for unit in self._ranking.units], np.float64)
+        noise = np.array([[self._noise(name, k) for name in options] for k in range(len(self._ranking.units))])
+        if not len(self._ranking.units):
+            return
+        sides = []
+        for price in np.geomspace(1.0, 1e12, _PRICES):
+            chosen = np.argmin(size + price * np.round(noise, _DECIMALS), axis=1)
+            files = [options[int(one)] for one in chosen]
+            total = float(size[np.arange(len(chosen)), chosen].sum())
+            sides.append((total, to_db(worst(self._ranking.predict(files))), files))
+        for goal in FLOAT_GOALS_DB:
+            reaching = [side for side in sides if side[1] >= goal]
+            if reaching:
+                files = min(reaching, key=lambda side: side[0])[2]
+                yield self._of_units(files), f"the fewest bytes for {goal:g} dB, all in float"
+
+    def _bytes(self, name: str, unit: Sequence[int]) -> float:
+        sizes = [self._splicer.constant_bytes(name, k) for k in unit]
+        stored = sum(self._splicer.constant_bytes(name, k) < self._splicer.constant_bytes(BASE, k) for k in unit)
+        return float(sum(sizes) + (_OVERHEAD * stored if name != BASE else 0))
+
+    def _noise(self, name: str, k: int) -> float:
+        return 0.0 if name == BASE else min(worst(self._ranking.noise[name][k] or {"": NOTHING}), HOPELESS)
+
+    # fixed point ------------------------------------------------------------------------------------------------------
+
+    def _mixed_fixed(self) -> Iterator[tuple[Choice, str]]:
+        """int8 except its worst operations, as few as each goal needs, which come from each of the other files."""
+        if FIXED not in self._files:
+            return
+        spared = self._spare(FIXED)
+        order = self._ranking.worst_first(FIXED)
+        for start in dict.fromkeys([frozenset[int](), spared]):
+            for other in self._fallbacks():
+                for goal in GOALS_DB:
+                    found = self._prefix(order, start, other, goal)
+                    if found is not None:
+                        count, choice = found
+                        yield choice, f"int8 but for {count} operation{'s' * (count > 1)} from {other}, for {goal:g} dB"
+
+    def _prefix(
+        self, order: Sequence[int], start: frozenset[int], other: str, goal: float
+    ) -> tuple[int, Choice] | None:
+        """The smallest number of worst units that, from `other`, are predicted to reach the goal."""
+        files = [other if k in start else FIXED for k in range(len(self._ranking.units))]
+        for unit in [None, *order]:
+            if unit is not None:
+                files[unit] = other
+            if to_db(worst(self._ranking.predict(files))) >= goal:
+                count = sum(name == other for name in files)
+                return (count, self._of_units(files)) if 0 < count < len(files) else None
+        return None
+
+    def _fallbacks(self) -> list[str]:
+        """The files that compute in float, the one with the fewest bytes and the one with the least noise."""
+        if not self._float:
+            return [BASE]
+        units = range(len(self._ranking.units))
+        least = min(self._float, key=lambda n: sum(self._bytes(n, unit) for unit in self._ranking.units))
+        best = min(self._float, key=lambda n: sum(self._noise(n, k) for k in units))
+        return list(dict.fromkeys([least, best]))
+
+    # pieces -----------------------------------------------------------------------------------------------------------
+
+    def _spared(self) -> Iterator[tuple[Choice, str]]:
+        for name in self._files:
+            spared = self._spare(name)
+            if spared:
+                kinds = sorted({self._splicer.operations[self._ranking.units[k][0]].kind for k in spared})
+                files = [self._other(name) if k in spared else name for k in range(len(self._ranking.units))]
+                why = f"{name} but for {', '.join(kinds)} from {self._other(name)}: fewer pieces under XNNPACK"
+                yield self._of_units(files), why
+
+    def _spare(self, name: str) -> frozenset[int]:
+        """The units of those kinds that split the delegate's part if they are as in this file."""
+        units, other = self._ranking.units, self._other(name)
+        if other == name:
+            return frozenset()
+        by_kind: dict[str, set[int]] = {}
+        for k, unit in enumerate(units):
+            if any(not self._splicer.same(name, other, operation) for operation in unit):
+                by_kind.setdefault(self._splicer.operations[unit[0]].kind, set()).add(k)
+
+        def pieces(moved: Sequence[set[int]]) -> list[int]:
+            choices = [[other if k in one else name for k in range(len(units))] for one in moved]
+            scores = self._scorer.score([Mixture(self._of_units(files)) for files in choices])
+            return [score.partitions if score.partitions is not None else 1 << 30 for score in scores]
+
+        [whole] = pieces([set()])
+        if whole <= 1:
+            return frozenset()
+        fewer = [kind for kind, count in zip(by_kind, pieces(list(by_kind.values())), strict=True) if count < whole]
+        spared = frozenset[int]().union(*(by_kind[kind] for kind in fewer))
+        return spared if spared and pieces([set(spared)])[0] < whole else frozenset()
+
+    def _other(self, name: str) -> str:
+        """The file for operations that have no fast kernels in file `name`."""
+        others = [one for one in ("weights", "float16") if one in self._files and one != name]
+        return others[0] if others else BASE
+
+
+def _computes_fixed(splicer: Splicer, name: str) -> bool:
+    return any(splicer.is_fixed_point(name, k) and splicer.differs(name, k) for k in range(len(splicer.operations)))

@@ -1,0 +1,207 @@
+"""In: the winner of a search. Out: one verdict, from the normal benchmark on samples that the search has not seen.
+
+Plain variants that the search has not refuted are measured too, for `edgetf choose`. They are tested in an order that
+is fixed before, the nearest to float32 first, and only while all before have passed: the probability that a variant at
+the budget passes stays that of one test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+
+from edgetf import __version__, files
+from edgetf.benchmarks.benchmark import benchmark
+from edgetf.benchmarks.judging.check import Checked, check_one
+from edgetf.benchmarks.judging.verdict import Judged, worst
+from edgetf.conversion.layers import layer_of
+from edgetf.conversion.splice import Splicer
+from edgetf.device.kinds import Device
+from edgetf.errors import DeviceError
+from edgetf.events import OnEvent, Phase
+from edgetf.flatbuffer import parse_contents
+from edgetf.owned import scratch
+from edgetf.recipes import TUNED, Aim
+from edgetf.results import CONVERSION_SCHEMA, Benchmark, Conversion, OperationFrom, Result, Status, Variant, Verdict
+from edgetf.tuning.candidates import Candidate
+from edgetf.tuning.options import TuneOptions
+from edgetf.tuning.search import Cost, Standing
+
+BENCH, PROOF = "bench", "proof"  # folders of the results
+WINNER = "winner"  # in the folder of a run
+AGAIN = "when the device works again, run the same command: it resumes where it stopped"
+FILE = f"{TUNED}.tflite"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the winner is proven: in `folder`, on the samples of `reference`; the results are moved to `out` later.
+    `files` are those of the variants by name."""
+
+    folder: Path
+    reference: Path
+    out: Path
+    device: Device
+    options: TuneOptions
+    conversion: Conversion
+    splicer: Splicer
+    files: Mapping[str, Path]
+    on_event: OnEvent
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The verdict on the winner, if there was one, and the smallest or fastest plain variant that passes, if any."""
+
+    winner: Judged | None
+    plain: str | None
+    document: Benchmark
+
+
+def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequence[Candidate]) -> Proven:
+    """Measure the winner, whose file has `content`, and `plain` variants, and judge them.
+
+    `plain` are in the order in which they are tested, the nearest to float32 first. The winner's file is written to
+    WINNER with its `conversion.json`.
+    """
+    options, places = proof.options, [proof.files[one.name] for one in plain]
+    timed = options.aim is Aim.LATENCY or options.max_latency_ms is not None
+    if winner is not None:
+        place = _write_winner(proof, winner, content)
+        places = [place, *places] if winner.plain is None else places
+    names = [one.name for one in plain]
+    if winner is not None and winner.plain is not None and winner.name not in names:
+        places.append(proof.files[winner.name])
+    measuring = replace(
+        options.measuring,
+        reference=proof.reference,
+        samples=None,
+        sequential=None,
+        metrics=options.asked.metrics,
+        less_is_better=options.asked.less_is_better,
+        patience=options.measuring.patience if timed else 1,  # times only inform
+        force=True,
+    )
+    proof.on_event(Phase("proving the winner on samples that the search has not seen"))
+    document = benchmark(places, proof.device, proof.folder / BENCH, measuring, proof.on_event)
+    results = {result.variant: result for result in document.results}
+    name = None if winner is None else TUNED if winner.plain is None else winner.name
+    judged = None if name is None else _judge(proof, results[name])
+    passing = list(takewhile(lambda one: _check(proof, results[one]).verdict is Verdict.PASS, names))
+    document = _settled(proof, document)
+    files.write_document(proof.folder / BENCH / "benchmark.json", document)
+    best = min(passing, key=lambda one: _cost(results[one], options.aim), default=None)
+    return Proven(judged, best, document)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Median latencies on the device by candidate, and for each that does not run there the reason."""
+
+    latencies: dict[str, float]
+    reasons: dict[str, str]
+
+
+def time_candidates(contents: Mapping[str, bytes], device: Device, options: TuneOptions, on_event: OnEvent) -> Timed:
+    """Measure each on the device, by short turns."""
+    with scratch() as work:
+        places = []
+        for name, content in contents.items():
+            places.append(work / f"{name}.tflite")
+            places[-1].write_bytes(content)
+        measuring = replace(
+            options.measuring,
+            reference=None,
+            samples=None,
+            sequential=None,
+            blocks=options.turns,
+            patience=1,
+            timing=options.turn,
+            energy_s=0.0,
+        )
+        found = benchmark(places, device, work / "bench", measuring, on_event)
+    return Timed(
+        {one.variant: one.latency_ms.median for one in found.results if one.latency_ms},
+        {one.variant: one.error.message if one.error else "" for one in found.results if not one.latency_ms},
+    )
+
+
+def _cost(result: Result, aim: Aim) -> Cost:
+    """The same as on the front of the search: near latencies are one step, and then bytes count."""
+    latency = result.latency_ms.median if result.latency_ms else None
+    return Standing(result.variant, True, result.bytes or 0, latency, 0.0).cost(aim)
+
+
+def _judge(proof: Proof, result: Result) -> Judged:
+    """The verdict on the winner. Raises DeviceError if its run failed: that is no verdict."""
+    checked = _check(proof, result)
+    judged = _reason(checked)
+    if checked.failed_run:
+        message = f"{result.variant} failed on {proof.device.name}: {judged.reason}"
+        raise DeviceError(message, AGAIN)
+    return judged
+
+
+def _check(proof: Proof, result: Result) -> Checked:
+    options = proof.options
+    limits = replace(options.asked.budgets, max_bytes=options.max_bytes, max_latency_ms=options.max_latency_ms)
+    return check_one(result, limits, options.asked.explicit_drop, compared=True)
+
+
+def _reason(checked: Checked) -> Judged:
+    return Judged(checked.verdict, worst(list(checked.parts.values())).reason)
+
+
+def _settled(proof: Proof, document: Benchmark) -> Benchmark:
+    """The same with the paths that files will have in the results' folder."""
+    results = tuple(
+        replace(one, path=str((proof.out / FILE).absolute())) if one.variant == TUNED else one
+        for one in document.results
+    )
+    document = replace(document, results=results)
+    if proof.reference.parent != proof.folder or document.reference is None or document.samples is None:
+        return document
+    used = replace(document.samples, source=str((proof.out / PROOF / "samples.npz").absolute()))
+    reference = replace(document.reference, samples=used)
+    files.write_document(proof.reference / "reference.json", reference)
+    return replace(document, samples=used, reference=reference)
+
+
+def _write_winner(proof: Proof, winner: Candidate, content: bytes) -> Path:
+    """Write the winner and its `conversion.json`, with the source of each operation."""
+    folder = proof.folder / WINNER
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_bytes(content)
+    contents = parse_contents(FILE, content)
+    layers = proof.conversion.layers
+    origins = tuple(
+        OperationFrom(layer_of(one.tensor, layers), one.kind, one.tensor, name)
+        for one, name in zip(proof.splicer.operations, winner.choice, strict=True)
+    )
+    if winner.plain is not None:
+        origins = tuple(replace(one, variant=winner.plain) for one in origins)
+    variant = Variant(
+        scheme=TUNED,
+        status=Status.OK,
+        path=FILE,
+        bytes=contents.bytes,
+        sha256=contents.sha256,
+        seconds=0.0,
+        ops=contents.counts(),
+        weight_sparsity=contents.weight_sparsity,
+        compressed_bytes=contents.compressed_bytes,
+        operations=origins,
+    )
+    conversion = replace(
+        proof.conversion,
+        schema=CONVERSION_SCHEMA,
+        edgetf=__version__,
+        created=files.now(),
+        ranges=None,
+        warnings=(),
+        variants=(variant,),
+    )
+    files.write_document(folder / "conversion.json", conversion)
+    return folder / FILE

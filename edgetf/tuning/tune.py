@@ -1,0 +1,350 @@
+"""In: variants of one conversion and a Reference. Out: the proven mixture with the fewest bytes or milliseconds.
+
+The search: rank operations without labels, make mixtures, keep the front of cost and SQNR, and bisect on it with few
+evaluations against half of the Reference. The proof: the winner once, by the normal benchmark on the device, on the
+other half, which the search has not seen; only that PASS counts.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from edgetf import __version__, files
+from edgetf.benchmarks.rows import Outputs
+from edgetf.benchmarks.timing.targets import Target, find_targets
+from edgetf.conversion.engine import problems_of
+from edgetf.conversion.layers import matching_layers
+from edgetf.conversion.savedmodel import is_trained_for_int8
+from edgetf.conversion.skeleton import BASE
+from edgetf.conversion.splice import Mixture, Splicer
+from edgetf.device.kinds import Device
+from edgetf.errors import DeviceError, EdgetfError
+from edgetf.events import OnEvent, Phase, Progress
+from edgetf.files import sha256_file
+from edgetf.owned import remove
+from edgetf.recipes import Aim, Ending, Evaluation, Stand, Tuning
+from edgetf.results import Conversion, Verdict, read_conversion, read_reference
+from edgetf.samples import Samples, load_samples
+from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
+from edgetf.tuning.evaluate import Judge, Rows
+from edgetf.tuning.halves import inputs_of, read_calibration, refuse_shared, split
+from edgetf.tuning.notebook import BEST, FOLDER, Notebook
+from edgetf.tuning.options import TuneOptions
+from edgetf.tuning.proof import AGAIN, BENCH, FILE, PROOF, WINNER, Proof, prove, time_candidates
+from edgetf.tuning.ranking import Ranking, rank
+from edgetf.tuning.record import Entry, Search, to_document
+from edgetf.tuning.running import Fed, Scorer, answers, to_db
+from edgetf.tuning.search import Standing, Work, bisect, find_front
+
+ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
+_LEFT_ALONE = {"int8-io": "its operations are those of int8", "int16x8": "it has no fast kernels on a CPU"}
+
+
+def tune(out_of: Path, reference: Path, device: Device, out: Path, options: TuneOptions, on_event: OnEvent) -> Tuning:
+    """Tune the variants in the folder `out_of` against the Reference at `reference`, and write the result into `out`.
+
+    An interrupted run resumes where it stopped. Raises EdgetfError for variants that cannot be tuned.
+    """
+    partial = out / FOLDER
+    taken = {BENCH: partial / BENCH, PROOF: partial / PROOF}
+    claims = [FILE, "conversion.json", BEST, BENCH, PROOF, "tuning.json"]
+    earlier = options.force and (out / "tuning.json").is_file()
+    with files.staged(out, claims, options.force, taken) as staging:
+        run = _Run(out_of, reference, device, options, on_event)
+        notes = Notebook(partial, run.decisive(), on_event)
+        tuning = run.tune(notes, out)
+        if tuning.ending in (Ending.TUNED, Ending.PLAIN):
+            for name in (FILE, "conversion.json"):
+                (partial / WINNER / name).replace(staging / name)
+        elif (partial / BEST).is_file():  # it passed the search, and was not proven
+            shutil.copyfile(partial / BEST, staging / BEST)
+        files.write_document(staging / "tuning.json", tuning)
+        new = {entry.name for entry in staging.iterdir()} | {name for name, place in taken.items() if place.exists()}
+    if earlier:
+        given = {place.resolve() for place in (out_of / "conversion.json", reference, options.proof) if place}
+        for name in set(claims) - new:  # of the earlier tuning: this one has not found it
+            if (out / name).resolve() not in given:
+                remove(out / name)
+    notes.discard()
+    return tuning
+
+
+class _Run:
+    """One tuning in progress."""
+
+    def __init__(self, out_of: Path, reference: Path, device: Device, options: TuneOptions, on_event: OnEvent) -> None:
+        self._device, self._options, self._on_event = device, options, on_event
+        self._reference = reference
+        self._seconds: dict[str, float] = {}
+        if not (out_of / "conversion.json").is_file():
+            raise EdgetfError(f"there is no conversion.json at {out_of}", "give the folder that edgetf convert wrote")
+        self.conversion: Conversion = read_conversion(out_of)
+        self._targets = [one for one in find_targets([out_of]) if one.failed is None]
+        self._left_out = {
+            one.scheme or one.name: _LEFT_ALONE[one.scheme] for one in self._targets if one.scheme in _LEFT_ALONE
+        }
+        known = {one.scheme: one for one in self._targets if one.scheme not in _LEFT_ALONE}
+        self.files: dict[str, Target] = {name: target for name, target in known.items() if name is not None}
+        if BASE not in self.files and is_trained_for_int8(Path(self.conversion.source.path)):
+            fact = "the model was trained for int8, of which there is no float32 variant: there is nothing to mix"
+            raise EdgetfError(fact, "use its int8 variant as it is, or tune the model before that training")
+        self._splicer = Splicer({name: target.path.read_bytes() for name, target in self.files.items()})
+        self._left_out |= self._splicer.left_out
+        self._kept = self._find_kept()
+        self._ranked_on = self._samples()
+        calibrated_on = read_calibration(self.conversion, on_event)
+        self._seen = [self._ranked_on, *([] if calibrated_on is None else [calibrated_on])]
+
+    def decisive(self) -> dict[str, Any]:
+        """All that determines the result."""
+        options = self._options
+        return {
+            "edgetf": __version__,
+            "variants": {name: target.sha256 for name, target in self.files.items()},
+            "reference": sha256_file(files.find_document(self._reference, "reference.json")),
+            "proof": None if options.proof is None else sha256_file(options.proof / "reference.json"),
+            "samples": [samples.digest for samples in self._seen],
+            "device": self._device.name,
+            "asked": str(replace(options, force=False, samples=None, proof=None)),
+        }
+
+    def _samples(self) -> Samples:
+        """The samples that operations are ranked on, without labels."""
+        calibration, source = self.conversion.calibration, self._options.samples
+        if source is None and calibration is None:
+            raise EdgetfError("the variants were made without samples", "give some to rank operations on: --samples")
+        given = source if source is not None else calibration.samples.source if calibration else ""
+        allow_nan = read_reference(self._reference).samples.allow_nan
+        samples = load_samples(given, inputs_of(self.conversion), allow_nan)
+        if len(samples) < _FEWEST:  # noise is relative to how much the outputs vary over samples
+            reason = f"{len(samples)} samples are too few to rank operations on: {_FEWEST} are needed"
+            raise EdgetfError(reason, f"give about {ROWS} with --samples; they need no labels")
+        return samples.take(max(ROWS, samples.batch))
+
+    def _find_kept(self) -> Kept:
+        """The operations of layers that stay in float."""
+        if not self._options.keep:
+            return Kept()
+        names = [operation.tensor for operation in self._splicer.operations]
+        found = matching_layers(self._options.keep, names, self.conversion.layers)
+        file = "float16" if "float16" in self._splicer.names else BASE
+        return Kept(frozenset(found), file)
+
+    # the steps --------------------------------------------------------------------------------------------------------
+
+    def tune(self, notes: Notebook, out: Path) -> Tuning:
+        places = self._halves(notes)
+        begin = perf_counter()
+        scorer = Scorer(self._splicer, self._fed(self._ranked_on), notes.scores, notes.save)
+        names = [name for name in self._splicer.names if name != BASE]
+        ranking = rank(scorer, names, self._progress)
+        self._seconds["ranking"] = round(perf_counter() - begin, 1)
+        entries = self._entries(scorer, ranking, names, notes)
+        judge = Judge.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
+        front = self._front(entries)
+        winner = self._search(front, judge, notes)
+        begin = perf_counter()
+        asked, content = self._plain(entries), winner.content if winner else b""
+        proven = prove(self._proof(notes, places[1], out), winner.candidate if winner else None, content, asked)
+        self._seconds["proof"] = round(perf_counter() - begin, 1)
+        search = Search(
+            options=self._options,
+            device=self._device.name,
+            conversion=self.conversion,
+            operations=self._splicer.operations,
+            ranked_on=self._ranked_on.used(),
+            searched_on=judge.ground.samples.used(),
+            source=read_reference(self._reference).samples.source,
+            ranking=ranking,
+            entries=entries,
+            winner=winner,
+            left_out=self._left_out,
+        )
+        return to_document(search, proven, self._seconds)
+
+    def _progress(self, what: str, done: int, of: int) -> None:
+        self._on_event(Phase(f"ranking {what}"))
+        self._on_event(Progress(done, of))
+
+    def _halves(self, notes: Notebook) -> tuple[Path, Path]:
+        """The folders of the Reference for the search and for the proof."""
+        if self._options.proof is not None:
+            refuse_shared(self._reference, self._options.proof, self._seen)
+            return self._reference, self._options.proof
+        return split(self._reference, notes.folder, self._seen)
+
+    def _fed(self, samples: Samples) -> Fed:
+        signatures = self._splicer.signatures
+        signature = self.conversion.source.signature if len(signatures) > 1 else None
+        reference = read_reference(self._reference)
+        unbatched = {one.name for one in reference.outputs if not one.batched} | samples.unbatched
+        return Fed(samples.inputs, signature, frozenset(unbatched), self._ranked_on.batch)
+
+    def _entries(self, scorer: Scorer, ranking: Ranking, names: Sequence[str], notes: Notebook) -> list[Entry]:
+        """The candidates with their files, bytes, SQNR and, if that is asked for, times."""
+        begin = perf_counter()
+        self._on_event(Phase("making mixtures"))
+        candidates = Maker(scorer, ranking, names, self._kept).make()
+        if self._options.aim is Aim.LATENCY and not self._kept.operations:
+            candidates.insert(0, _base(self._splicer))
+        scores = scorer.score([Mixture(one.choice) for one in candidates])
+        entries = [Entry(one, self._content(one), score) for one, score in zip(candidates, scores, strict=True)]
+        for entry in entries:
+            self._refuse(entry)
+        self._seconds["mixtures"] = round(perf_counter() - begin, 1)
+        if self._options.aim is Aim.LATENCY or self._options.max_latency_ms is not None:
+            open_ = [entry for entry in entries if entry.stand is Stand.LEFT]
+            self._time(self._plausible(open_) if self._options.aim is Aim.LATENCY else open_, notes)
+        for entry in entries:
+            self._limit(entry)
+        return entries
+
+    def _content(self, candidate: Candidate) -> bytes:
+        if candidate.plain is not None:
+            return self.files[candidate.plain].path.read_bytes()
+        return self._splicer.splice(Mixture(candidate.choice))
+
+    def _refuse(self, entry: Entry) -> None:
+        target = self._options.target
+        problems = [entry.score.problem] if entry.score.problem else []
+        problems += problems_of(entry.content, target) if target is not None else ()
+        if problems:
+            entry.stand, entry.reason = Stand.REFUSED, problems[0]
+
+    def _limit(self, entry: Entry) -> None:
+        most, latency = self._options.max_bytes, self._options.max_latency_ms
+        if entry.stand is not Stand.LEFT:
+            return
+        if most is not None and len(entry.content) > most:
+            entry.stand, entry.reason = Stand.BEYOND, f"{len(entry.content):,} bytes, of at most {most:,}"
+        elif latency is not None and entry.latency_ms is not None and entry.latency_ms > latency:
+            entry.stand, entry.reason = Stand.BEYOND, f"{entry.latency_ms:.3g} ms, of at most {latency:g}"
+
+    def _plausible(self, open_: Sequence[Entry]) -> list[Entry]:
+        """Those that may be the fastest at their SQNR; all others are useless."""
+        works = [
+            Work(
+                entry.candidate.choice.count(FIXED),
+                sum(self._splicer.computes_integers(name, k) for k, name in enumerate(entry.candidate.choice)),
+                entry.score.partitions or 0,
+                entry.score.db,
+            )
+            for entry in open_
+        ]
+        found = []
+        for entry, work in zip(open_, works, strict=True):
+            beating = [other for other, theirs in zip(open_, works, strict=True) if theirs.beats(work)]
+            if entry.candidate.plain or not beating:
+                found.append(entry)
+            else:
+                phrase = "computes as many operations in integers, in as few pieces, and is at least as near"
+                entry.stand, entry.reason = Stand.USELESS, f"{beating[0].candidate.name} {phrase}"
+        return found
+
+    def _time(self, entries: Sequence[Entry], notes: Notebook) -> None:
+        begin, reasons = perf_counter(), dict[str, str]()
+        new = [entry for entry in entries if entry.sha256 not in notes.latencies]
+        if new:
+            self._on_event(Phase(f"timing {len(new)} candidates on {self._device.name}"))
+            contents = {entry.candidate.name: entry.content for entry in new}
+            found = time_candidates(contents, self._device, self._options, self._on_event)
+            timed = {e.sha256: found.latencies[e.candidate.name] for e in new if e.candidate.name in found.latencies}
+            reasons = {entry.sha256: found.reasons.get(entry.candidate.name, "") for entry in new}
+            notes.latencies |= timed  # those that failed are tried again by the next run
+            notes.save()
+        for entry in entries:
+            entry.latency_ms = notes.latencies.get(entry.sha256)
+            if entry.latency_ms is None:
+                entry.stand = Stand.REFUSED
+                entry.reason = f"it does not run on {self._device.name}: {reasons[entry.sha256]}"
+        if entries and all(entry.latency_ms is None for entry in entries):
+            message = f"no candidate runs on {self._device.name}: {reasons[entries[0].sha256]}"
+            raise DeviceError(message, AGAIN)
+        self._seconds["timing"] = round(perf_counter() - begin, 1)
+
+    def _front(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The candidates that no other beats, the cheapest first."""
+        open_ = {entry.candidate.name: entry for entry in entries if entry.stand is Stand.LEFT}
+        standings = [
+            Standing(name, e.candidate.plain is not None, len(e.content), e.latency_ms, e.score.db)
+            for name, e in open_.items()
+        ]
+        front, beaten = find_front(standings, self._options.aim)
+        word = "smaller" if self._options.aim is Aim.SIZE else "faster, or smaller at that speed,"
+        for one in beaten:
+            entry = open_[one.name]
+            entry.stand, entry.reason = Stand.USELESS, f"it is not {word} than {one.by}, which is at least as near"
+        return [open_[one.name] for one in front]
+
+    def _search(self, front: Sequence[Entry], judge: Judge, notes: Notebook) -> Entry | None:
+        begin, best = perf_counter(), list[str]()
+
+        def evaluate(number: int) -> Verdict:
+            entry = front[number]
+            phrase = f"evaluating {entry.candidate.name}, {len(entry.content):,} bytes"
+            self._on_event(Phase(f"{phrase}; best so far: {best[-1] if best else 'none'}"))
+            entry.evaluation = self._evaluate(entry, judge, notes)
+            found = entry.evaluation.verdict
+            entry.stand = {Verdict.PASS: Stand.PASSES, Verdict.FAIL: Stand.FAILS}.get(found, Stand.OPEN)
+            entry.reason = entry.evaluation.reason
+            if found is Verdict.PASS:
+                best.append(f"{entry.candidate.name}, {len(entry.content):,} bytes")
+                notes.save_best(entry.content)
+            return found
+
+        number = bisect(len(front), evaluate, self._options.evaluations)
+        self._seconds["search"] = round(perf_counter() - begin, 1)
+        if number is None:
+            return None
+        front[number].stand = Stand.CHOSEN
+        return front[number]
+
+    def _evaluate(self, entry: Entry, judge: Judge, notes: Notebook) -> Evaluation:
+        known = notes.evaluations.get(entry.sha256)
+        if known is not None:
+            return files.from_plain(known, Evaluation)
+        fed = self._fed(judge.ground.samples)
+
+        def answer(rows: Rows) -> Outputs:
+            return answers(entry.content, fed.take(rows))
+
+        found = judge.evaluate(entry.candidate.name, entry.candidate.plain or "tuned", answer)
+        notes.evaluations[entry.sha256] = files.to_plain(found)
+        notes.save()
+        return found
+
+    def _plain(self, entries: Sequence[Entry]) -> list[Candidate]:
+        """The given variants to measure with the winner, the nearest first: float32, and those that neither the search
+        has refuted nor another of them beats."""
+        plain = {
+            entry.candidate.name: entry
+            for entry in entries
+            if entry.candidate.plain is not None and entry.stand not in (Stand.FAILS, Stand.REFUSED, Stand.BEYOND)
+        }
+        standings = [Standing(name, True, len(e.content), e.latency_ms, e.score.db) for name, e in plain.items()]
+        front, _ = find_front(standings, self._options.aim)
+        found = [plain[one.name].candidate for one in front[::-1]]
+        return found if BASE in plain else [_base(self._splicer), *found]
+
+    def _proof(self, notes: Notebook, place: Path, out: Path) -> Proof:
+        return Proof(
+            folder=notes.folder,
+            reference=place,
+            out=out,
+            device=self._device,
+            options=self._options,
+            conversion=self.conversion,
+            splicer=self._splicer,
+            files={name: target.path for name, target in self.files.items()},
+            on_event=self._on_event,
+        )
+
+
+def _base(splicer: Splicer) -> Candidate:
+    """float32, all of it."""
+    return Candidate(BASE, (BASE,) * len(splicer.operations), BASE, "all of it", to_db(0.0))

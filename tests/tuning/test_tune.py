@@ -1,0 +1,299 @@
+"""`edgetf tune`, from variants and a reference to a proven file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import edgetf
+from edgetf import files
+from edgetf.api.verdicts import Tuned
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.judging.verdict import Budgets
+from edgetf.benchmarks.reference.make import make_reference
+from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.device.local import LocalDevice
+from edgetf.errors import DeviceError, EdgetfError, ExitCode
+from edgetf.events import Event, Note
+from edgetf.files import write_document
+from edgetf.recipes import Aim, Ending, Stand, Tuning, read_tuning
+from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark, read_conversion, read_reference
+from edgetf.samples import make_samples, save_samples
+from edgetf.tuning import proof
+from edgetf.tuning import tune as tuning
+from edgetf.tuning.evaluate import Asked
+from edgetf.tuning.notebook import BEST, FOLDER, Notebook
+from edgetf.tuning.options import TuneOptions
+from tests.conftest import BLOCKS, SHORT, Small, ignore
+
+WIDE = Asked(Budgets(max_drop=6.0))  # points: 100 samples that all agree leave 3.7 open
+MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
+OPTIONS = TuneOptions(asked=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
+
+
+@pytest.fixture(scope="module")
+def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On other samples than those that the variants were calibrated on, which could not prove."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("others")
+    images = np.random.default_rng(1).normal(size=(200, 8, 8, 1)).astype(np.float32)
+    labels = np.argmax(keras.models.load_model(small.keras_file).predict(images, verbose=0), axis=1)
+    save_samples(folder / "samples.npz", make_samples("others", {"image": images}, labels))
+    options = ReferenceOptions(on=Place.CPU)
+    make_reference(small.saved_model, folder / "samples.npz", folder / "ref", options, ignore)
+    return folder / "ref"
+
+
+@pytest.fixture(scope="module")
+def tuned(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "tuned"
+    tuning.tune(converted, reference, LocalDevice(), out, OPTIONS, ignore)
+    return out
+
+
+def _tune(converted: Path, reference: Path, out: Path, options: TuneOptions) -> Tuning:
+    return tuning.tune(converted, reference, LocalDevice(), out, options, ignore)
+
+
+def test_a_smaller_file_is_found_and_proven_on_samples_that_the_search_has_not_seen(
+    tuned: Path, converted: Path, reference: Path
+) -> None:
+    found = read_tuning(tuned)
+    assert found.ending in (Ending.TUNED, Ending.PLAIN)
+    assert found.verdict is Verdict.PASS
+    assert (found.searched_on.n, found.proven_on.n) == (100, 100)
+    assert found.searched_on.digest != found.proven_on.digest
+    assert 1 <= found.evaluations <= 6
+    winner = found.candidate(found.winner)
+    assert winner is not None
+    assert winner.stand is Stand.CHOSEN
+    plain = [one for one in read_conversion(converted).variants if one.scheme in ("dynamic", "int8", "float16")]
+    assert winner.bytes == (tuned / "tuned.tflite").stat().st_size <= min(one.bytes or 0 for one in plain)
+    assert found.left_out.keys() == {"int8-io", "int16x8"}
+
+
+def test_what_is_written_is_a_variant_with_the_source_of_each_operation(tuned: Path) -> None:
+    [variant] = read_conversion(tuned).variants
+    assert variant.scheme == "tuned"
+    found = read_tuning(tuned)
+    winner = found.candidate(found.winner)
+    assert winner is not None
+    assert variant.sha256 == winner.sha256
+    layers = [one.layer for one in variant.operations]
+    assert "conv2d" in layers
+    assert "dense" in layers
+    assert {one.variant for one in variant.operations} == set(winner.parts)
+    assert not (tuned / FOLDER).exists()
+
+
+def test_the_proof_is_a_benchmark_like_any_other(tuned: Path) -> None:
+    bench, proof = read_benchmark(tuned / "bench"), read_reference(tuned / "proof")
+    found = read_tuning(tuned)
+    assert bench.reference == proof
+    assert Path(proof.samples.source).is_relative_to(tuned)
+    assert Path(proof.samples.source).is_file()
+    name = "tuned" if found.ending is Ending.TUNED else found.winner
+    [result] = [one for one in bench.results if one.variant == name]
+    assert result.path is not None
+    assert Path(result.path).is_file()
+    assert result.parity is not None
+    assert result.parity.verdict is not Verdict.FAIL
+
+
+def test_edgetf_load_reads_it_and_it_ends_with_the_answer_of_choose(tuned: Path) -> None:
+    found = edgetf.load(tuned)
+    assert found.exit_code is ExitCode.DONE
+    assert found.variants["tuned"].path == found.path
+    assert found.document.plain is None  # there is a winner
+    [choice] = found.choices.values()
+    expected = "tuned" if found.document.ending is Ending.TUNED else found.document.winner
+    assert choice.variant == expected
+    printed = str(found)
+    assert "on 100 samples that the search has not seen" in printed
+    assert "int16x8 is left out: it has no fast kernels on a CPU" in printed
+
+
+def test_layers_that_are_kept_stay_in_float(converted: Path, reference: Path, tmp_path: Path) -> None:
+    kept = _tune(converted, reference, tmp_path / "kept", replace(OPTIONS, keep=("den*",)))
+    assert kept.kept == ("den*",)
+    [variant] = read_conversion(tmp_path / "kept").variants
+    dense = {one.variant for one in variant.operations if one.layer.startswith("dense")}
+    assert dense <= {"float16", "float32"}
+    with pytest.raises(EdgetfError, match="no layer 'dens'"):
+        _tune(converted, reference, tmp_path / "unknown", replace(OPTIONS, keep=("dens",)))
+
+
+def test_a_killed_tuning_goes_on_to_the_same_file_and_the_best_so_far_is_there(
+    tuned: Path, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "prove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _tune(converted, reference, tmp_path / "out", OPTIONS)
+    assert (tmp_path / "out" / FOLDER / BEST).read_bytes()[4:8] == b"TFL3"
+    assert not (tmp_path / "out" / "tuning.json").exists()
+    monkeypatch.undo()
+    for step in ("Scorer._one", "answers"):
+        place, _, name = step.rpartition(".")
+        owner = getattr(tuning, place) if place else tuning
+        monkeypatch.setattr(owner, name, killed)  # nothing is scored and nothing evaluated again
+    notes: list[Event] = []
+    tuning.tune(converted, reference, LocalDevice(), tmp_path / "out", OPTIONS, notes.append)
+    assert any(isinstance(one, Note) and "resuming an interrupted run" in one.text for one in notes)
+    assert (tmp_path / "out" / "tuned.tflite").read_bytes() == (tuned / "tuned.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "ending", "reported"),
+    [
+        (replace(OPTIONS, asked=Asked(Budgets(max_drop=1.0))), Ending.UNDECIDED, "more samples would decide"),
+        (replace(OPTIONS, max_bytes=1000), Ending.NOTHING_PASSES, "What else would help"),
+    ],
+)
+def test_without_a_winner_there_is_no_file_but_what_would_help(
+    options: TuneOptions, ending: Ending, reported: str, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    found = _tune(converted, reference, tmp_path / "out", options)
+    assert found.ending is ending
+    assert not (tmp_path / "out" / "tuned.tflite").exists()
+    assert not (tmp_path / "out" / "conversion.json").exists()
+    loaded = edgetf.load(tmp_path / "out")
+    assert loaded.path is None
+    assert loaded.exit_code is (ExitCode.NOT_ENOUGH_DATA if ending is Ending.UNDECIDED else ExitCode.BUDGET_MISSED)
+    assert reported in str(loaded)
+    assert "int8" in str(loaded)
+
+
+def test_by_latency_candidates_are_timed_on_the_device(converted: Path, reference: Path, tmp_path: Path) -> None:
+    found = _tune(converted, reference, tmp_path / "out", replace(OPTIONS, aim=Aim.LATENCY))
+    assert found.verdict is Verdict.PASS
+    timed = [one for one in found.candidates if one.latency_ms]
+    assert {one.plain for one in timed} >= {"float32", "float16", "dynamic", "int8"}
+    assert found.winner in {one.name for one in timed}
+    assert all(
+        one.stand is Stand.USELESS for one in found.candidates if one not in timed
+    )  # another is nearer, and as fast
+
+
+def test_under_a_loose_limit_of_latency_the_smallest_file_stays_the_same(
+    tuned: Path, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    found = _tune(converted, reference, tmp_path / "out", replace(OPTIONS, max_latency_ms=1e6))
+    known = read_tuning(tuned)
+    assert {one.name: one.stand for one in found.candidates} == {one.name: one.stand for one in known.candidates}
+    assert (found.winner, found.ending) == (known.winner, known.ending)
+    assert all(one.latency_ms for one in found.candidates)
+
+
+def _failing(document: Benchmark, code: str) -> Benchmark:
+    error = Failure(code, "the board hangs")
+    results = tuple(
+        replace(one, status=Status.FAILED, error=error, latency_ms=None, parity=None) for one in document.results
+    )
+    return replace(document, results=results)
+
+
+@pytest.mark.parametrize("aim", list(Aim))
+def test_a_failure_of_the_device_is_no_verdict_and_the_same_command_goes_on(
+    aim: Aim, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, options = tmp_path / "out", replace(OPTIONS, aim=aim)
+    monkeypatch.setattr(proof, "benchmark", lambda *given: _failing(benchmark(*given), "device"))
+    with pytest.raises(DeviceError, match="on local: the board hangs"):
+        _tune(converted, reference, out, options)
+    assert (out / FOLDER / "notes.json").is_file()
+    assert not (out / "tuning.json").exists()
+    monkeypatch.undo()
+    assert _tune(converted, reference, out, options).verdict is Verdict.PASS
+
+
+class _Unproven:
+    """A tuning whose winner passed the search, and was not proven."""
+
+    def __init__(self, *given: object) -> None:
+        pass
+
+    def decisive(self) -> dict[str, object]:
+        return {}
+
+    def tune(self, notes: Notebook, out: Path) -> SimpleNamespace:
+        notes.save_best(b"best")
+        (notes.folder / "bench").mkdir()
+        return SimpleNamespace(ending=Ending.UNDECIDED)
+
+
+def test_force_removes_an_earlier_result_only_when_the_new_one_is_there_and_the_best_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, forced = tmp_path / "out", replace(OPTIONS, force=True)
+    for name in ("tuned.tflite", "conversion.json", "tuning.json", "bench/old", "proof/old"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("earlier")
+    before = _content(out)
+
+    def full(path: Path, document: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(tuning, "_Run", _Unproven)
+    monkeypatch.setattr(files, "write_document", full)
+    with pytest.raises(OSError, match="No space left"):
+        _tune(tmp_path, tmp_path, out, forced)
+    assert _content(out) == before
+    monkeypatch.setattr(files, "write_document", lambda path, document: path.write_text("new"))
+    _tune(tmp_path, tmp_path, out, forced)
+    assert {path.name for path in out.iterdir()} == {BEST, "bench", "tuning.json"}
+    assert (out / BEST).read_bytes() == b"best"
+    assert not (out / "bench" / "old").exists()
+
+
+def _content(out: Path) -> dict[str, str]:
+    inside = [path for path in out.rglob("*") if path.is_file() and FOLDER not in path.parts]
+    return {str(path.relative_to(out)): files.sha256_file(path) for path in inside}
+
+
+def test_choose_does_not_answer_with_what_was_not_proven(tuned: Path) -> None:
+    document = read_tuning(tuned)
+    for ending, plain in ((Ending.NOTHING_PASSES, "float32"), (Ending.UNDECIDED, "float32")):
+        changed = replace(document, ending=ending, plain=plain)
+        [choice] = Tuned(tuned, changed).choices.values()
+        assert choice.variant == plain
+
+
+def test_samples_of_the_search_cannot_prove(converted: Path, reference: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="samples that it shares with the reference"):
+        _tune(converted, reference, tmp_path / "out", replace(OPTIONS, proof=reference))
+
+
+def test_operations_are_not_ranked_on_a_sample_or_two(
+    converted: Path, reference: Path, small: Small, tmp_path: Path
+) -> None:
+    with np.load(small.samples) as archive:
+        few = make_samples("few", {"image": archive["image"][:2]}, None)
+    save_samples(tmp_path / "few.npz", few)
+    with pytest.raises(EdgetfError, match="2 samples are too few to rank operations on"):
+        _tune(converted, reference, tmp_path / "out", replace(OPTIONS, samples=str(tmp_path / "few.npz")))
+
+
+def test_of_a_model_that_was_trained_for_int8_there_is_nothing_to_mix(
+    converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    known = read_conversion(converted)
+    (tmp_path / "saved_model.pb").write_bytes(b"FakeQuantWithMinMaxVars")
+    (tmp_path / "int8.tflite").write_bytes((converted / "int8.tflite").read_bytes())
+    variants = tuple(one for one in known.variants if one.scheme == "int8")
+    trained = replace(known, variants=variants, source=replace(known.source, path=str(tmp_path)))
+    write_document(tmp_path / "conversion.json", trained)
+    (tmp_path / "variants").mkdir()
+    for name in ("conversion.json", "int8.tflite"):
+        (tmp_path / name).rename(tmp_path / "variants" / name)
+    with pytest.raises(EdgetfError, match="nothing to mix"):
+        _tune(tmp_path / "variants", reference, tmp_path / "out", OPTIONS)
