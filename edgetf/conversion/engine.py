@@ -58,23 +58,31 @@ class Made:
     repairs: tuple[Repair, ...] = ()
 
 
+@dataclass(frozen=True)
+class Observed:
+    """Where the ranges of activations come from: samples, and how to choose on them; or Ranges that are `given`."""
+
+    samples: Samples | None
+    calibration: Calibration | None
+    choice: RangeChoice = RangeChoice()
+    given: Ranges | None = None
+
+
 class Engines:
-    """Converts one SavedModel by any number of schemes. Shared steps run once."""
+    """Converts one SavedModel by any number of schemes. Shared steps run once.
+
+    `float_made` and `calibrated` are the float flatbuffer and the Ranges, once a scheme has needed them.
+    """
 
     def __init__(
-        self,
-        saved_model: Path,
-        source: Source,
-        samples: Samples | None,
-        calibration: Calibration | None,
-        choice: RangeChoice,
-        ranges: Ranges | None,
-        flex: bool,
-        on_progress: OnProgress,
+        self, saved_model: Path, source: Source, observed: Observed, flex: bool, on_progress: OnProgress
     ) -> None:
         self._saved_model, self._source = saved_model, source
-        self._samples, self._calibration, self._choice = samples, calibration, choice
-        self._given, self._flex, self._on_progress = ranges, flex, on_progress
+        self._samples, self._calibration = observed.samples, observed.calibration
+        self._choice, self._given = observed.choice, observed.given
+        self._flex, self._on_progress = flex, on_progress
+        self.float_made: bytes | None = None
+        self.calibrated: Ranges | None = None
         self._private = load_private()
         self.computes = compute_dtype(source)
         self._trained = is_trained_for_int8(Path(source.path))
@@ -149,9 +157,8 @@ class Engines:
     @cached_property
     def ranges(self) -> Ranges:
         """The given Ranges, or calibrated ones."""
-        if self._given is not None:
-            return self._given
-        return self._chosen[0]
+        self.calibrated = self._chosen[0] if self._given is None else self._given
+        return self.calibrated
 
     @cached_property
     def _chosen(self) -> tuple[Ranges, tuple[Repair, ...]]:
@@ -173,19 +180,9 @@ class Engines:
             return self.ranges
         assert self._samples is not None
         assert self._calibration is not None
-        return calibrate(self._float, self._samples, self._calibration, MINMAX, self._on_progress)
-
-    @property
-    def float_made(self) -> bytes | None:
-        """The float flatbuffer, if it was made."""
-        made: tuple[bytes, tuple[str, ...]] | None = self.__dict__.get("_float_mended")
-        return made[0] if made else None
-
-    @property
-    def calibrated(self) -> Ranges | None:
-        """The Ranges, if a scheme has used them."""
-        found: Ranges | None = self.__dict__.get("ranges", self.__dict__.get("_widest"))
-        return found
+        widest = calibrate(self._float, self._samples, self._calibration, MINMAX, self._on_progress)
+        self.calibrated = self.calibrated or widest
+        return widest
 
     def ranges_on(self, samples: Samples) -> Ranges:
         """The ranges of the same activations on other samples."""
@@ -204,7 +201,9 @@ class Engines:
     @cached_property
     def _float_mended(self) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer that all schemes are made from, and notes on its repairs."""
-        return self._convert(SCHEMES["float32"], per_channel_dense=True)
+        content, notes = self._convert(SCHEMES["float32"], per_channel_dense=True)
+        self.float_made = content
+        return content, notes
 
     def _convert(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
         """Convert the SavedModel by a scheme without calibration, and repair it; returns notes too."""

@@ -21,7 +21,7 @@ from edgetf.conversion import keras_export, keras_file
 from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.contract import RuntimeVersion, find_target
 from edgetf.conversion.effects import refuse_effects
-from edgetf.conversion.engine import Engine, Engines
+from edgetf.conversion.engine import Engine, Engines, Observed
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
 from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
@@ -96,10 +96,7 @@ def _convert_all(request: Request, events: EventPipe) -> None:
     engines = Engines(
         save_with_shapes(fixed, out / ".fixed"),
         fixed,
-        samples,
-        calibration,
-        request.choice,
-        ranges,
+        Observed(samples, calibration, request.choice, ranges),
         request.select_tf_ops,
         lambda done, of: events.send(Progress(done, of)),
     )

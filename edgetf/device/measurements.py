@@ -27,7 +27,7 @@ _MOST = 1e18  # nanoseconds in 30 years
 
 
 def refuse_full(device: str, error: str) -> None:
-    """Raise NoRoomError where what the runner reports means that it could not store what it measured."""
+    """Raise NoRoomError where what the runner reports means that it could not store its measurements."""
     if number_of(OSError(error)) is not None:
         hint = "free some space there, and run the same command again"
         raise NoRoomError(f"the runner on {device} could not store its measurements: {error}", hint)

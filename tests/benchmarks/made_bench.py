@@ -17,12 +17,17 @@ def variant(document: Benchmark, name: str, ms: float = 1.0, size: int = 1000, *
 
     `changes` replace fields of its Result.
     """
-    like = document.results[3]
+    like = int8(document)
     assert like.latency_ms is not None
     latency = replace(like.latency_ms, median=ms, low=0.99 * ms, high=1.01 * ms)
     blocks = tuple(replace(block, median_ms=ms) for block in like.blocks)
     made = replace(like, variant=name, bytes=size, latency_ms=latency, blocks=blocks, peak_rss_bytes=40_000_000)
     return replace(made, **{"parity": dropped(like, 0, 0), **changes})
+
+
+def int8(document: Benchmark) -> Result:
+    """The measured one that others are made of."""
+    return next(result for result in document.results if result.variant == "int8")
 
 
 def float32(document: Benchmark, ms: float = 3.0, size: int = 4000) -> Result:

@@ -10,7 +10,7 @@ import pytest
 
 from edgetf.files import write_document
 from edgetf.results import Result, read_benchmark
-from tests.benchmarks.made_bench import broken, dropped, float32, variant, with_results
+from tests.benchmarks.made_bench import broken, dropped, float32, int8, variant, with_results
 from tests.conftest import Run
 
 
@@ -45,7 +45,7 @@ def test_the_exit_code_says_why_nothing_is_chosen(
     lost = {"lossy": 60, "open": 9, "two": 0}
     results = [broken(document, "gone")]
     if what in lost:
-        results.append(variant(document, what, parity=dropped(document.results[3], lost[what], 0)))
+        results.append(variant(document, what, parity=dropped(int8(document), lost[what], 0)))
     if what == "two":  # one device has an answer, the other has not
         results[0] = replace(results[0], device="pi")
     save(tmp_path, benchmarked, *results)

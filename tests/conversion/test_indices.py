@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from edgetf.conversion.engine import Engines
-from edgetf.conversion.ranges import Floats, RangeChoice
+from edgetf.conversion.engine import Engines, Observed
+from edgetf.conversion.ranges import Floats
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.results import Calibration
 from edgetf.samples import Array, make_samples
@@ -49,7 +49,7 @@ def _convert(call: Callable[[Any], Any], x: Array, folder: Path) -> Engines:
     samples = make_samples("test", {"x": x}, None)
     used = Calibration(samples.used(), N, 0)
     saved = save_with_shapes(source, folder / "fixed")
-    return Engines(saved, source, samples, used, RangeChoice(), None, False, lambda done, of: None)
+    return Engines(saved, source, Observed(samples, used), False, lambda done, of: None)
 
 
 def _run(content: bytes, x: Array) -> tuple[Floats, str, float]:

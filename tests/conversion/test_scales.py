@@ -12,8 +12,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgetf.conversion.engine import Engines, Made
-from edgetf.conversion.ranges import RangeChoice
+from edgetf.conversion.engine import Engines, Made, Observed
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.flatbuffer import count_ops
 from edgetf.results import Calibration
@@ -111,7 +110,7 @@ def _engines(names: str, call: Callable[..., Any], folder: Path) -> tuple[Engine
     samples = make_samples("test", inputs, None)
     used = Calibration(samples.used(), N, 0)
     saved = save_with_shapes(source, folder / "fixed")
-    return Engines(saved, source, samples, used, RangeChoice(), None, False, lambda done, of: None), inputs
+    return Engines(saved, source, Observed(samples, used), False, lambda done, of: None), inputs
 
 
 def _run(made: Made, inputs: dict[str, Array]) -> NDArray[np.float64]:

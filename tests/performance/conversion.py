@@ -66,8 +66,7 @@ def official(folder: Path) -> dict[str, Any]:
 
 def ours(folder: Path) -> dict[str, Any]:
     """The same schemes through edgetf's engines, reading the SavedModel and the samples included."""
-    from edgetf.conversion.engine import Engines
-    from edgetf.conversion.ranges import RangeChoice
+    from edgetf.conversion.engine import Engines, Observed
     from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
     from edgetf.results import Calibration
     from edgetf.samples import load_samples
@@ -79,7 +78,7 @@ def ours(folder: Path) -> dict[str, Any]:
     samples = load_samples(folder / "samples.npz", source.inputs)
     saved_model = save_with_shapes(source, folder / "fixed")
     calibration = Calibration(samples.used(), len(samples), 0)
-    engines = Engines(saved_model, source, samples, calibration, RangeChoice(), None, False, lambda done, of: None)
+    engines = Engines(saved_model, source, Observed(samples, calibration), False, lambda done, of: None)
     seconds = {"reading model and samples": perf_counter() - begin}
     for name in SCHEMES:
         begin = perf_counter()

@@ -22,7 +22,7 @@ from edgetf.benchmarks.judging.verdict import Budgets, judge_parity
 from edgetf.benchmarks.report.words import same_speed
 from edgetf.errors import EdgetfError, ExitCode
 from edgetf.results import Benchmark, Result, read_benchmark
-from tests.benchmarks.made_bench import broken, dropped, figures_of, float32, measured, variant, with_results
+from tests.benchmarks.made_bench import broken, dropped, figures_of, float32, int8, measured, variant, with_results
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_times_of_an_emulated_device_choose_nothing(document: Benchmark) -> None
 
 
 def test_only_what_passes_is_chosen_and_the_others_say_why_not(document: Benchmark) -> None:
-    like = document.results[3]
+    like = int8(document)
     choice = chosen(
         document,
         float32(document),
@@ -151,7 +151,7 @@ def test_only_what_passes_is_chosen_and_the_others_say_why_not(document: Benchma
 
 
 def test_a_variant_that_fails_and_is_slow_is_called_slow_too(document: Benchmark) -> None:
-    lossy = variant(document, "lossy", 210, 5000, parity=dropped(document.results[3], 60, 0))
+    lossy = variant(document, "lossy", 210, 5000, parity=dropped(int8(document), 60, 0))
     why = reasons(chosen(document, float32(document), lossy))["lossy"]
     assert why.endswith("(and 70 times slower, 25 % larger than float32)")
 
@@ -182,7 +182,7 @@ def test_each_device_has_its_own_answer(document: Benchmark) -> None:
 
 
 def test_the_loss_is_said_in_the_words_of_what_judges(document: Benchmark) -> None:
-    like = document.results[3]
+    like = int8(document)
 
     def of(result: Result) -> str:
         return answer(chosen(document, result)).split(", ", 2)[2]
@@ -224,7 +224,7 @@ def test_unchanged_is_only_what_the_budget_holds_on_both_sides(low: float, high:
 
 
 def test_the_answer_and_the_picture_show_the_drop_of_the_same_metric(document: Benchmark) -> None:
-    like = document.results[3]
+    like = int8(document)
     small, large = measured(like, 0.001, 0.004).metrics[0], measured(like, 0.5, 0.01).metrics[0]
     for metrics, shown in (
         ((small, replace(large, name="own:other")), 0.001),  # in different units: the first, for all variants
@@ -239,7 +239,7 @@ def test_the_answer_and_the_picture_show_the_drop_of_the_same_metric(document: B
 
 
 def test_one_exact_output_does_not_hide_the_error_of_another(document: Benchmark) -> None:
-    figures = replace(figures_of(document.results[3]), accuracy=None, agreement=None, centred_db=None)
+    figures = replace(figures_of(int8(document)), accuracy=None, agreement=None, centred_db=None)
     exact, constant = replace(figures, name="a", max_abs=0.0), replace(figures, name="b", max_abs=1.0)
     parity = judge_parity("int8", 1000, [exact, constant], Budgets())
     assert loss_of(parity) is None

@@ -39,7 +39,7 @@ def test_what_a_server_says_is_what_the_saved_model_says_here(
         "this machine's CPU beside the server",
         "one request at a time",
     }
-    assert reported.latencies[0].latency_ms.median > reported.latency_ms.median  # a batch takes longer than one alone
+    assert [(latency.batch, latency.latency_ms.n > 0) for latency in reported.latencies] == [(64, True)]
 
 
 def test_the_command_takes_the_address_and_refuses_others(small: Small, edgetf: Run) -> None:

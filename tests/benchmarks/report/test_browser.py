@@ -79,7 +79,7 @@ def report(benchmarked: Path, reference: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def many(report: Path) -> Path:
-    """The report on twelve variants, one of which passes and is 70 times slower than float32."""
+    """The report on thirteen variants, one of which passes and is 70 times slower than float32."""
     document = read_benchmark(report.parent / "bench")
     base = document.results[0].latency_ms
     assert base is not None
@@ -156,17 +156,17 @@ def test_a_picture_of_it_has_colours(seen: Seen) -> None:
 def test_ten_variants_and_more_are_filtered_by_text_and_verdict(seen_many: Seen, seen: Seen) -> None:
     assert seen.page.locator("#filter").count() == 0  # for six
     page = seen_many.page
-    assert len(rows(page)) == 12
+    assert len(rows(page)) == 13
     page.get_by_label("Variants with the text").fill("INT8")
     assert rows(page) == ["int8", "int8-io"]
     page.get_by_label("and the verdict").select_option("FAIL")
     assert rows(page) == ["int8"]
-    assert page.locator("output").inner_text() == "1 of 12 variants"
+    assert page.locator("output").inner_text() == "1 of 13 variants"
     page.get_by_label("Variants with the text").fill("no such variant")
     assert rows(page) == []
     page.get_by_label("Variants with the text").fill("")
     page.get_by_label("and the verdict").select_option("")
-    assert len(rows(page)) == 12
+    assert len(rows(page)) == 13
     assert seen_many.said == []
 
 
@@ -250,7 +250,7 @@ def test_on_paper_all_is_there_and_nothing_is_cut(seen_many: Seen) -> None:
     page.get_by_label("Variants with the text").fill("int8")
     page.set_viewport_size({"width": _PAPER, "height": 1000})
     page.emulate_media(media="print")
-    assert len(rows(page)) == 12  # what was filtered out, too
+    assert len(rows(page)) == 13  # what was filtered out, too
     assert not page.locator("#filter").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= _PAPER
     cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).length"
@@ -262,7 +262,7 @@ def test_without_scripts_everything_is_there_but_the_controls(browser: Any, many
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(many.as_uri())
-    assert len(rows(page)) == 12
+    assert len(rows(page)) == 13
     assert not page.locator("#filter").is_visible()
     assert page.locator("#results button").count() == 0
     context.close()

@@ -20,6 +20,7 @@ from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, LabelUse, SamplesUsed, read_benchmark
 from edgetf.samples import make_samples
+from tests.benchmarks.made_bench import int8
 from tests.benchmarks.report_bench import rich
 from tests.conftest import SHORT, Small, ignore
 
@@ -36,11 +37,11 @@ def test_the_worst_samples_are_those_that_were_spoilt_with_what_both_sides_said(
     assert (evidence.missing, missing) == ((), [])
     assert evidence.samples is not None
     worst = find_worst(pairs, evidence.samples)
-    int8 = worst[0]
-    assert (int8.variant, int8.verdict) == ("int8", "fail")
+    found = worst[0]
+    assert (found.variant, found.verdict) == ("int8", "fail")
     assert "pass" not in {one.verdict for one in worst}  # only what does not pass, where anything does not
-    assert len(int8.samples) == 6
-    for sample in int8.samples:
+    assert len(found.samples) == 6
+    for sample in found.samples:
         assert sample.row < 60
         label = np.load(small.samples)["labels"][sample.row]
         assert sample.why == f"Lost: the reference is right, the variant is not. Label {label}."
@@ -50,7 +51,7 @@ def test_the_worst_samples_are_those_that_were_spoilt_with_what_both_sides_said(
         assert sample.inputs[0][1].uri.startswith("data:image/png")
     confused = {one.variant: one for one in confuse(pairs)}["int8"]
     assert evidence.outputs is not None
-    spoilt = np.load(bench / str(document.results[3].measurement) / "samples" / "output-0.npy")
+    spoilt = np.load(bench / str(int8(document).measurement) / "samples" / "output-0.npy")
     apart = np.argmax(spoilt, axis=1) != np.argmax(np.asarray(evidence.outputs.values["output_0"], np.float64), axis=1)
     assert confused.differ == confused.reference_right == int(apart.sum()) > 50  # the labels are the reference's
     assert sum(swap.n for swap in confused.swaps) == confused.differ
@@ -72,7 +73,7 @@ def test_shuffled_samples_are_joined_row_by_row(converted: Path, reference: Path
 
 
 def test_signals_in_and_images_out_are_drawn_and_small_vectors_are_reported(benchmarked: Path) -> None:
-    result = read_benchmark(benchmarked).results[3]
+    result = int8(read_benchmark(benchmarked))
     assert result.parity is not None
     random = np.random.default_rng(0)
     signals = random.normal(size=(20, 128, 3)).astype(np.float32)
@@ -106,7 +107,7 @@ def reported(document: Benchmark, bench: Path) -> str:
 def test_what_is_gone_or_was_exchanged_is_reported_and_no_error(bench: Path, tmp_path: Path) -> None:
     document = read_benchmark(bench)
     assert document.samples is not None
-    output = bench / str(document.results[3].measurement) / "samples" / "output-0.npy"
+    output = bench / str(int8(document).measurement) / "samples" / "output-0.npy"
     np.save(output, np.load(output) + 1)
     text = reported(document, bench)
     assert "The outputs of int8 are not shown by sample: its files are not those that were compared." in text

@@ -18,7 +18,7 @@ from edgetf.benchmarks.report.table import build_table, change
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, Failure, Status, read_benchmark
 from edgetf.schemes import SCHEMES
-from tests.benchmarks.made_bench import broken, dropped, float32, variant, with_results
+from tests.benchmarks.made_bench import broken, dropped, float32, int8, variant, with_results
 from tests.conftest import Run
 
 
@@ -77,7 +77,7 @@ def stories(document: Benchmark) -> dict[str, Story]:
 def test_verdicts_in_words(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     base = float32(document)
-    lossy = variant(document, "lossy", 210.0, 5000, parity=dropped(document.results[3], 60, 0))
+    lossy = variant(document, "lossy", 210.0, 5000, parity=dropped(int8(document), 60, 0))
     slow, fast = variant(document, "slow", 210.0), variant(document, "fast", 1.0)
     gone, unmade = broken(document, "gone"), broken(document, "unmade", "conversion")
     found = stories(with_results(document, base, lossy, slow, fast, gone, unmade))
@@ -147,7 +147,7 @@ def test_the_name_of_the_cpu_stands_there_once(benchmarked: Path) -> None:
 
 def test_the_table_has_no_empty_column_and_units_that_people_read(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
-    like = document.results[3]
+    like = int8(document)
     lossy = variant(document, "lossy", 0.0375, 228_232, parity=dropped(like, 60, 0, 10_000))
     table = build_table(list(stories(with_results(document, lossy)).values()))
     (body,) = table.bodies

@@ -119,7 +119,7 @@ def test_a_drift_is_reported_with_what_changed_meanwhile() -> None:
     cool, hot = _blocks([1.0] * 3, frequency_mhz="2400", temperature_c="50"), _blocks([1.5] * 2)
     hot = [Block(**{**vars(block), "frequency_mhz": "1500", "temperature_c": "82"}) for block in hot]
     _, why = judge_stability([*cool, *hot], 0.03)
-    assert "meanwhile the frequency was 1500 to 2400 MHz, the temperature 50 to 82 °C" in why
+    assert "the frequency was 1500 to 2400 MHz, the temperature 50 to 82 °C" in why
 
 
 def test_blocks_that_agree_are_precise_and_others_are_not() -> None:

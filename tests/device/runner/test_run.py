@@ -253,7 +253,7 @@ def test_a_measurement_that_cannot_be_written_is_one_line(
 
 @pytest.mark.parametrize("reported", ["cannot write to x: No space left on device", "1024 requested and 0 written"])
 def test_a_full_disk_is_no_failure_of_the_variant(reported: str) -> None:
-    with pytest.raises(NoRoomError, match="the runner on local could not store what it measured") as caught:
+    with pytest.raises(NoRoomError, match="the runner on local could not store its measurements") as caught:
         refuse_full("local", reported)
     assert "free some space" in caught.value.hint
     refuse_full("local", "")
