@@ -17,10 +17,13 @@ import pytest
 
 from tests.docs.pages import ROOT, TEXTS, blocks
 
+FEWEST = Path(__file__).parent / "fewest"
+
 
 def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "COLUMNS": "118", "EDGETF_HISTORY": str(folder / "history.sqlite")}
+    env["PYTHONPATH"] = os.pathsep.join([str(FEWEST), *filter(None, [env.get("PYTHONPATH")])])
     return subprocess.run(
         command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False
     )

@@ -169,7 +169,8 @@ def _judge_parity(scheme: str | None, parity: Parity, budgets: Budgets, explicit
         found = problems_of(output, parity.metrics)
         if found or not is_judged_by_metrics(scheme, output.name, parity.metrics):
             key = _free(f"parity of {output.name}", parts)
-            parts[key] = judge_output(scheme, parity.counted, output, budgets, parity.metrics)
+            judged = judge_output(scheme, parity.counted, output, budgets, parity.metrics)
+            parts[key] = replace(judged, output=output.name)
     own = [metric for metric in parity.metrics if metric.output is None]
     if budgets.max_metric_drop is not None and not own:
         parts[_free("metric", parts)] = Judged(Verdict.INCONCLUSIVE, "none was measured: benchmark with --metric")

@@ -22,7 +22,6 @@ _SAME_AS = {
     Objective.SIZE: "as many bytes",
     Objective.MEMORY: "no measurable difference in memory",
 }
-PARITY_OF = "parity of "  # the prefix of the names of parts that judge an output
 _MUCH_MEMORY = 1.1  # times as much memory: mentioned even if memory is not the objective
 _SAME_SIZE = 0.005
 _NOT_RUN = {"conversion": "was not converted", "device": "did not run", "parity": "cannot be compared"}
@@ -194,10 +193,8 @@ def _points(number: float) -> str:
 def _worst(parts: dict[str, Judged]) -> str:
     """The reason of the part that decides, with its name if that adds information."""
     judged = worst(list(parts.values()))
-    what = next(name for name, one in parts.items() if one is judged)
-    several = sum(name.startswith(PARITY_OF) for name in parts) > 1
-    named = several and what.startswith(PARITY_OF)
-    return f"{what.removeprefix(PARITY_OF)}: {judged.reason}" if named else judged.reason
+    several = sum(bool(one.output) for one in parts.values()) > 1
+    return f"{judged.output}: {judged.reason}" if several and judged.output else judged.reason
 
 
 def _behind(objective: Objective, candidate: Candidate) -> str:

@@ -69,10 +69,11 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict on one budget, with its reason."""
+    """The verdict on one budget, with its reason, and the output whose parity it is."""
 
     verdict: Verdict
     reason: str
+    output: str = ""
 
 
 def worst(judged: Sequence[Judged]) -> Judged:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetf.benchmarks.judging.choose import Candidate, Choice, Standing
-from edgetf.benchmarks.judging.choose_words import PARITY_OF, alike, answer, context, gains, remark, rule, why_not
+from edgetf.benchmarks.judging.choose_words import alike, answer, context, gains, remark, rule, why_not
 from edgetf.results import Benchmark, Result, Status, Verdict
 from edgetf.units import human_ms
 
@@ -87,9 +87,7 @@ def _judgement(result: Result, choice: Choice, candidate: Candidate) -> tuple[st
         return "none", "was timed", ("It was not compared with a reference.",)
     several = len(candidate.parts) > 1
     why = tuple(
-        f"{what.removeprefix(PARITY_OF)}: {judged.reason}."
-        if several
-        else f"{judged.reason[:1].upper()}{judged.reason[1:]}."
+        f"{judged.output or what}: {judged.reason}." if several else f"{judged.reason[:1].upper()}{judged.reason[1:]}."
         for what, judged in candidate.parts.items()
     )
     return candidate.verdict.value, _headline(choice, candidate), why

@@ -5,16 +5,16 @@ Empty columns are left out, and the most informative come first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgetf.benchmarks.report.stories import Story
-from edgetf.results import MetricState, OutputParity, Parity
+from edgetf.results import MetricFigures, MetricState, OutputParity, Parity
 from edgetf.units import human_bytes, human_ms
 from edgetf.verdicts import LOOKS
 
 _NONE = 1e9  # sorts outputs without any error after every SQNR
-_ACCURACY, _SAME, _SQNR, _OF_METRIC = "accuracy change, points", "same decisions", "SQNR, dB", " change"
+_ACCURACY, _SAME, _SQNR = "accuracy change, points", "same decisions", "SQNR, dB"
 _FIRST, _REST = ("variant", "verdict", "median"), ("size", "p99", "end to end", "memory", "accuracy")
 
 
@@ -45,7 +45,9 @@ class Table:
 def build_table(stories: Sequence[Story]) -> Table:
     """The table of all variants."""
     named = [_rows_of(story) for story in stories]
-    used = [name for name in _order(named) if any(name in row for rows in named for row in rows)]
+    metrics = {_column_of(metric) for story in stories for metric in _metrics(story.result.parity)}
+    order = _order(named, metrics)
+    used = [name for name in order if any(name in row for rows in named for row in rows)]
     bodies = tuple(
         Body(story.verdict, tuple(tuple(row.get(name, Cell()) for name in used) for row in rows))
         for story, rows in zip(stories, named, strict=True)
@@ -53,11 +55,18 @@ def build_table(stories: Sequence[Story]) -> Table:
     return Table(tuple(used), bodies)
 
 
-def _order(named: Sequence[Sequence[dict[str, Cell]]]) -> list[str]:
+def _metrics(parity: Parity | None) -> Sequence[MetricFigures]:
+    return parity.metrics if parity else ()
+
+
+def _column_of(metric: MetricFigures) -> str:
+    return f"{metric.name} change"
+
+
+def _order(named: Sequence[Sequence[dict[str, Cell]]], metrics: Collection[str]) -> list[str]:
     """All columns in order; the best figure of the distance from the reference is fourth."""
     seen = dict.fromkeys(name for rows in named for row in rows for name in row)
-    metrics = [name for name in seen if name.endswith(_OF_METRIC)]
-    near = [name for name in (*metrics, _ACCURACY, _SAME, _SQNR) if name in seen]
+    near = [*(name for name in seen if name in metrics), *(k for k in (_ACCURACY, _SAME, _SQNR) if k in seen)]
     return [*_FIRST, *near[:1], *_REST, *near[1:], "largest error"]
 
 
@@ -105,7 +114,7 @@ def _of_metrics(parity: Parity, output: str, first: bool) -> dict[str, Cell]:
     """The metrics of one output; those of all outputs are in the first row."""
     own = [metric for metric in parity.metrics if metric.output == output or (first and metric.output is None)]
     known = [metric for metric in own if metric.state is MetricState.MEASURED]
-    return {f"{metric.name}{_OF_METRIC}": change(metric.drop, metric.low, metric.high, ".3g") for metric in known}
+    return {_column_of(metric): change(metric.drop, metric.low, metric.high, ".3g") for metric in known}
 
 
 def _of_output(output: OutputParity) -> dict[str, Cell]:
