@@ -17,8 +17,10 @@ class Scheme:
 
     `weights` and `activations` name dtypes; `io` is the dtype of the model's inputs and outputs. `min_sqnr_db` is the
     minimum signal-to-quantization-noise ratio of outputs without classes; None if the numbers themselves must be
-    reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter
-    converts the weights to float32 when it loads them: arithmetic and memory are those of float32.
+    reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter converts the weights to float32
+    when it loads them: arithmetic and memory are those of float32. `untuned` is the reason why `tune` does not mix it
+    with others. `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that
+    of float arithmetic. None where outputs have steps: 1 %, or two steps.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Scheme:
     min_sqnr_db: float | None
     summary: str
     unpacks: bool = False
+    untuned: str = ""
+    golden_share: float | None = None
 
     @property
     def needs_samples(self) -> bool:
@@ -36,13 +40,35 @@ class Scheme:
 
 
 _TABLE = (
-    Scheme("float32", "float32", "float32", "float32", None, "no quantization; the yardstick for the others"),
-    Scheme("float16", "float16", "float32", "float32", 40.0, "half the size; computes in float32 on a CPU", True),
-    Scheme("weights", "int8", "float32", "float32", 20.0, "int8 weights, everything computed in float32", True),
+    Scheme(
+        *("float32", "float32", "float32", "float32", None),
+        "no quantization; the yardstick for the others",
+        golden_share=1e-4,
+    ),
+    Scheme(
+        *("float16", "float16", "float32", "float32", 40.0),
+        "half the size; computes in float32 on a CPU",
+        unpacks=True,
+        golden_share=1e-3,
+    ),
+    Scheme(
+        *("weights", "int8", "float32", "float32", 20.0),
+        "int8 weights, everything computed in float32",
+        unpacks=True,
+        golden_share=1e-3,
+    ),
     Scheme("dynamic", "int8", "float32", "float32", 20.0, "int8 weights, ranges of activations found at run time"),
     Scheme("int8", "int8", "int8", "float32", 20.0, "int8 throughout, float inputs and outputs; needs samples"),
-    Scheme("int8-io", "int8", "int8", "int8", 20.0, "int8 throughout, inputs and outputs included; needs samples"),
-    Scheme("int16x8", "int8", "int16", "float32", 30.0, "int8 weights, int16 activations; needs samples"),
+    Scheme(
+        *("int8-io", "int8", "int8", "int8", 20.0),
+        "int8 throughout, inputs and outputs included; needs samples",
+        untuned="its operations are those of int8",
+    ),
+    Scheme(
+        *("int16x8", "int8", "int16", "float32", 30.0),
+        "int8 weights, int16 activations; needs samples",
+        untuned="it has no fast kernels on a CPU",
+    ),
 )
 
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _TABLE}

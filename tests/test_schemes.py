@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from edgetf.errors import EdgetfError
@@ -5,11 +7,13 @@ from edgetf.schemes import SCHEMES, find_scheme
 
 
 def test_the_table_has_the_schemes_that_the_readme_names() -> None:
-    assert list(SCHEMES) == ["float32", "float16", "weights", "dynamic", "int8", "int8-io", "int16x8"]
+    assert f"variants: {', '.join(SCHEMES)} |" in (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_only_quantized_activations_need_samples() -> None:
-    assert {name for name, scheme in SCHEMES.items() if scheme.needs_samples} == {"int8", "int8-io", "int16x8"}
+def test_the_schemes_whose_summary_asks_for_samples_are_those_that_need_them() -> None:
+    assert [scheme.needs_samples for scheme in SCHEMES.values()] == [
+        "needs samples" in scheme.summary for scheme in SCHEMES.values()
+    ]
 
 
 def test_an_unknown_scheme_names_the_nearest() -> None:

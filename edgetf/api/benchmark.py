@@ -82,8 +82,8 @@ def benchmark(
     devices
         The file that defines devices.
     runtime, delegate, threads
-        "auto", "litert" or "tflite-runtime"; "xnnpack", "none" or "gpu"; threads while timing. By default the device's
-        settings.
+        "auto", "litert" or "tflite-runtime"; a delegate that the device has, or "none"; threads while timing. The
+        defaults are the device's settings.
     affinity, nice
         CPUs to time on, and the priority, as for nice(1).
     blocks

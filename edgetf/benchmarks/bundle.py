@@ -31,11 +31,11 @@ from edgetf.events import OnEvent
 from edgetf.owned import scratch
 from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
+from edgetf.schemes import SCHEMES
 
 # share of an output's range over the golden samples. Between runtimes, int8 was observed to differ by one step, 0.4 %
 # of the range; between processors, float by 1e-6
-_TOLERANCES = {"float32": 1e-4, "float16": 1e-3}
-_TOLERANCE = 0.01
+_GOLDEN_SHARE = 0.01  # the tolerance of outputs with steps
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _refuse_unproven(place: Path, twins: Twins, asked: LadderOptions, checked: C
 def _tolerance(scheme: str | None, values: Any) -> float:
     """A share of the range of the golden outputs; at least two quantization steps, or float's rounding."""
     found = np.unique(np.asarray(values, np.float64))
-    share, exact = _TOLERANCES.get(scheme or "", _TOLERANCE), scheme in _TOLERANCES
-    step = 0.0 if exact or len(found) < 2 else float(np.diff(found).min())
-    return max(share * float(np.ptp(found)), 2.01 * step, 1e-6 * float(np.abs(found).max()), 1e-9)
+    share = SCHEMES[scheme].golden_share if scheme in SCHEMES else None
+    step = 0.0 if share or len(found) < 2 else float(np.diff(found).min())
+    return max((share or _GOLDEN_SHARE) * float(np.ptp(found)), 2.01 * step, 1e-6 * float(np.abs(found).max()), 1e-9)
 
 
 def _provenance(checked: Checked, result: Result, model: str, samples: str) -> dict[str, Any]:

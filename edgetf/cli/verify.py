@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, print_lines
+from edgetf.cli.console import PATH, escape, json_option, print_lines, verdict_mark
 from edgetf.device.runner.delegates import AUTO, RUNTIME_CHOICES
 from edgetf.errors import ExitCode
+from edgetf.verdicts import Verdict
 
 
 @click.command()
@@ -32,10 +33,10 @@ def verify(bundle: Path, runtime: str, as_json: bool) -> int:
     if as_json:
         click.echo(to_text(proof), nl=False)
     for problem in () if as_json else proof.problems:
-        print_lines(f"[red]FAIL[/] {escape(proof.variant)}: {escape(problem)}")
+        print_lines(f"{verdict_mark(Verdict.FAIL)} {escape(proof.variant)}: {escape(problem)}")
     if not as_json and not proof.problems:
         errors = ", ".join(f"{name} within {error:.2g}" for name, error in proof.errors.items())
         signed = "" if proof.signed == "pass" else f"; it was signed {proof.signed}"
         words = f"{proof.variant}: {proof.n} golden samples in {proof.runtime}, {errors}{signed}"
-        print_lines(f"[green]PASS[/] {escape(words)}")
+        print_lines(f"{verdict_mark(Verdict.PASS)} {escape(words)}")
     return ExitCode.BUDGET_MISSED if proof.problems else ExitCode.DONE

@@ -117,10 +117,10 @@ def _span_within_one(values: Array) -> tuple[float, float] | None:
 
 def _hint(source: str, spec: TensorSpec, low: float) -> str:
     parts = parse_source(source)
-    if parts.kind in ("folder", "tfds"):
+    if parts.kind.is_scaled:
         kept = [f"{name}={value}" for name, value in parts.options.items() if name not in ("scale", "offset")]
         options = "&".join([*kept, "scale=1"])
-        return f"give --samples '{parts.kind}:{parts.rest}?{options}'"
+        return f"give --samples '{parts.kind.prefix}{parts.rest}?{options}'"
     if np.dtype(spec.dtype).kind != "f":
         return "give the pixels as they are in the image, 0 to 255"
     undo = "multiply them by 255" if low >= 0 else "add 1 and multiply them by 127.5"

@@ -15,7 +15,7 @@ from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import LABELS, SampleSource, load_samples
 from edgetf.samples.records import compression, fields_of, find_shards, is_records, parser
-from edgetf.samples.source import parse_source
+from edgetf.samples.source import PATH, parse_source
 
 _BUFFER = 10_000  # samples among which the order is drawn
 _PARSED = 64  # records that are parsed at once
@@ -30,7 +30,7 @@ def feed(source: SampleSource, inputs: Sequence[TensorSpec], batch: int, seed: i
     """
     tf = load_tensorflow()
     parts = parse_source(source)
-    if parts.kind == "path" and is_records(Path(parts.rest)):
+    if parts.kind is PATH and is_records(Path(parts.rest)):
         rows = _records(tf, Path(parts.rest), inputs, parts.options, seed)
     else:
         samples = load_samples(source, inputs)

@@ -25,7 +25,7 @@ from edgetf.samples.mapped import Array
 from edgetf.samples.npz import read_npz, save_arrays
 from edgetf.samples.records import is_records, read_records, write_records
 from edgetf.samples.shapes import fits, shape_hint
-from edgetf.samples.source import parse_source, short_name
+from edgetf.samples.source import FOLDER, FUNCTION, PATH, TFDS, parse_source, short_name
 
 ALIAS = "x"
 
@@ -73,11 +73,11 @@ def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> di
 def _read_as_they_are(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
     parts = parse_source(source)
     path = Path(parts.rest)
-    if parts.kind == "function":
+    if parts.kind is FUNCTION:
         return call_function(parts.rest)
-    if parts.kind == "tfds":
+    if parts.kind is TFDS:
         return read_tfds(parts, inputs)
-    if parts.kind == "path" and is_records(path):
+    if parts.kind is PATH and is_records(path):
         of_outputs = (name for name in parts.options if name.startswith(f"{LABELS}_"))
         parts.allow((LABELS, *of_outputs, *(spec.name for spec in inputs or ())))
         arrays, digest = read_records(path, inputs, parts.options)
@@ -88,7 +88,7 @@ def _read_as_they_are(source: SampleSource, inputs: Sequence[TensorSpec] | None)
             reason = f"{source} has changed since it was written: a shard was replaced"
             raise EdgetfError(reason, "write it again")
         return arrays
-    if parts.kind == "folder" or path.is_dir():
+    if parts.kind is FOLDER or path.is_dir():
         return read_folder(parts, inputs)
     parts.allow(())
     return read_npz(path)

@@ -17,10 +17,28 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """`kind` is "path", "folder", "tfds" or "function"; `rest` is what follows, `options` what follows `?`."""
+class SourceKind:
+    """What is particular to one kind: whether `?scale` and `?offset` apply, and whether its files can be read again.
 
-    kind: str
+    Reading the others runs code or downloads.
+    """
+
+    prefix: str
+    is_scaled: bool
+    is_file: bool
+
+
+PATH = SourceKind("", is_scaled=False, is_file=True)
+FOLDER = SourceKind("folder:", is_scaled=True, is_file=True)
+TFDS = SourceKind("tfds:", is_scaled=True, is_file=False)
+FUNCTION = SourceKind("", is_scaled=False, is_file=False)  # recognized by its form, module:function
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A parsed source: `rest` is what follows the prefix, `options` what follows `?`."""
+
+    kind: SourceKind
     rest: str
     options: dict[str, str]
 
@@ -43,28 +61,28 @@ def parse_source(source: SampleSource) -> Parts:
     if fault_of_text(text.partition("?")[0], is_file=True):
         raise EdgetfError(f"{text[:_SHOWN]}... is too long for a file name", "give a shorter one")
     if isinstance(source, Path) or Path(text).exists():
-        return Parts("path", text, {})
+        return Parts(PATH, text, {})
     whole, _, query = text.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&") if pair]  # without %-escapes: paths are not encoded
     options = {name: value for name, _, value in pairs}
-    for kind in ("folder", "tfds"):
-        if whole.startswith(f"{kind}:"):
-            return Parts(kind, whole.removeprefix(f"{kind}:"), options)
+    for kind in (FOLDER, TFDS):
+        if whole.startswith(kind.prefix):
+            return Parts(kind, whole.removeprefix(kind.prefix), options)
     if _FUNCTION.fullmatch(text):
-        return Parts("function", text, {})
-    return Parts("path", whole, options)
+        return Parts(FUNCTION, text, {})
+    return Parts(PATH, whole, options)
 
 
 def short_name(source: SampleSource) -> str:
     """A short name of a source: a file's name without its folder, anything else unchanged."""
     parts = parse_source(source)
-    return Path(parts.rest).name if parts.kind == "path" else str(source)
+    return Path(parts.rest).name if parts.kind is PATH else str(source)
 
 
 def is_missing(source: SampleSource) -> bool:
     """Whether a source names a file or folder that does not exist."""
     parts = parse_source(source)
-    if parts.kind == "path" and "*" not in parts.rest:
+    if parts.kind is PATH and "*" not in parts.rest:
         path = Path(parts.rest)
         return not path.exists() and not any(path.parent.glob(f"{path.name}.json"))
     return False

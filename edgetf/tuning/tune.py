@@ -30,6 +30,7 @@ from edgetf.owned import remove
 from edgetf.recipes import Aim, Ending, Evaluation, Stand, Tuning
 from edgetf.results import Conversion, Verdict, read_conversion, read_reference
 from edgetf.samples import Samples, load_samples
+from edgetf.schemes import SCHEMES
 from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
 from edgetf.tuning.evaluate import Judge, Rows
 from edgetf.tuning.halves import inputs_of, read_calibration, refuse_shared, split
@@ -42,7 +43,6 @@ from edgetf.tuning.running import Fed, Scorer, answers, to_db
 from edgetf.tuning.search import Standing, Work, bisect, find_front
 
 ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
-_LEFT_ALONE = {"int8-io": "its operations are those of int8", "int16x8": "it has no fast kernels on a CPU"}
 
 
 def tune(out_of: Path, reference: Path, device: Device, out: Path, options: TuneOptions, on_event: OnEvent) -> Tuning:
@@ -85,11 +85,9 @@ class _Run:
             raise EdgetfError(f"there is no conversion.json at {out_of}", "give the folder that edgetf convert wrote")
         self.conversion: Conversion = read_conversion(out_of)
         self._targets = [one for one in find_targets([out_of]) if one.failed is None]
-        self._left_out = {
-            one.scheme or one.name: _LEFT_ALONE[one.scheme] for one in self._targets if one.scheme in _LEFT_ALONE
-        }
-        known = {one.scheme: one for one in self._targets if one.scheme not in _LEFT_ALONE}
-        self.files: dict[str, Target] = {name: target for name, target in known.items() if name is not None}
+        known = {one.scheme: one for one in self._targets if one.scheme is not None}
+        self._left_out = {name: SCHEMES[name].untuned for name in known if SCHEMES[name].untuned}
+        self.files: dict[str, Target] = {name: one for name, one in known.items() if name not in self._left_out}
         if BASE not in self.files and is_trained_for_int8(Path(self.conversion.source.path)):
             fact = "the model was trained for int8, of which there is no float32 variant: there is nothing to mix"
             raise EdgetfError(fact, "use its int8 variant as it is, or tune the model before that training")

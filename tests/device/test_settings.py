@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgetf.device.devices_toml import load_settings
+from edgetf.device.runner.delegates import DELEGATES
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import EdgetfError
 
@@ -42,7 +43,7 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path, monkeypa
         ('[pi]\nkind = "ssh"\n', "it has no host", "host ="),
         (PI + 'port = "22"\n', "port = '22' is not a whole number", ""),
         (PI + "threads = true\n", "threads = True is not a whole number", ""),
-        (PI + 'delegate = "nnapi"\n', "delegate is 'nnapi'", "known: xnnpack, none, gpu"),
+        (PI + 'delegate = "magic"\n', "delegate is 'magic'", f"known: {', '.join(DELEGATES)}"),
         (PI + 'serial = "1"\n', "serial means nothing for kind = 'ssh'", "remove it"),
         ('kind = "ssh"\n', "stands outside of a device", "[name-of-a-device]"),
         ("[pi\n", "cannot read", ""),

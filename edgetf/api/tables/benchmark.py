@@ -132,7 +132,8 @@ def _row(result: Result) -> list[str]:
     """The cells of _COLUMNS; a line break comes before an interval."""
     latency = result.latency_ms
     if result.status is Status.FAILED and latency is None:
-        return [escape(result.variant), "[red]FAILED[/]", "", "", _bytes(result.bytes), *[""] * 6]
+        known = [escape(result.variant), "[red]FAILED[/]", "", "", _bytes(result.bytes)]
+        return known + [""] * (len(_COLUMNS) - len(known))
     mark = verdict_mark(result.parity.verdict.value) if result.parity else ""
     added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
     drop, accuracy, agreement, sqnr = _sameness(result.parity)

@@ -24,6 +24,7 @@ from edgetf.device.runner.isolate import ChildError, Send, run_children
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 from edgetf.samples import Array
+from edgetf.verdicts import Verdict
 
 ROWS = 32  # samples that are used
 _NO_LAYERS = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "TRANSPOSE", "CALL_ONCE"}
@@ -76,7 +77,7 @@ def to_node_data(layers: Sequence[Layer]) -> dict[str, Any]:
     Nodes are found by the names of their output tensors; up to 20 dB is red, up to 40 amber.
     """
     results = {layer.tensor: {"value": layer.local_db} for layer in layers if layer.local_db is not None}
-    colours = ((20, "#c0362c"), (40, "#e0a030"), (_CAP_DB, "#1a7f4b"))
+    colours = ((20, Verdict.FAIL.look.colour), (40, "#e0a030"), (_CAP_DB, Verdict.PASS.look.colour))
     thresholds = [{"value": db, "bgColor": colour} for db, colour in colours]
     return {"name": "local SQNR, dB", "results": results, "thresholds": thresholds}
 

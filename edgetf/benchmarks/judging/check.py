@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from edgetf.benchmarks.judging.budgets import toothless
 from edgetf.benchmarks.judging.consistent import refuse_contradictions
 from edgetf.benchmarks.judging.distinct import describe_distinct
+from edgetf.benchmarks.judging.toothless import toothless
 from edgetf.benchmarks.judging.verdict import (
     Budgets,
     Judged,

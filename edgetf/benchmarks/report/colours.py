@@ -1,4 +1,4 @@
-"""Colours of the report's plots. Those of verdicts are in `edgetf.verdicts`, those of the page in `report.css.j2`."""
+"""Colours of the report's plots. Those of verdicts are in `edgetf.verdicts`, others of the page in `report.css.j2`."""
 
 from __future__ import annotations
 

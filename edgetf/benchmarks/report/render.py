@@ -16,6 +16,7 @@ from edgetf.benchmarks.judging.check import check_one
 from edgetf.benchmarks.judging.choose import Objective, rank
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.report import pareto, plots
+from edgetf.benchmarks.report.colours import GRID, INK
 from edgetf.benchmarks.report.confusion import confuse
 from edgetf.benchmarks.report.evidence import gather, pair_outputs
 from edgetf.benchmarks.report.samples import find_worst
@@ -80,6 +81,8 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
         table=build_table(stories),
         name_width=min(max(len(story.name) for story in stories), _WIDEST) + 1,
         looks=LOOKS,
+        ink=INK,
+        grid=GRID,
         filtered=len(stories) >= _MANY,
         reference=reference_in_words(document) if document.reference else "",
         machine=machine_in_words(document),

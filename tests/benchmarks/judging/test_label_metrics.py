@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from edgetf.benchmarks.judging import statistics
-from edgetf.benchmarks.judging.budgets import toothless
 from edgetf.benchmarks.judging.label_metrics import Outputs, built_in_metrics
 from edgetf.benchmarks.judging.labels import interpret
 from edgetf.benchmarks.judging.own_metric import load_metric, metric_name, own_metric, with_chance
 from edgetf.benchmarks.judging.parity import compare
+from edgetf.benchmarks.judging.toothless import toothless
 from edgetf.benchmarks.judging.verdict import Budgets, judge_metric, judge_parity
 from edgetf.errors import EdgetfError
 from edgetf.files import to_text
