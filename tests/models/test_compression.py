@@ -6,54 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edgetf import files
-from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
-from edgetf.benchmarks.reference.make import make_reference
-from edgetf.benchmarks.reference.options import Place, ReferenceOptions
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.conversion.savedmodel import read_source
-from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import unpack
 from edgetf.models.compression import Compression, train_compressed
 from edgetf.models.training import TRAINING_SCHEMA, Training
 from edgetf.results import Status
 from edgetf.samples import make_samples, save_samples
-from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
-
-
-@pytest.mark.slow
-def test_training_for_int8_beats_quantizing_afterwards_where_that_hurts(tmp_path: Path) -> None:
-    """Both int8 variants of the mobilenet against the same float reference, on the same 1,000 digits in the dark."""
-    out = tmp_path / "qat"
-    training = train_compressed("mobilenet", out, Compression(qat=True, epochs=4), ignore)
-    assert training.metrics["float_test_accuracy"] > 0.95
-    after, during = tmp_path / "after", tmp_path / "during"
-    int8 = ("int8",)
-    convert(out / "float_saved_model", after, ConvertOptions(schemes=int8, samples=out / "train.npz"), ignore)
-    made = convert(out / "saved_model", during, ConvertOptions(schemes=int8), ignore)
-    assert "learned in quantization-aware training" in made.variants[0].notes[0]
-    assert made.calibration is None
-    reference = tmp_path / "ref"
-    make_reference(out / "float_saved_model", out / "test.npz", reference, ReferenceOptions(on=Place.CPU), ignore)
-    variants = [after / "int8.tflite", during / "int8.tflite"]
-    (during / "int8.tflite").rename(during / "qat.tflite")
-    variants[1] = during / "qat.tflite"
-    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
-    document = benchmark(variants, LocalDevice(), tmp_path / "bench", options, ignore)
-    found = {}
-    for result in document.results:
-        assert result.parity is not None
-        accuracy = result.parity.outputs[0].accuracy
-        assert accuracy is not None
-        found[Path(result.variant).stem] = accuracy
-    # how much quantizing afterwards hurts depends on the training, and so on the processor: docs/models.md has figures
-    assert found["qat"].drop_points <= 1
-    if found["int8"].low > 1:
-        assert found["qat"].high < found["int8"].low
-    else:
-        assert found["qat"].drop_points <= found["int8"].drop_points + 0.5
+from tests.conftest import Run, Small, ignore
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +66,21 @@ def test_all_three_together_leave_zeros_few_distinct_weights_and_int8(all_three:
         "training.json",
     ]
     assert files.read_document(out / "training.json", Training, TRAINING_SCHEMA) == training
+
+
+@pytest.mark.slow
+def test_what_was_trained_for_int8_keeps_its_accuracy_and_needs_no_samples(
+    all_three: tuple[Path, Training], tmp_path: Path
+) -> None:
+    """The ranges were learned. docs/models.md has a network that calibration hurts more."""
+    out, _ = all_three
+    made = convert(out / "saved_model", tmp_path / "out", ConvertOptions(schemes=("int8",)), ignore)
+    assert "learned in quantization-aware training" in made.variants[0].notes[0]
+    assert made.calibration is None
+    runner = Interpreter(str(tmp_path / "out" / "int8.tflite")).get_signature_runner()
+    with np.load(out / "test.npz") as test:
+        answers = [int(np.argmax(next(iter(runner(image=image[None]).values())))) for image in test["image"]]
+        assert np.mean(answers == test["labels"]) > 0.95
 
 
 @pytest.mark.slow
