@@ -49,6 +49,12 @@ if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
 os.environ["EDGETF_LOCKS"] = tempfile.mkdtemp(prefix="edgetf-locks-")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
 BLOCKS = 2  # the fewest
+FEWEST = Path(__file__).parent / "fewest"
+
+
+def few_turns() -> dict[str, str]:
+    """The environment of a command that benchmarks with the fewest turns, unless its options ask for more."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(FEWEST), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def ignore(event: object) -> None:
@@ -130,7 +136,7 @@ def edgetf(tmp_path: Path) -> Run:
 
     def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
-        env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        env = {name: value for name, value in few_turns().items() if name != "COLUMNS"}
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
 
     return run

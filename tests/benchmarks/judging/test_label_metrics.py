@@ -25,7 +25,7 @@ from edgetf.errors import EdgetfError
 from edgetf.files import to_text
 from edgetf.results import MetricFigures, MetricState, Verdict, read_benchmark
 from edgetf.samples import Array
-from tests.conftest import Run
+from tests.conftest import Run, few_turns
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 RANDOM = np.random.default_rng(0)
@@ -395,12 +395,12 @@ def test_the_commands_of_a_worked_example_work_as_written(name: str, sizes: str,
     assert len(commands) == 3
     subprocess.run([sys.executable, "-c", f"import {name}; {name}.main({sizes})"], cwd=tmp_path, check=True)
     for command in commands:
-        few = ["--blocks", "2"] if command.startswith("edgetf benchmark") else []
         ended = subprocess.run(
-            [sys.executable, "-m", *shlex.split(command), *few],
+            [sys.executable, "-m", *shlex.split(command)],
             cwd=tmp_path,
             capture_output=True,
             text=True,
+            env=few_turns(),
             check=False,
         )
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
