@@ -148,6 +148,7 @@ class Tuning:
     faults: tuple[FaultFound, ...] = ()
     losses: tuple[Loss, ...] = ()
     advice: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgetf.api.cache import folder_for
+from edgetf.api.cache import facts, folder_for
 from edgetf.api.given import names_of, one_of
 from edgetf.api.judge import budgets_of
 from edgetf.api.reference import reference as make_reference
@@ -16,7 +16,7 @@ from edgetf.api.results import PinnedReference, Variants
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.api.verdicts import Tuned
 from edgetf.benchmarks.benchmark import BenchmarkOptions
-from edgetf.benchmarks.judging.own_metric import Given
+from edgetf.benchmarks.judging.own_metric import Given, metric_name
 from edgetf.console.progress import progress
 from edgetf.conversion.contract import RuntimeVersion, find_target, is_runtime
 from edgetf.device.devices import find_device, find_settings
@@ -25,7 +25,7 @@ from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.files import sha256_file
 from edgetf.recipes import Aim
-from edgetf.results import read_reference
+from edgetf.results import LabelUse, read_reference
 from edgetf.tuning.evaluate import Asked
 from edgetf.tuning.options import EVALUATIONS, TuneOptions
 from edgetf.tuning.tune import tune as run
@@ -107,12 +107,17 @@ def tune(
     aim = one_of(Aim, objective, "objective")
     if metric_less_is_better and not metric:
         raise EdgetfError("metric_less_is_better is for a metric", "give one, or leave it out")
+    if max_metric_drop is not None and not metric:
+        raise EdgetfError("max_metric_drop is for a metric", "give one, or leave it out")
     if evaluations < 1:
         raise EdgetfError(f"evaluations={evaluations} are too few", "give at least 1")
     budgets = budgets_of(max_drop, max_metric_drop, None, None)
     budgets_of(None, None, max_latency_ms, max_bytes)  # refuses what is no number
     place = variants.folder if isinstance(variants, Variants) else Path(variants)
     pinned = reference.folder if isinstance(reference, PinnedReference) else Path(reference)
+    if max_drop is not None and not metric and not _has_classes(pinned):
+        hint = "make a reference with labels; or leave max_drop out: decisions are then compared with the reference's"
+        raise EdgetfError("max_drop is for labels of classes: the reference has no labels that fit", hint)
     settings = find_settings(device, None if devices is None else Path(devices))
     target = _target(runtime, device, None if devices is None else Path(devices))
     measuring = BenchmarkOptions(
@@ -139,12 +144,16 @@ def tune(
         measuring=measuring,
         force=force or out is None,
     )
-    folder = Path(out) if out is not None else _cached(place, pinned, options)
+    folder = Path(out) if out is not None else _cached(place, pinned, device, options)
     with progress("Tuning", on_event) as report:
         document = run(
             place, pinned, find_device(device, None if devices is None else Path(devices)), folder, options, report
         )
     return Tuned(folder, document)
+
+
+def _has_classes(reference: Path) -> bool:
+    return any(score.use in (LabelUse.CLASS, LabelUse.POSITIONS) for score in read_reference(reference).labels)
 
 
 def _target(runtime: str | None, device: str, devices: Path | None) -> RuntimeVersion | None:
@@ -172,7 +181,9 @@ def _proof(given: Any, pinned: Path, on_event: OnEvent | None) -> Path:
     ).folder
 
 
-def _cached(place: Path, pinned: Path, options: TuneOptions) -> Path:
+def _cached(place: Path, pinned: Path, device: str, options: TuneOptions) -> Path:
     """The folder in the cache for this tuning."""
     known = [sha256_file(path) for path in (place / "conversion.json", pinned / "reference.json") if path.is_file()]
-    return folder_for("tune", known, str(replace(options, force=True)))
+    metrics = tuple(metric_name(metric) for metric in options.asked.metrics)
+    settled = replace(options, asked=replace(options.asked, metrics=metrics))
+    return folder_for("tune", known, facts(settled, device=device))

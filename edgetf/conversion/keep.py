@@ -40,4 +40,5 @@ def keep_float(made: Made, float32: bytes, scheme: Scheme, patterns: Sequence[st
     choice = tuple(BASE if k in kept else _QUANTIZED for k in range(len(tensors)))
     layers = list(dict.fromkeys(layer_of(tensors[k], names) for k in sorted(kept)))
     note = f"kept in float32: {list_in_words(layers)}"
+    note += "; its repairs were measured before" if made.repairs else ""
     return replace(made, content=splicer.splice(Mixture(choice)), notes=(*made.notes, note))

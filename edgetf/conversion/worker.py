@@ -21,7 +21,7 @@ from edgetf.conversion import keras_export, keras_file
 from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.contract import RuntimeVersion, find_target
 from edgetf.conversion.effects import refuse_effects
-from edgetf.conversion.engine import Engine, Engines, Observed
+from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
 from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
@@ -134,6 +134,8 @@ def _convert_one(
         made = engines.make(find_scheme(name), why_official, target)
         if request.keep_float:
             made = keep_float(made, engines.flatbuffer, find_scheme(name), request.keep_float, layers)
+            if target is not None and (problems := problems_of(made.content, target)):
+                raise EdgetfError("; ".join(problems), "leave out --keep-float, or try another scheme")
     except NoLayerError:
         raise  # a name that is mistaken for one scheme is mistaken for all
     except EdgetfError as error:

@@ -69,11 +69,12 @@ class Maker:
         return list(found.values())
 
     def _add(self, found: dict[Choice, Candidate], name: str, choice: Choice, why: str, plain: str | None) -> None:
-        if choice not in found:
+        if choice not in found and (plain or set(choice) != {BASE}):  # all of float32 is no mixture
             found[choice] = Candidate(name, choice, plain, why, to_db(worst(self._predict(choice))))
 
     def _predict(self, choice: Choice) -> dict[str, float]:
-        return self._ranking.predict([choice[unit[0]] for unit in self._ranking.units])
+        files = [next((choice[k] for k in unit if choice[k] != BASE), BASE) for unit in self._ranking.units]
+        return self._ranking.predict(files)
 
     def _all(self, name: str) -> Choice:
         return self._of_units([name] * len(self._ranking.units))

@@ -76,9 +76,11 @@ class Judge:
             parts.append(answer(rows))
             parts = [joined(parts)]
             theirs, ours = together(self.ground.outputs, parts[0])
-            if end == n or self._is_decided(scheme, theirs, ours):
+            if end < n and not self._is_decided(scheme, theirs, ours):
+                continue
+            found = self._judge(name, scheme, theirs, ours, self.ground)
+            if found[1].verdict is not Verdict.INCONCLUSIVE:  # as where a class is rare: other samples may decide
                 break
-        found = self._judge(name, scheme, theirs, ours, self.ground)
         if found[1].verdict is Verdict.INCONCLUSIVE and end == n and self.ground.budgets is not None:
             found = self._judge(name, scheme, theirs, ours, replace(self.ground, budgets=None))
         figures, checked = found

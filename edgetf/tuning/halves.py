@@ -7,7 +7,9 @@ command has the same halves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +19,9 @@ from numpy.typing import NDArray
 from edgetf import files
 from edgetf.benchmarks.judging.distinct import find_distinct, find_shared
 from edgetf.benchmarks.pinned import load_outputs
+from edgetf.conversion.ranges import RANGES_SCHEMA, Ranges
 from edgetf.errors import EdgetfError
-from edgetf.events import Note, OnEvent
-from edgetf.results import Conversion, Reference, TensorSpec, read_reference
+from edgetf.results import Calibration, Conversion, Reference, TensorSpec, read_reference
 from edgetf.samples import Samples, is_missing, load_samples, make_samples, save_samples
 
 _SEED = 20  # arbitrary, but not that of calibration or of sequential runs
@@ -37,34 +39,49 @@ def inputs_of(conversion: Conversion) -> tuple[TensorSpec, ...]:
     return tuple(found)
 
 
-def read_calibration(conversion: Conversion, on_event: OnEvent) -> Samples | None:
-    """The samples that the variants were calibrated on.
+def read_calibrations(
+    conversion: Conversion, place: Path, references: Sequence[Path]
+) -> tuple[list[Samples], list[str]]:
+    """The samples that the variants in the folder `place` were calibrated on, and warnings on those that are unknown.
 
-    None where there were none, or where they can no longer be read, which is noted.
+    Raises EdgetfError where they cannot be read, and are those of one of the `references`.
     """
-    known = conversion.calibration
-    if known is None:
-        return None
+    found, warnings, known = [], list[str](), [conversion.calibration]
+    if conversion.ranges is not None:
+        with suppress(EdgetfError):  # damaged or removed since: the same warning as for samples that are gone
+            known.append(files.read_document(place / conversion.ranges, Ranges, RANGES_SCHEMA).calibration)
+    proving = {read_reference(reference).samples.digest for reference in references}
+    for digest, calibration in {one.samples.digest: one for one in known if one is not None}.items():
+        samples = _load_calibration(conversion, calibration)
+        if samples is not None:
+            found.append(samples)
+            continue
+        source = calibration.samples.source
+        fact = f"the samples that the variants were calibrated on ({source}) can no longer be read"
+        if digest in proving:
+            raise EdgetfError(f"{fact}, and are those of the reference: they cannot prove", _HINT)
+        warnings.append(f"{fact}: whether some of them are among those of the proof is not checked")
+    return found, warnings
+
+
+def _load_calibration(conversion: Conversion, known: Calibration) -> Samples | None:
+    """The samples of a calibration; None where they are gone or have changed."""
     try:
         samples = load_samples(known.samples.source, inputs_of(conversion), known.samples.allow_nan)
-        changed = samples.digest != known.samples.digest
-    except Exception:  # a missing check costs no tuning
-        changed = True
-    if not changed:
-        return samples.take(known.n)
-    fact = f"the samples that the variants were calibrated on ({known.samples.source}) can no longer be read"
-    on_event(Note(f"{fact}: whether some of them are among those of the proof is not checked"))
-    return None
+    except Exception:  # a check that cannot be made costs no tuning
+        return None
+    return samples.take(known.n) if samples.digest == known.samples.digest else None
 
 
-def split(place: Path, out: Path, seen: Sequence[Samples] = ()) -> tuple[Path, Path]:
+def split(place: Path, out: Path, seen: Sequence[Samples] = (), taken: int = 1) -> tuple[Path, Path]:
     """Write the halves of the Reference at `place` into folders in `out`, for the search and for the proof.
 
-    The proof has none of the samples in `seen`. Raises EdgetfError for a Reference that cannot be halved.
+    The variants take `taken` samples at once: each half has a multiple of them. The proof has none of the samples in
+    `seen`. Raises EdgetfError for a Reference that cannot be halved.
     """
     reference = read_reference(place)
     samples = _samples_of(reference)
-    n, batch = len(samples), reference.batch_alone
+    n, batch = len(samples), math.lcm(reference.batch_alone, taken)
     outputs = load_outputs(reference, place)
     if any(len(values) != n for values in outputs.values.values()):
         raise EdgetfError("an output of the model has no axis for samples: the reference cannot be halved", _HINT)

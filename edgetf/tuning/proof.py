@@ -25,6 +25,7 @@ from edgetf.flatbuffer import parse_contents
 from edgetf.owned import scratch
 from edgetf.recipes import TUNED, Aim
 from edgetf.results import CONVERSION_SCHEMA, Benchmark, Conversion, OperationFrom, Result, Status, Variant, Verdict
+from edgetf.samples import Samples, save_samples
 from edgetf.tuning.candidates import Candidate
 from edgetf.tuning.options import TuneOptions
 from edgetf.tuning.search import Cost, Standing
@@ -53,11 +54,17 @@ class Proof:
 
 @dataclass(frozen=True)
 class Proven:
-    """The verdict on the winner, if there was one, and the smallest or fastest plain variant that passes, if any."""
+    """The verdict on the winner, if there was one, and the smallest or fastest plain variant that passes, if any.
+
+    `refused` is the reason where the winner does not run on the device: that is no verdict. `undecided` are the names
+    of what has none.
+    """
 
     winner: Judged | None
     plain: str | None
     document: Benchmark
+    refused: str | None = None
+    undecided: tuple[str, ...] = ()
 
 
 def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequence[Candidate]) -> Proven:
@@ -88,12 +95,18 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     document = benchmark(places, proof.device, proof.folder / BENCH, measuring, proof.on_event)
     results = {result.variant: result for result in document.results}
     name = None if winner is None else TUNED if winner.plain is None else winner.name
-    judged = None if name is None else _judge(proof, results[name])
-    passing = list(takewhile(lambda one: _check(proof, results[one]).verdict is Verdict.PASS, names))
+    checked = None if name is None else _checked(proof, results[name])
     document = _settled(proof, document)
     files.write_document(proof.folder / BENCH / "benchmark.json", document)
+    # a variant that is too large is accurate nevertheless: limits end no order of tests
+    accurate = takewhile(lambda one: _check(proof, results[one], limited=False).verdict is Verdict.PASS, names)
+    passing = [one for one in accurate if _check(proof, results[one]).verdict is Verdict.PASS]
     best = min(passing, key=lambda one: _cost(results[one], options.aim), default=None)
-    return Proven(judged, best, document)
+    if checked is None:
+        return Proven(None, best, document)
+    undecided = tuple(what for what, one in checked.parts.items() if one.verdict is Verdict.INCONCLUSIVE)
+    judged = _reason(checked)
+    return Proven(judged, best, document, judged.reason if checked.failed_run else None, undecided)
 
 
 @dataclass(frozen=True)
@@ -104,17 +117,21 @@ class Timed:
     reasons: dict[str, str]
 
 
-def time_candidates(contents: Mapping[str, bytes], device: Device, options: TuneOptions, on_event: OnEvent) -> Timed:
-    """Measure each on the device, by short turns."""
+def time_candidates(
+    contents: Mapping[str, bytes], samples: Samples, device: Device, options: TuneOptions, on_event: OnEvent
+) -> Timed:
+    """Measure each on the device, by short turns, on `samples`."""
     with scratch() as work:
         places = []
+        save_samples(work / "samples.npz", samples)
         for name, content in contents.items():
             places.append(work / f"{name}.tflite")
             places[-1].write_bytes(content)
         measuring = replace(
             options.measuring,
             reference=None,
-            samples=None,
+            samples=work / "samples.npz",
+            allow_nan=samples.allow_nan,
             sequential=None,
             blocks=options.turns,
             patience=1,
@@ -134,20 +151,21 @@ def _cost(result: Result, aim: Aim) -> Cost:
     return Standing(result.variant, True, result.bytes or 0, latency, 0.0).cost(aim)
 
 
-def _judge(proof: Proof, result: Result) -> Judged:
-    """The verdict on the winner. Raises DeviceError if its run failed: that is no verdict."""
+def _checked(proof: Proof, result: Result) -> Checked:
+    """The verdict on the winner. Raises DeviceError if the device failed: that says nothing about the winner."""
     checked = _check(proof, result)
-    judged = _reason(checked)
-    if checked.failed_run:
-        message = f"{result.variant} failed on {proof.device.name}: {judged.reason}"
+    if result.error is not None and result.error.code == "device":
+        message = f"{result.variant} failed on {proof.device.name}: {_reason(checked).reason}"
         raise DeviceError(message, AGAIN)
-    return judged
+    return checked
 
 
-def _check(proof: Proof, result: Result) -> Checked:
-    options = proof.options
-    limits = replace(options.asked.budgets, max_bytes=options.max_bytes, max_latency_ms=options.max_latency_ms)
-    return check_one(result, limits, options.asked.explicit_drop, compared=True)
+def _check(proof: Proof, result: Result, limited: bool = True) -> Checked:
+    """The verdict on a result, within the limits of bytes and latency if it is `limited`."""
+    options, budgets = proof.options, proof.options.asked.budgets
+    if limited:
+        budgets = replace(budgets, max_bytes=options.max_bytes, max_latency_ms=options.max_latency_ms)
+    return check_one(result, budgets, options.asked.explicit_drop, compared=True)
 
 
 def _reason(checked: Checked) -> Judged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgetf import __version__, files
@@ -75,6 +75,7 @@ class Search:
     entries: Sequence[Entry]
     winner: Entry | None
     left_out: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
 
 def to_document(search: Search, proven: Proven, seconds: dict[str, float]) -> Tuning:
@@ -114,7 +115,8 @@ def to_document(search: Search, proven: Proven, seconds: dict[str, float]) -> Tu
             for one in search.ranking.faults
         ),
         losses=_losses(search),
-        advice=_advice(search, ending),
+        advice=_advice(search, ending, proven.undecided),
+        warnings=tuple(search.warnings),
         evaluations=sum(entry.evaluation is not None for entry in search.entries),
         seconds=seconds,
     )
@@ -149,10 +151,12 @@ def _why_no_winner(search: Search) -> str:
     return f"every candidate is beyond a limit; the smallest has {len(smallest.content):,} bytes"
 
 
-def _advice(search: Search, ending: Ending) -> tuple[str, ...]:
-    """What else could help, if nothing was found."""
+def _advice(search: Search, ending: Ending, undecided: Collection[str]) -> tuple[str, ...]:
+    """What else could help, if nothing was found. `undecided` are the parts of the proof without a verdict."""
     if ending in (Ending.TUNED, Ending.PLAIN):
         return ()
+    if search.winner is not None and set(undecided) == {"latency"}:
+        return ("a device that is not emulated, and not used by others meanwhile",)
     if ending is Ending.UNDECIDED:
         return ("a reference of more samples: edgetf reference MODEL --samples MORE",)
     if not _evaluated(search):

@@ -38,17 +38,20 @@ class Standing:
 @dataclass(frozen=True)
 class Work:
     """What decides about the latency of a candidate before it is measured: its operations from int8, those that any
-    kernel for integers runs, and the delegate's pieces; `db` is its SQNR."""
+    kernel for integers runs, and the delegate's pieces. Of equal latencies the one with fewer bytes is better; `db` is
+    its SQNR."""
 
     int8: int
     integers: int
     pieces: int
+    bytes: int
     db: float
 
     def beats(self, other: Work) -> bool:
-        """Whether `other` is neither faster, as far as one can know, nor nearer to float32, and not the same."""
-        no_worse = self.int8 >= other.int8 and self.integers >= other.integers and self.pieces <= other.pieces
-        return no_worse and self.db >= other.db and self != other
+        """Whether `other` is neither faster, as far as one can know, nor smaller or nearer to float32, and not the
+        same."""
+        no_slower = self.int8 >= other.int8 and self.integers >= other.integers and self.pieces <= other.pieces
+        return no_slower and self.bytes <= other.bytes and self.db >= other.db and self != other
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from edgetf import __version__, files
+from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.targets import Target, find_targets
 from edgetf.conversion.engine import problems_of
@@ -24,7 +26,7 @@ from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.device.kinds import Device
 from edgetf.errors import DeviceError, EdgetfError
-from edgetf.events import OnEvent, Phase, Progress
+from edgetf.events import Note, OnEvent, Phase, Progress
 from edgetf.files import sha256_file
 from edgetf.owned import remove
 from edgetf.recipes import Aim, Ending, Evaluation, Stand, Tuning
@@ -33,10 +35,10 @@ from edgetf.samples import Samples, load_samples
 from edgetf.schemes import SCHEMES
 from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
 from edgetf.tuning.evaluate import Judge, Rows
-from edgetf.tuning.halves import inputs_of, read_calibration, refuse_shared, split
-from edgetf.tuning.notebook import BEST, FOLDER, Notebook
+from edgetf.tuning.halves import inputs_of, read_calibrations, refuse_shared, split
+from edgetf.tuning.notebook import BEST, FOLDER, Notebook, fact_of_metric
 from edgetf.tuning.options import TuneOptions
-from edgetf.tuning.proof import AGAIN, BENCH, FILE, PROOF, WINNER, Proof, prove, time_candidates
+from edgetf.tuning.proof import AGAIN, BENCH, FILE, PROOF, WINNER, Proof, Proven, prove, time_candidates
 from edgetf.tuning.ranking import Ranking, rank
 from edgetf.tuning.record import Entry, Search, to_document
 from edgetf.tuning.running import Fed, Scorer, answers, to_db
@@ -45,18 +47,23 @@ from edgetf.tuning.search import Standing, Work, bisect, find_front
 ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
 
 
+class NoAnswerError(EdgetfError):
+    """A candidate fails on a sample: that concerns no other candidate."""
+
+
 def tune(out_of: Path, reference: Path, device: Device, out: Path, options: TuneOptions, on_event: OnEvent) -> Tuning:
     """Tune the variants in the folder `out_of` against the Reference at `reference`, and write the result into `out`.
 
     An interrupted run resumes where it stopped. Raises EdgetfError for variants that cannot be tuned.
     """
+    _refuse_overlap(out_of, [place for place in (reference, options.proof) if place is not None], out)
     partial = out / FOLDER
     taken = {BENCH: partial / BENCH, PROOF: partial / PROOF}
     claims = [FILE, "conversion.json", BEST, BENCH, PROOF, "tuning.json"]
     earlier = options.force and (out / "tuning.json").is_file()
     with files.staged(out, claims, options.force, taken) as staging:
         run = _Run(out_of, reference, device, options, on_event)
-        notes = Notebook(partial, run.decisive(), on_event)
+        notes = Notebook(partial, run.scored(), run.decisive(), on_event)
         tuning = run.tune(notes, out)
         if tuning.ending in (Ending.TUNED, Ending.PLAIN):
             for name in (FILE, "conversion.json"):
@@ -66,12 +73,17 @@ def tune(out_of: Path, reference: Path, device: Device, out: Path, options: Tune
         files.write_document(staging / "tuning.json", tuning)
         new = {entry.name for entry in staging.iterdir()} | {name for name, place in taken.items() if place.exists()}
     if earlier:
-        given = {place.resolve() for place in (out_of / "conversion.json", reference, options.proof) if place}
         for name in set(claims) - new:  # of the earlier tuning: this one has not found it
-            if (out / name).resolve() not in given:
-                remove(out / name)
+            remove(out / name)
     notes.discard()
     return tuning
+
+
+def _refuse_overlap(out_of: Path, references: Sequence[Path], out: Path) -> None:
+    """Raise EdgetfError if the results would replace what they are made of."""
+    for what, place in [("variants are", out_of), *(("reference is", one) for one in references)]:
+        if place.resolve() in (out.resolve(), (out / PROOF).resolve()):
+            raise EdgetfError(f"the {what} at {place}, where the results go", "give another folder with -o")
 
 
 class _Run:
@@ -86,7 +98,7 @@ class _Run:
         self.conversion: Conversion = read_conversion(out_of)
         self._targets = [one for one in find_targets([out_of]) if one.failed is None]
         known = {one.scheme: one for one in self._targets if one.scheme is not None}
-        self._left_out = {name: SCHEMES[name].untuned for name in known if SCHEMES[name].untuned}
+        self._left_out = {name: SCHEMES[name].untuned for name in known if name in SCHEMES and SCHEMES[name].untuned}
         self.files: dict[str, Target] = {name: one for name, one in known.items() if name not in self._left_out}
         if BASE not in self.files and is_trained_for_int8(Path(self.conversion.source.path)):
             fact = "the model was trained for int8, of which there is no float32 variant: there is nothing to mix"
@@ -95,20 +107,36 @@ class _Run:
         self._left_out |= self._splicer.left_out
         self._kept = self._find_kept()
         self._ranked_on = self._samples()
-        calibrated_on = read_calibration(self.conversion, on_event)
-        self._seen = [self._ranked_on, *([] if calibrated_on is None else [calibrated_on])]
+        proving = reference if options.proof is None else options.proof
+        calibrated_on, self._warnings = read_calibrations(self.conversion, out_of, [proving])
+        self._seen = [self._ranked_on, *calibrated_on]
+        for warning in self._warnings:
+            on_event(Note(warning))
+        with device.reserve(on_event if options.measuring.wait else None):  # what is missing there is missing at once
+            self._facts = device.examine(options.measuring.runtime)
 
-    def decisive(self) -> dict[str, Any]:
-        """All that determines the result."""
-        options = self._options
+    def scored(self) -> dict[str, Any]:
+        """All that determines the scores of mixtures."""
         return {
             "edgetf": __version__,
+            "interpreter": version("ai-edge-litert"),
             "variants": {name: target.sha256 for name, target in self.files.items()},
+            "ranked on": self._ranked_on.digest,
+        }
+
+    def decisive(self) -> dict[str, Any]:
+        """All that determines the results besides."""
+        options = self._options
+        asked = replace(options.asked, metrics=())
+        plain = replace(options, force=False, samples=None, proof=None, asked=asked, measuring=BenchmarkOptions())
+        return {
             "reference": sha256_file(files.find_document(self._reference, "reference.json")),
             "proof": None if options.proof is None else sha256_file(options.proof / "reference.json"),
             "samples": [samples.digest for samples in self._seen],
-            "device": self._device.name,
-            "asked": str(replace(options, force=False, samples=None, proof=None)),
+            "device": (self._device.name, self._facts.model, self._facts.cpu, self._facts.runtimes),
+            "measuring": str(replace(options.measuring, wait=True)),
+            "metrics": [fact_of_metric(metric) for metric in options.asked.metrics],
+            "asked": str(plain),
         }
 
     def _samples(self) -> Samples:
@@ -137,19 +165,14 @@ class _Run:
 
     def tune(self, notes: Notebook, out: Path) -> Tuning:
         places = self._halves(notes)
+        judge = Judge.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
         begin = perf_counter()
         scorer = Scorer(self._splicer, self._fed(self._ranked_on), notes.scores, notes.save)
         names = [name for name in self._splicer.names if name != BASE]
         ranking = rank(scorer, names, self._progress)
         self._seconds["ranking"] = round(perf_counter() - begin, 1)
         entries = self._entries(scorer, ranking, names, notes)
-        judge = Judge.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
-        front = self._front(entries)
-        winner = self._search(front, judge, notes)
-        begin = perf_counter()
-        asked, content = self._plain(entries), winner.content if winner else b""
-        proven = prove(self._proof(notes, places[1], out), winner.candidate if winner else None, content, asked)
-        self._seconds["proof"] = round(perf_counter() - begin, 1)
+        winner, proven = self._search_and_prove(entries, judge, self._proof(notes, places[1], out), notes)
         search = Search(
             options=self._options,
             device=self._device.name,
@@ -162,8 +185,29 @@ class _Run:
             entries=entries,
             winner=winner,
             left_out=self._left_out,
+            warnings=self._warnings,
         )
         return to_document(search, proven, self._seconds)
+
+    def _search_and_prove(
+        self, entries: Sequence[Entry], judge: Judge, proof: Proof, notes: Notebook
+    ) -> tuple[Entry | None, Proven]:
+        """The winner and its proof. A winner that the device refuses is replaced: there is no verdict on it yet."""
+        while True:
+            winner = self._search(self._front(entries), judge, notes)
+            begin = perf_counter()
+            candidate, content = (winner.candidate, winner.content) if winner else (None, b"")
+            proven = prove(proof, candidate, content, self._plain(entries))
+            self._seconds["proof"] = round(perf_counter() - begin, 1)
+            if winner is None or proven.refused is None:
+                return winner, proven
+            notes.refused[winner.sha256] = f"it does not run on {self._device.name}: {proven.refused}"
+            notes.save()
+            for entry in entries:  # those that were evaluated are judged again, from the notebook
+                untimed = self._options.aim is Aim.LATENCY and entry.latency_ms is None
+                if entry.stand not in (Stand.REFUSED, Stand.BEYOND) and not untimed:
+                    entry.stand, entry.reason, entry.evaluation = Stand.LEFT, "", None
+                self._refuse(entry, notes)
 
     def _progress(self, what: str, done: int, of: int) -> None:
         self._on_event(Phase(f"ranking {what}"))
@@ -174,7 +218,7 @@ class _Run:
         if self._options.proof is not None:
             refuse_shared(self._reference, self._options.proof, self._seen)
             return self._reference, self._options.proof
-        return split(self._reference, notes.folder, self._seen)
+        return split(self._reference, notes.folder, self._seen, self._ranked_on.batch)
 
     def _fed(self, samples: Samples) -> Fed:
         signatures = self._splicer.signatures
@@ -193,7 +237,8 @@ class _Run:
         scores = scorer.score([Mixture(one.choice) for one in candidates])
         entries = [Entry(one, self._content(one), score) for one, score in zip(candidates, scores, strict=True)]
         for entry in entries:
-            self._refuse(entry)
+            self._refuse(entry, notes)
+            self._limit(entry)  # of bytes: before anything is useless beside it
         self._seconds["mixtures"] = round(perf_counter() - begin, 1)
         if self._options.aim is Aim.LATENCY or self._options.max_latency_ms is not None:
             open_ = [entry for entry in entries if entry.stand is Stand.LEFT]
@@ -207,9 +252,9 @@ class _Run:
             return self.files[candidate.plain].path.read_bytes()
         return self._splicer.splice(Mixture(candidate.choice))
 
-    def _refuse(self, entry: Entry) -> None:
+    def _refuse(self, entry: Entry, notes: Notebook) -> None:
         target = self._options.target
-        problems = [entry.score.problem] if entry.score.problem else []
+        problems = [one for one in (entry.score.problem, notes.refused.get(entry.sha256)) if one]
         problems += problems_of(entry.content, target) if target is not None else ()
         if problems:
             entry.stand, entry.reason = Stand.REFUSED, problems[0]
@@ -230,6 +275,7 @@ class _Run:
                 entry.candidate.choice.count(FIXED),
                 sum(self._splicer.computes_integers(name, k) for k, name in enumerate(entry.candidate.choice)),
                 entry.score.partitions or 0,
+                len(entry.content),
                 entry.score.db,
             )
             for entry in open_
@@ -240,7 +286,7 @@ class _Run:
             if entry.candidate.plain or not beating:
                 found.append(entry)
             else:
-                phrase = "computes as many operations in integers, in as few pieces, and is at least as near"
+                phrase = "computes as many operations in integers, in as few pieces and bytes, and is at least as near"
                 entry.stand, entry.reason = Stand.USELESS, f"{beating[0].candidate.name} {phrase}"
         return found
 
@@ -250,7 +296,7 @@ class _Run:
         if new:
             self._on_event(Phase(f"timing {len(new)} candidates on {self._device.name}"))
             contents = {entry.candidate.name: entry.content for entry in new}
-            found = time_candidates(contents, self._device, self._options, self._on_event)
+            found = time_candidates(contents, self._ranked_on, self._device, self._options, self._on_event)
             timed = {e.sha256: found.latencies[e.candidate.name] for e in new if e.candidate.name in found.latencies}
             reasons = {entry.sha256: found.reasons.get(entry.candidate.name, "") for entry in new}
             notes.latencies |= timed  # those that failed are tried again by the next run
@@ -286,7 +332,11 @@ class _Run:
             entry = front[number]
             phrase = f"evaluating {entry.candidate.name}, {len(entry.content):,} bytes"
             self._on_event(Phase(f"{phrase}; best so far: {best[-1] if best else 'none'}"))
-            entry.evaluation = self._evaluate(entry, judge, notes)
+            try:
+                entry.evaluation = self._evaluate(entry, judge, notes)
+            except NoAnswerError as error:
+                entry.stand, entry.reason = Stand.REFUSED, f"it fails on a sample: {error.message}"
+                return Verdict.INCONCLUSIVE
             found = entry.evaluation.verdict
             entry.stand = {Verdict.PASS: Stand.PASSES, Verdict.FAIL: Stand.FAILS}.get(found, Stand.OPEN)
             entry.reason = entry.evaluation.reason
@@ -309,7 +359,10 @@ class _Run:
         fed = self._fed(judge.ground.samples)
 
         def answer(rows: Rows) -> Outputs:
-            return answers(entry.content, fed.take(rows))
+            try:
+                return answers(entry.content, fed.take(rows))
+            except EdgetfError as error:
+                raise NoAnswerError(error.message, error.hint) from error
 
         found = judge.evaluate(entry.candidate.name, entry.candidate.plain or "tuned", answer)
         notes.evaluations[entry.sha256] = files.to_plain(found)

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from edgetf.benchmarks.judging.distinct import find_shared
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.errors import EdgetfError
-from edgetf.events import Event, Note
 from edgetf.files import write_document
 from edgetf.results import read_conversion, read_reference
 from edgetf.samples import load_samples, make_samples
-from edgetf.tuning.halves import halves, inputs_of, read_calibration, refuse_shared, split, write_part
+from edgetf.tuning.halves import halves, inputs_of, read_calibrations, refuse_shared, split, write_part
 from tests.conftest import Small
 
 
@@ -79,11 +78,9 @@ def test_too_few_samples_are_refused_with_what_to_do(reference: Path, tmp_path: 
 
 def test_samples_to_calibrate_on_cannot_prove(converted: Path, reference: Path, tmp_path: Path) -> None:
     """Variants of the small network were calibrated on all samples of the reference."""
-    events: list[Event] = []
     conversion = read_conversion(converted)
-    seen = read_calibration(conversion, events.append)
-    assert not events
-    assert seen is not None
+    [seen], warnings = read_calibrations(conversion, converted, [reference])
+    assert not warnings
     with pytest.raises(EdgetfError, match="all samples of the reference served to calibrate") as raised:
         split(reference, tmp_path, [seen])
     assert "--verdict" in raised.value.hint
@@ -93,13 +90,32 @@ def test_samples_to_calibrate_on_cannot_prove(converted: Path, reference: Path, 
     refuse_shared(tmp_path / "search", proof, [some])
     with pytest.raises(EdgetfError, match="with those to calibrate or rank on: 50 are the same"):
         refuse_shared(tmp_path / "search", proof, [seen])
+
+
+def test_calibration_samples_that_are_gone_are_a_warning_unless_the_proof_would_be_on_them(
+    converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    conversion = read_conversion(converted)
     assert conversion.calibration is not None
-    used = replace(conversion.calibration.samples, source=str(tmp_path / "gone.npz"))
-    moved = replace(conversion, calibration=replace(conversion.calibration, samples=used))
-    assert read_calibration(moved, events.append) is None
-    [note] = events
-    assert isinstance(note, Note)
-    assert "gone.npz) can no longer be read" in note.text
+    gone = replace(conversion.calibration.samples, source=str(tmp_path / "gone.npz"))
+    moved = replace(conversion, ranges=None, calibration=replace(conversion.calibration, samples=gone))
+    with pytest.raises(EdgetfError, match="they cannot prove"):
+        read_calibrations(moved, converted, [reference])
+    _, proof = split(reference, tmp_path)
+    found, [warning] = read_calibrations(moved, converted, [proof])
+    assert not found
+    assert "gone.npz) can no longer be read" in warning
+
+
+def test_samples_behind_given_ranges_count_as_calibration(converted: Path, reference: Path) -> None:
+    conversion = replace(read_conversion(converted), calibration=None)  # as after convert --ranges
+    [seen], _ = read_calibrations(conversion, converted, [reference])
+    assert len(seen) == 200
+
+
+def test_halves_have_complete_batches_of_the_variants(reference: Path, tmp_path: Path) -> None:
+    for place in split(reference, tmp_path, taken=8):
+        assert read_reference(place).samples.n == 96
 
 
 def test_samples_of_other_lengths_share_nothing() -> None:

@@ -106,11 +106,11 @@ def test_nothing_passes_only_after_the_nearest_to_float32_was_evaluated(count: i
 
 
 def test_a_mixture_with_hybrid_operations_may_be_faster_than_float32() -> None:
-    float32, weights = Work(0, 0, 1, 120.0), Work(0, 0, 1, 60.0)
-    hybrid, fixed = Work(0, 4, 1, 50.0), Work(4, 4, 1, 40.0)
-    assert float32.beats(weights)
+    float32, same_size = Work(0, 0, 1, 800, 120.0), Work(0, 0, 1, 800, 60.0)
+    weights, hybrid, fixed = Work(0, 0, 1, 200, 60.0), Work(0, 4, 1, 200, 50.0), Work(4, 4, 1, 200, 40.0)
+    assert float32.beats(same_size)
     for one in (float32, hybrid, fixed):
-        for other in (hybrid, fixed):
+        for other in (weights, hybrid, fixed):
             assert not one.beats(other)
     assert not float32.beats(float32)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.rows import Outputs
 from edgetf.device.local import LocalDevice
 from edgetf.errors import DeviceError, EdgetfError, ExitCode
 from edgetf.events import Event, Note
@@ -30,6 +33,7 @@ from edgetf.tuning import tune as tuning
 from edgetf.tuning.evaluate import Asked
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook
 from edgetf.tuning.options import TuneOptions
+from edgetf.tuning.running import Fed, answers
 from tests.conftest import BLOCKS, SHORT, Small, ignore
 
 WIDE = Asked(Budgets(max_drop=6.0))  # points: 100 samples that all agree leave 3.7 open
@@ -216,11 +220,100 @@ def test_a_failure_of_the_device_is_no_verdict_and_the_same_command_goes_on(
     assert _tune(converted, reference, out, options).verdict is Verdict.PASS
 
 
+def test_a_winner_that_does_not_run_on_the_device_is_replaced_by_the_next(
+    converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def refusing(places: Sequence[Path], *rest: Any) -> Benchmark:
+        document = benchmark(places, *rest)
+        ran.append([one.variant for one in document.results])
+        if len(ran) > 1:
+            return document
+        first = replace(_failing(document, "run").results[0])
+        return replace(document, results=(first, *document.results[1:]))
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(proof, "benchmark", refusing)
+    found = _tune(converted, reference, out, OPTIONS)
+    assert len(ran) == 2
+    assert found.ending in (Ending.TUNED, Ending.PLAIN)
+    [refused] = [one for one in found.candidates if one.stand is Stand.REFUSED]
+    assert refused.reason == "it does not run on local: the board hangs"
+    assert found.winner != refused.name
+
+
+def test_a_candidate_that_fails_on_a_sample_ends_no_tuning(
+    converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = min(one.bytes or 0 for one in read_conversion(converted).variants)
+
+    def failing(content: bytes, fed: Fed) -> Outputs:
+        if len(content) < 1.05 * small:
+            raise EdgetfError("index 7 is out of range", "")
+        return answers(content, fed)
+
+    monkeypatch.setattr(tuning, "answers", failing)
+    found = _tune(converted, reference, tmp_path / "out", OPTIONS)
+    assert found.verdict is Verdict.PASS
+    refused = {one.reason for one in found.candidates if one.stand is Stand.REFUSED}
+    assert refused == {"it fails on a sample: index 7 is out of range"}
+
+
+def test_under_a_limit_of_bytes_the_smallest_given_variant_that_passes_is_still_known(
+    converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    sizes = {one.scheme: one.bytes or 0 for one in read_conversion(converted).variants}
+    limited = _tune(converted, reference, tmp_path / "a", replace(OPTIONS, max_bytes=sizes["float32"] - 1))
+    assert limited.ending in (Ending.TUNED, Ending.PLAIN)
+    none = _tune(converted, reference, tmp_path / "b", replace(OPTIONS, max_bytes=10))
+    assert (none.ending, none.plain) == (Ending.NOTHING_PASSES, None)
+
+
+def test_results_do_not_replace_what_they_are_made_of(converted: Path, reference: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgetfError, match="where the results go"):
+        _tune(converted, reference, converted, replace(OPTIONS, force=True))
+    with pytest.raises(EdgetfError, match="the reference is at"):
+        _tune(converted, tmp_path / "out" / "proof", tmp_path / "out", replace(OPTIONS, force=True))
+
+
+def test_other_budgets_keep_the_scores_of_an_interrupted_run(tmp_path: Path) -> None:
+    events: list[Event] = []
+    notes = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 1}, events.append)
+    notes.scores["a"], notes.evaluations["b"] = 1, 2
+    notes.save()
+    assert not events
+    again = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 1}, events.append)
+    assert (again.scores, again.evaluations) == ({"a": 1}, {"b": 2})
+    other = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 2}, events.append)
+    assert (other.scores, other.evaluations) == ({"a": 1}, {})
+    other.save()
+    assert not Notebook(tmp_path / "notes", {"variants": 2}, {"max_drop": 2}, events.append).scores
+    texts = [event.text for event in events if isinstance(event, Note)]
+    assert ["resuming" in text for text in texts] == [True, False, False]
+    assert "its scores are used" in texts[1]
+
+
+def test_what_no_number_of_samples_would_decide_is_refused(
+    small: Small, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgetfError, match="max_metric_drop is for a metric"):
+        edgetf.tune(converted, reference, tmp_path / "a", max_metric_drop=0.1)
+    with np.load(small.samples) as archive:
+        bare = edgetf.reference(small.saved_model, archive["image"] + 1, tmp_path / "ref", on="cpu", on_event=ignore)
+    with pytest.raises(EdgetfError, match="no labels") as raised:
+        edgetf.tune(converted, bare, tmp_path / "b", max_drop=1.0)
+    assert "leave max_drop out" in raised.value.hint
+
+
 class _Unproven:
     """A tuning whose winner passed the search, and was not proven."""
 
     def __init__(self, *given: object) -> None:
         pass
+
+    def scored(self) -> dict[str, object]:
+        return {}
 
     def decisive(self) -> dict[str, object]:
         return {}

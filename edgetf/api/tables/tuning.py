@@ -34,6 +34,8 @@ def show_tuning(tuning: Tuning) -> None:
         described = f"{fault.kind} alone has {fault.db:.1f} dB, all others together {fault.rest_db:.1f}"
         described = f"{described}, rounding its inputs and outputs {fault.rounding_db:.1f}"
         print_lines(f"[red]a fault of the converter or of a kernel in {escape(fault.variant)}:[/] {escape(described)}")
+    for warning in tuning.warnings:
+        print_lines(f"[yellow]warning:[/] {escape(warning)}")
     print_lines(f"[bold]{escape(answer(tuning))}[/]")
     if tuning.ending in (Ending.NOTHING_PASSES, Ending.UNDECIDED):
         if tuning.winner is not None:
