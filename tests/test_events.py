@@ -52,7 +52,7 @@ def test_whatever_else_is_json_is_no_message_or_a_whole_one(plain: dict[str, obj
         b"\xff\xfe{",
     ],
 )
-def test_what_is_no_message_is_none(line: str | bytes) -> None:
+def test_a_line_that_is_not_a_message_is_none(line: str | bytes) -> None:
     assert from_line(line) is None
 
 

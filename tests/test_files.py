@@ -93,7 +93,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_and_readable_by_others(tmp_path: Path) -> None:
     path = _write(tmp_path / "f", "old")
     files.write_whole(path, b"new")
     assert path.read_text() == "new"
@@ -103,7 +103,7 @@ def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path: Path) -> None:
+def test_the_digest_of_a_folder_depends_on_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     _write(tmp_path / "a" / "x", "1")
     before = files.sha256_tree(tmp_path)
@@ -135,7 +135,7 @@ def test_staged_results_leave_nothing_behind_when_interrupted(tmp_path: Path, ex
     assert list(tmp_path.iterdir()) == []
 
 
-def test_staged_results_are_refused_where_there_are_some_already(tmp_path: Path) -> None:
+def test_staged_results_are_refused_if_there_are_earlier_results(tmp_path: Path) -> None:
     _write(tmp_path / "done.json", "old")
     _write(tmp_path / "mine", "mine")
 
@@ -152,7 +152,7 @@ def test_staged_results_are_refused_where_there_are_some_already(tmp_path: Path)
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_nothing_that_was_there_is_overwritten_even_if_no_claim_names_it(tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten_even_if_no_claim_names_them(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     _write(tmp_path / "data" / "precious", "mine")
 
@@ -194,7 +194,7 @@ OLD = {"data": "old", "done.json": "old", ".kept/taken": "old"}
 NEW = {"data": "new", "done.json": "new", "more": "new", "taken": "old"}
 
 
-def test_a_replacement_takes_what_lies_elsewhere(results: Path) -> None:
+def test_a_replacement_can_move_an_entry_from_elsewhere(results: Path) -> None:
     _replace(results)
     assert _listed(results) == NEW
 
@@ -230,7 +230,7 @@ def test_a_replacement_that_is_cut_off_leaves_the_old_results(
 
 
 @pytest.mark.parametrize("moves", range(MOVES + 1))
-def test_a_replacement_that_was_killed_is_undone_by_whoever_writes_next(
+def test_a_killed_replacement_is_undone_by_the_next_writer(
     results: Path, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
     _kill_at(monkeypatch, results, moves)
@@ -239,7 +239,7 @@ def test_a_replacement_that_was_killed_is_undone_by_whoever_writes_next(
 
 
 @pytest.mark.parametrize("moves", range(1, MOVES))
-def test_a_replacement_that_was_killed_is_undone_by_whoever_misses_its_document(
+def test_a_killed_replacement_is_undone_by_a_reader_that_misses_its_document(
     results: Path, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
     _kill_at(monkeypatch, results, moves)
@@ -281,7 +281,7 @@ def test_a_damaged_list_of_moves_loses_nothing(results: Path, text: str) -> None
     assert _listed(results) == OLD | {"gone": "old"}
 
 
-def test_staging_folders_of_killed_processes_are_swept(tmp_path: Path) -> None:
+def test_staging_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     left = tmp_path / ".edgetf-staging-999999999-x"
     left.mkdir()
     with files.staged(tmp_path, ["done.json"], force=False) as staging:
@@ -289,7 +289,7 @@ def test_staging_folders_of_killed_processes_are_swept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["done.json"]
 
 
-def test_the_staging_folder_of_a_living_process_is_not_swept(tmp_path: Path) -> None:
+def test_the_staging_folder_of_a_running_process_is_not_removed(tmp_path: Path) -> None:
     with files.staged(tmp_path, ["a.json"], force=False) as first:
         with files.staged(tmp_path, ["b.json"], force=False) as second:
             _write(second / "b.json", "{}")
@@ -298,14 +298,14 @@ def test_the_staging_folder_of_a_living_process_is_not_swept(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("target", ["nowhere", "link"], ids=["dangling", "loop"])
-def test_a_link_that_leads_nowhere_is_no_place_for_results(tmp_path: Path, target: str) -> None:
+def test_results_are_not_written_through_a_broken_link(tmp_path: Path, target: str) -> None:
     (tmp_path / "link").symlink_to(target)
     with pytest.raises(EdgetfError, match=f"is a broken link to {target}") as caught:
         files.staged(tmp_path / "link", ["done.json"], force=False).__enter__()
     assert "-o" in caught.value.hint
 
 
-def test_a_document_that_is_not_there_is_looked_for_nearby(tmp_path: Path) -> None:
+def test_a_missing_document_is_searched_nearby(tmp_path: Path) -> None:
     _write(tmp_path / "benchmark.json", "{}")
     with pytest.raises(EdgetfError) as missing:
         files.find_document(tmp_path / "benchmark", "benchmark.json")
@@ -315,21 +315,21 @@ def test_a_document_that_is_not_there_is_looked_for_nearby(tmp_path: Path) -> No
     assert "make one with: edgetf reference" in nowhere.value.hint
 
 
-def test_a_file_is_written_where_a_link_leads(tmp_path: Path) -> None:
+def test_a_file_is_written_to_the_target_of_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     files.write_whole(tmp_path / "link", b"x")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"x"
 
 
-def test_a_device_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+def test_a_character_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="cannot use /dev/full: No space left on device"):
         files.write_whole(Path("/dev/full"), b"x")
     assert Path("/dev/full").is_char_device()
 
 
 @pytest.mark.parametrize("content", [b"hello\n", bytes(1 << 20)])
-def test_a_pipe_without_a_name_is_written_into(content: bytes) -> None:
+def test_an_anonymous_pipe_is_written_to(content: bytes) -> None:
     """As with `-o /dev/stdout | program`; more than a pipe holds at once, too."""
     write = "from edgetf.files import write_whole; from pathlib import Path; import sys; "
     write += "write_whole(Path('/dev/stdout'), sys.stdin.buffer.read())"
@@ -337,7 +337,7 @@ def test_a_pipe_without_a_name_is_written_into(content: bytes) -> None:
     assert ended.stdout == content
 
 
-def test_a_named_pipe_is_written_into(tmp_path: Path) -> None:
+def test_a_named_pipe_is_written_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     files.write_whole(tmp_path / "pipe", b"hello")
@@ -346,7 +346,7 @@ def test_a_named_pipe_is_written_into(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_a_part_of_a_file_whose_writer_was_killed_is_swept(tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_writer_is_removed(tmp_path: Path) -> None:
     _write(tmp_path / ".edgetf-part-999999999-x", "half")
     _write(tmp_path / f".edgetf-part-{os.getpid()}-x", "half")  # a thread's
     files.write_whole(tmp_path / "f", b"whole")

@@ -98,7 +98,7 @@ def test_constants_of_any_kind_are_read(converted: Path, tmp_path: Path, constan
         assert contents.weights[kind.lower()] == len(data)
 
 
-def test_a_figure_for_display_that_cannot_be_counted_costs_nothing(
+def test_a_figure_that_cannot_be_computed_does_not_prevent_reading(
     converted: Path, tmp_path: Path, edgetf: Run
 ) -> None:
     path = _changed(converted, tmp_path, lambda model, schema: _constant(model, schema, "FLOAT32", [2, 2], bytes(15)))
@@ -136,7 +136,7 @@ def _nothing_in_it(model: Any, schema: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [_without_zero_point, _empty_metadata, _nothing_in_it])
-def test_what_is_not_there_is_no_damage(converted: Path, tmp_path: Path, change: Change) -> None:
+def test_missing_optional_fields_are_not_damage(converted: Path, tmp_path: Path, change: Change) -> None:
     assert read_contents(_changed(converted, tmp_path, change)).bytes > 0
 
 
@@ -149,7 +149,7 @@ def _newer_type(model: Any, schema: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "what"), [(_newer_op, "operation 999"), (_newer_type, "type 99")])
-def test_a_file_for_a_newer_tflite_says_so(converted: Path, tmp_path: Path, change: Change, what: str) -> None:
+def test_a_file_for_a_newer_tflite_is_reported(converted: Path, tmp_path: Path, change: Change, what: str) -> None:
     with pytest.raises(EdgetfError, match=f"was made for a newer TFLite: {what}") as caught:
         read_contents(_changed(converted, tmp_path, change))
     assert "pip install --upgrade ai-edge-litert" in caught.value.hint
@@ -172,7 +172,7 @@ def _no_text(model: Any, schema: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [_no_such_tensor, _no_such_buffer, _no_such_code, _no_text])
-def test_what_refers_to_nothing_is_damage(converted: Path, tmp_path: Path, change: Change) -> None:
+def test_references_to_missing_entries_are_damage(converted: Path, tmp_path: Path, change: Change) -> None:
     with pytest.raises(EdgetfError, match="is damaged or truncated"):
         read_contents(_changed(converted, tmp_path, change))
 

@@ -9,7 +9,7 @@ from edgetf.errors import EdgetfError
 from edgetf.functions import load_function
 
 
-def test_a_function_of_this_folder_is_found_and_the_search_path_left_as_it_was(
+def test_a_function_of_this_folder_is_found_and_the_search_path_is_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "of_this_folder.py").write_text("ANSWER = 42\ndef f(): return ANSWER\n")

@@ -95,14 +95,14 @@ def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
         ("tuning", ("edgetf.models", "edgetf.api", "edgetf.cli", "tensorflow", "keras")),
     ],
 )
-def test_arrows_between_the_parts_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+def test_imports_between_the_parts_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in _files(folder):
         names = {name for name in _imports(path) if not name.startswith("edgetf.device.runner")}  # it stands alone
         crossed = {name for name in names if any(f"{name}.".startswith(f"{part}.") for part in forbidden)}
         assert not crossed, path
 
 
-def test_the_ground_floor_stands_on_nothing_of_the_house() -> None:
+def test_the_ground_floor_imports_no_other_part() -> None:
     parts = tuple(f"edgetf.{one}" for one in ("conversion", "models", "benchmarks", "tuning", "device", "cli"))
     for path in [*HOUSE.glob("*.py"), *_files("samples"), *_files("results")]:
         if path.name != "__main__.py":
@@ -113,7 +113,7 @@ def test_the_ground_floor_stands_on_nothing_of_the_house() -> None:
     ("part", "folder"),
     [("convert", "conversion"), ("benchmarks", "benchmarks"), ("models", "models"), ("device", "device")],
 )
-def test_the_parts_are_also_at_the_top_of_the_repository(part: str, folder: str) -> None:
+def test_the_parts_are_linked_at_the_top_of_the_repository(part: str, folder: str) -> None:
     link = HOUSE.parent / part
     assert link.is_symlink()
     assert link.resolve() == HOUSE / folder
@@ -123,7 +123,7 @@ ROOMS = ("timing", "judging", "reference", "diagnosis", "report", "history")
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_no_room_of_the_benchmarks_imports_one_that_stands_on_it(room: str) -> None:
+def test_no_part_of_the_benchmarks_imports_a_part_above_it(room: str) -> None:
     later = {f"edgetf.benchmarks.{other}" for other in ROOMS[ROOMS.index(room) + 1 :]}
     for path in _files(f"benchmarks/{room}"):
         crossed = {name for name in _imports(path) if any(f"{name}.".startswith(f"{one}.") for one in later)}
@@ -131,5 +131,5 @@ def test_no_room_of_the_benchmarks_imports_one_that_stands_on_it(room: str) -> N
 
 
 @pytest.mark.parametrize("function", ["convert", "reference"])
-def test_what_judges_nothing_loads_no_statistics(function: str) -> None:
+def test_functions_that_do_not_judge_load_no_statistics(function: str) -> None:
     assert not _loaded(f"import edgetf\nedgetf.{function}") & {"scipy", "matplotlib", "jinja2", "tensorflow"}

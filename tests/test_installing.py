@@ -76,7 +76,7 @@ def test_from_an_index_or_a_wheel_the_missing_packages_of_the_extra_are_named(
         ),
     ],
 )
-def test_what_was_installed_from_an_address_is_installed_from_it_again(
+def test_an_install_from_an_address_uses_the_same_address_again(
     installed: Path, tmp_path: Path, direct: dict[str, Any], argument: str
 ) -> None:
     (tmp_path / "with space").mkdir()

@@ -35,7 +35,7 @@ def _killed(prefix: str, parent: Path) -> Path:
     return folder
 
 
-def test_a_folder_is_there_while_it_is_used(temporary: Path) -> None:
+def test_a_folder_exists_while_it_is_used(temporary: Path) -> None:
     with scratch() as folder:
         (folder / "in").mkdir()
         assert folder.parent == temporary
@@ -43,14 +43,14 @@ def test_a_folder_is_there_while_it_is_used(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_by_the_next(temporary: Path) -> None:
+def test_the_next_process_removes_the_files_of_a_killed_one(temporary: Path) -> None:
     left = _killed("edgetf-scratch-", temporary)
     assert list(left.iterdir()) == [left / ".owner"]
     with scratch() as folder:
         assert list(temporary.iterdir()) == [folder]
 
 
-def test_the_folder_of_a_living_process_is_not_swept(temporary: Path) -> None:
+def test_the_folder_of_a_running_process_is_not_removed(temporary: Path) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -68,7 +68,7 @@ def test_the_folder_of_a_living_process_is_not_swept(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_a_number_that_was_given_again_keeps_nothing(tmp_path: Path) -> None:
+def test_a_reused_process_number_does_not_keep_a_folder(tmp_path: Path) -> None:
     left = _killed("x-", tmp_path)
     again = left.rename(tmp_path / f"x-{os.getpid()}-left")  # this process has its number now
     assert list(abandoned(tmp_path, "x-")) == []  # it may be about to lock it
@@ -83,7 +83,7 @@ def test_a_folder_of_another_container_is_kept_by_its_lock(tmp_path: Path) -> No
         elsewhere.rename(folder)
 
 
-def test_what_is_not_edgetfs_is_not_touched(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_not_touched(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
     (tmp_path / f"x-{DEAD}-link").symlink_to(victim)
@@ -96,21 +96,21 @@ def test_what_is_not_edgetfs_is_not_touched(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path for path in before if path != huge]
 
 
-def test_another_users_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_user_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = _killed("x-", tmp_path)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert list(abandoned(tmp_path, "x-")) == []
     assert left.is_dir()
 
 
-def test_a_name_tells_the_process_and_no_two_are_alike(tmp_path: Path) -> None:
+def test_a_name_contains_the_process_and_is_unique(tmp_path: Path) -> None:
     names = {new_name(tmp_path, "x-").name for _ in range(100)}
     assert len(names) == 100
     assert all(name.startswith(f"x-{os.getpid()}-") for name in names)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "nothing"])
-def test_whatever_has_the_name_is_removed_and_no_more(tmp_path: Path, kind: str) -> None:
+def test_any_kind_of_file_is_removed_without_its_link_target(tmp_path: Path, kind: str) -> None:
     other, path = tmp_path / "other", tmp_path / "x"
     (other / "in").mkdir(parents=True)
     if kind == "folder":
@@ -124,7 +124,7 @@ def test_whatever_has_the_name_is_removed_and_no_more(tmp_path: Path, kind: str)
     assert (other / "in").is_dir()
 
 
-def test_libraries_put_their_files_into_a_folder_that_goes(temporary: Path) -> None:
+def test_files_of_libraries_are_in_a_folder_that_is_removed(temporary: Path) -> None:
     with own_temporary():
         left = Path(tempfile.mkdtemp())
         assert left.parent.parent == temporary
@@ -141,7 +141,7 @@ def test_the_temporary_folder_is_found_without_writing_to_it(temporary: Path, mo
     assert tempfile.gettempdir() == str(temporary)
 
 
-def test_a_temporary_folder_that_is_not_there_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_temporary_folder_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setenv("TEMP", str(tmp_path))

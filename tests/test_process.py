@@ -31,7 +31,7 @@ def _python(code: str, **options: object) -> tuple[list[Message], int, str]:
 ANSWER = "from edgetf.process import EventPipe; EventPipe().answer('found', {})"
 
 
-def test_lines_that_are_no_messages_are_ignored() -> None:
+def test_lines_that_are_not_messages_are_ignored() -> None:
     code = (
         "import sys\n"
         """print('{"event": "phase", "phase": "one"}'); print("noise"); print("[1]"); print("{}")\n"""
@@ -53,7 +53,7 @@ def test_a_signal_is_named() -> None:
     assert ended.how == "died of SIGSEGV"
 
 
-def test_a_child_that_says_nothing_is_ended() -> None:
+def test_a_child_without_output_is_ended() -> None:
     with pytest.raises(HungError, match="no output for 0 s"):
         run_child([sys.executable, "-c", "import time; time.sleep(60)"], lambda e: None, idle_s=0.3)
 
@@ -110,13 +110,13 @@ def test_the_guard_ends_with_the_child() -> None:
     assert {p.pid for p in psutil.Process().children()} <= before
 
 
-def test_what_a_child_leaves_in_its_temporary_folder_goes_with_it() -> None:
+def test_the_temporary_files_of_a_child_are_removed_with_it() -> None:
     [answer], _, _ = _python("import tempfile; " + ANSWER.format("left=tempfile.mkdtemp()"))
     assert isinstance(answer, Answer)
     assert not Path(answer.fields["left"]).exists()
 
 
-def test_an_error_of_the_system_in_a_child_is_a_line_for_the_parent() -> None:
+def test_a_system_error_in_a_child_is_one_line_in_the_parent() -> None:
     code = (
         "from edgetf.process import EventPipe, reporting\n"
         "with reporting(EventPipe()): open('/dev/full', 'w').write('x' * 100_000)"

@@ -41,7 +41,7 @@ def test_every_document_starts_with_its_schema(kind: type, schema: int) -> None:
     assert schema >= 1
 
 
-def test_a_missing_document_says_which_command_makes_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_document_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match=r"there is no reference\.json at") as caught:
         read_reference(tmp_path)
     assert "edgetf reference" in caught.value.hint

@@ -66,7 +66,7 @@ def test_the_hint_names_the_array_that_is_wrong(tmp_path: Path, arrays: dict[str
     assert hint in caught.value.hint
 
 
-def test_an_input_called_labels_is_fed_and_labels_lie_beside_it(tmp_path: Path) -> None:
+def test_an_input_named_labels_is_separate_from_the_labels(tmp_path: Path) -> None:
     specs = [TensorSpec("labels", (None, 2, 2), "float32")]
     bare = load_samples(_save(tmp_path, labels=IMAGES), specs)
     assert bare.labels is None
@@ -145,7 +145,7 @@ def test_what_is_not_an_npz_file_is_refused(tmp_path: Path) -> None:
         load_samples(tmp_path / "missing.npz", [IMAGE])
 
 
-def test_arrays_of_one_name_are_refused_and_many_names_take_no_time(tmp_path: Path) -> None:
+def test_arrays_with_the_same_name_are_refused_and_many_names_are_read_quickly(tmp_path: Path) -> None:
     array = io.BytesIO()
     np.save(array, np.zeros(1))
     for count in (2, 20_000):
@@ -179,7 +179,7 @@ def test_stored_samples_are_mapped_and_compressed_ones_read(tmp_path: Path) -> N
     np.testing.assert_array_equal(plain.inputs["image"][[2, 0]], IMAGES[[2, 0]])
 
 
-def test_the_digest_of_a_file_stays_what_it_was() -> None:
+def test_the_digest_of_a_file_is_stable() -> None:
     """Computed by edgetf before arrays were mapped: references that are kept name it."""
     known = "19bfb61e355ec708a8001821238276d803db8a14dc936c8932703263c91a2e0d"
     assert make_samples("", {"image": IMAGES}, np.arange(3)).digest == known
@@ -222,7 +222,7 @@ def test_a_choice_of_samples_is_seeded_and_in_order(n: int, count: int) -> None:
     assert chosen.digest == samples.take(count).digest
 
 
-def test_the_digest_knows_names_values_shapes_and_labels() -> None:
+def test_the_digest_depends_on_names_values_shapes_and_labels() -> None:
     variants = [
         make_samples("a", {"x": IMAGES}, None),
         make_samples("a", {"y": IMAGES}, None),
@@ -234,7 +234,7 @@ def test_the_digest_knows_names_values_shapes_and_labels() -> None:
     assert make_samples("elsewhere", {"x": IMAGES}, None).digest == variants[0].digest
 
 
-def test_objects_are_refused_for_their_bytes_are_addresses() -> None:
+def test_objects_are_refused_because_their_bytes_are_addresses() -> None:
     ragged = np.array([[1], [1, 2]], dtype=object)
     with pytest.raises(EdgetfError, match="'x' holds objects") as caught:
         make_samples("ragged", {"x": ragged}, None)

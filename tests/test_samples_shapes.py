@@ -30,6 +30,6 @@ def test_a_hint_is_an_expression_whose_result_fits(form: Form, shape: tuple[int,
     assert sorted(changed.flat) == list(array.flat)
 
 
-def test_where_no_change_of_axes_helps_the_shape_is_given() -> None:
+def test_if_no_change_of_axes_helps_the_hint_gives_the_shape() -> None:
     hint = shape_hint([("n", 28, 28, 1), ("n", None, 28, 28, 1)], (10, 56, 28, 1))
     assert hint == "samples are along axis 0: save it as [n, 28, 28, 1], where n is their number"

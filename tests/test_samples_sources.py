@@ -105,7 +105,7 @@ def _foreign(path: Path, **features: Any) -> Path:
     return path
 
 
-def test_records_of_others_are_read_by_the_signature(tmp_path: Path) -> None:
+def test_records_of_other_programs_are_read_by_the_signature(tmp_path: Path) -> None:
     floats = tf.train.Feature(float_list=tf.train.FloatList(value=[1, 2, 3, 4]))
     raw = tf.train.Feature(bytes_list=tf.train.BytesList(value=[np.arange(4, dtype=np.float32).tobytes()]))
     seven = tf.train.Feature(int64_list=tf.train.Int64List(value=[7]))
@@ -149,7 +149,7 @@ def test_a_folder_of_images_becomes_samples(tmp_path: Path) -> None:
     assert load_samples(photos, [TensorSpec("image", (None, 8, 8, 3), "uint8")]).inputs["image"][3].max() == 110
 
 
-def test_images_that_would_be_guessed_at_are_refused(tmp_path: Path) -> None:
+def test_ambiguous_images_are_refused(tmp_path: Path) -> None:
     photos = _photos(tmp_path / "photos")
     with pytest.raises(EdgetfError, match="no scale"):
         load_samples(photos, [PICTURE])
@@ -207,7 +207,7 @@ def test_a_prepared_data_set_becomes_samples(tmp_path: Path) -> None:
         load_samples(f"tfds:circles?data_dir={tmp_path}", [PICTURE])
 
 
-def test_features_of_varying_length_and_texts_say_how_to_leave_them_out(tmp_path: Path) -> None:
+def test_features_of_varying_length_and_texts_are_refused_with_a_hint(tmp_path: Path) -> None:
     tfds = load_tfds()
 
     class Reviews(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc, name-defined]
@@ -237,7 +237,7 @@ def test_features_of_varying_length_and_texts_say_how_to_leave_them_out(tmp_path
     assert sorted(stars.tolist()) == [0, 1, 2]
 
 
-def test_a_function_of_the_users_gives_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_function_returns_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import numpy as np\ndef both(): return {'x': np.ones((3, 4), np.float32)}, np.arange(3)\ndef none(): pass\n"
     (tmp_path / "my_data.py").write_text(code)
     monkeypatch.chdir(tmp_path)

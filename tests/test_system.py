@@ -32,7 +32,7 @@ from tests.limits import limited
         (errno.EHOSTDOWN, "try again"),  # one that no table has
     ],
 )
-def test_each_refusal_names_the_place_and_what_to_do(number: int, hint: str) -> None:
+def test_each_system_error_names_the_place_and_has_a_hint(number: int, hint: str) -> None:
     reported = explain(OSError(number, os.strerror(number), "/some/place"))
     assert reported is not None
     assert reported.message == f"cannot use /some/place: {os.strerror(number)}"
@@ -41,12 +41,12 @@ def test_each_refusal_names_the_place_and_what_to_do(number: int, hint: str) -> 
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ECHILD, errno.ESRCH, errno.EINVAL])
-def test_what_only_a_bug_can_cause_keeps_its_traceback(number: int) -> None:
+def test_an_error_that_only_a_bug_can_cause_keeps_its_traceback(number: int) -> None:
     with pytest.raises(OSError, match=rf"Errno {number}"), explained():
         raise OSError(number, os.strerror(number))
 
 
-def test_of_two_names_the_one_that_was_to_be_is_reported() -> None:
+def test_the_target_of_two_names_is_reported() -> None:
     reported = explain(OSError(errno.EEXIST, "File exists", "/a/hidden/name", None, "/the/result"))
     assert reported is not None
     assert reported.message == "cannot use /the/result: File exists"
@@ -82,7 +82,7 @@ def test_a_long_path_is_shortened_and_a_message_is_one_line() -> None:
         (ValueError("No space left on device"), "a file cannot be used: No space left on device"),
     ],
 )
-def test_what_libraries_raise_instead_is_understood(error: Exception, message: str) -> None:
+def test_errors_that_libraries_raise_instead_are_recognized(error: Exception, message: str) -> None:
     reported = explain(error)
     assert reported is not None
     assert message in reported.message
@@ -94,14 +94,14 @@ def test_other_runtime_errors_are_bugs() -> None:
     assert storage_failure("no") is None
 
 
-def test_a_write_that_fails_names_the_folder_that_takes_no_files(tmp_path: Path) -> None:
+def test_a_write_that_fails_names_the_folder_that_cannot_be_written(tmp_path: Path) -> None:
     small = limited(resource.RLIMIT_FSIZE, 1 << 12)
     with pytest.raises(EdgetfError) as caught, small, explained(), naming(tmp_path):
         np.save(tmp_path / "values.npy", np.zeros(10_000))
     assert caught.value.message == f"cannot use {tmp_path}: No space left on device"  # numpy loses the number
 
 
-def test_a_folder_that_does_take_files_is_not_blamed(tmp_path: Path) -> None:
+def test_a_writable_folder_is_not_blamed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught, naming(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename is None

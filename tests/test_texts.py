@@ -20,7 +20,7 @@ from edgetf.texts import all_printable, printable, without_secrets
         ("half\ud800", "half"),
     ],
 )
-def test_what_steers_a_terminal_is_left_out(text: str, plain: str) -> None:
+def test_control_sequences_are_removed(text: str, plain: str) -> None:
     assert printable(text).replace("  ", " ") == plain
 
 
@@ -57,11 +57,11 @@ def test_secrets_in_addresses_are_hidden(text: str, hidden: str) -> None:
         "100 % of http://host/a?page=2",
     ],
 )
-def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assert without_secrets(text) == text
 
 
-def test_an_error_is_fit_to_be_printed_whatever_it_quotes() -> None:
+def test_an_error_is_printable_whatever_it_quotes() -> None:
     error = EdgetfError("no \x1b[2Jmodel at\nhttp://ann:s3cret@host", "see\r\nhttp://x:y@z")
     for text in (error.message, error.hint, str(error)):
         assert text.isprintable()

@@ -44,7 +44,7 @@ def test_every_command_has_its_function_and_every_function_its_command() -> None
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if not isinstance(cli.commands[name], click.Group)])
-def test_options_have_the_same_words_on_both_sides(name: str) -> None:
+def test_options_have_the_same_names_in_python_and_on_the_command_line(name: str) -> None:
     options = [one for one in cli.commands[name].params if isinstance(one, click.Option)]
     words = {max(option.opts, key=len).lstrip("-").replace("-", "_") for option in options}
     keywords = set(inspect.signature(getattr(edgetf, name)).parameters) - {"on_event"}
@@ -54,7 +54,7 @@ def test_options_have_the_same_words_on_both_sides(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if not isinstance(cli.commands[name], click.Group)])
-def test_options_have_the_same_defaults_on_both_sides(name: str) -> None:
+def test_options_have_the_same_defaults_in_python_and_on_the_command_line(name: str) -> None:
     parameters = inspect.signature(getattr(edgetf, name)).parameters
     context = click.Context(cli.commands[name], resilient_parsing=True)
     compared = 0
@@ -130,7 +130,7 @@ def _run_examples(name: str, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_results_without_a_folder_lie_in_the_cache_and_are_used_again(notebook: dict[str, Any]) -> None:
+def test_results_without_a_folder_are_cached_and_reused(notebook: dict[str, Any]) -> None:
     made = edgetf.convert(notebook["model"], schemes=["float32"])
     assert made["float32"].path is not None
     assert made["float32"].path.is_relative_to(Path("cache").resolve())
@@ -141,7 +141,7 @@ def test_results_without_a_folder_lie_in_the_cache_and_are_used_again(notebook: 
 
 
 @pytest.mark.slow
-def test_mypy_passes_on_a_script_of_a_user(tmp_path: Path) -> None:
+def test_mypy_passes_on_a_users_script(tmp_path: Path) -> None:
     head = "import edgetf\nimport numpy as np\nmodel = 'saved_model'\nx_train = x_test = y_test = np.zeros(3)\n"
     (tmp_path / "script.py").write_text(f"{head}{SCRIPT}\nreveal_type(bench['int8'].latency_ms)\n")
     command = [sys.executable, "-m", "mypy", "--strict", "script.py"]
@@ -153,7 +153,7 @@ def test_mypy_passes_on_a_script_of_a_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_cache_knows_what_files_hold_and_what_was_asked(notebook: dict[str, Any]) -> None:
+def test_the_cache_depends_on_file_contents_and_options(notebook: dict[str, Any]) -> None:
     variants = edgetf.convert(notebook["model"], schemes="float32")
     np.savez("t.npz", x=notebook["x_test"][:12].astype(np.float32))
     first = edgetf.reference(notebook["model"], "t.npz", on="cpu")
@@ -177,13 +177,13 @@ def test_the_cache_knows_what_files_hold_and_what_was_asked(notebook: dict[str, 
         (lambda: edgetf.inspect(3), "is not a model"),
     ],
 )
-def test_what_a_command_refuses_is_refused_from_python(call: Any, message: str) -> None:
+def test_python_refuses_what_the_command_refuses(call: Any, message: str) -> None:
     with pytest.raises(edgetf.EdgetfError, match=message):
         call()
 
 
 @pytest.mark.slow
-def test_a_metric_of_the_notebook_judges(notebook: dict[str, Any]) -> None:
+def test_a_metric_defined_in_a_notebook_is_judged(notebook: dict[str, Any]) -> None:
     def likelihood(outputs: dict[str, Any], labels: Any) -> Any:
         [values] = outputs.values()
         return -np.log(values[np.arange(len(labels)), labels] + 1e-9)

@@ -12,7 +12,7 @@ from edgetf.device.runner.verify import MANIFEST
 from edgetf.errors import EdgetfError
 
 
-def test_a_manifest_that_unpacks_to_more_than_any_is_not_read(tmp_path: Path) -> None:
+def test_a_manifest_that_unpacks_to_too_many_bytes_is_not_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.edgetf", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, b" " * (17 << 20))
     with pytest.raises(EdgetfError, match="too large"):

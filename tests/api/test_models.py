@@ -88,7 +88,7 @@ def test_a_module_whose_function_is_an_attribute_is_saved() -> None:
 
 
 @pytest.mark.parametrize("make", [functional, Subclassed])
-def test_the_same_model_is_stored_once_and_another_one_beside_it(make: Callable[[], Any]) -> None:
+def test_the_same_model_is_stored_once_and_another_one_separately(make: Callable[[], Any]) -> None:
     model = make()
     model(X)
     first = path_of_model(model)
@@ -97,7 +97,7 @@ def test_the_same_model_is_stored_once_and_another_one_beside_it(make: Callable[
     assert path_of_model(model) != first
 
 
-def test_the_model_and_the_process_stay_as_they_were() -> None:
+def test_the_model_and_the_process_are_unchanged() -> None:
     model = Subclassed()
     model.compile("adam", "mse")
     model.fit(X, np.ones((6, 3)), verbose=0)
@@ -111,7 +111,7 @@ def test_the_model_and_the_process_stay_as_they_were() -> None:
     model.fit(X, np.ones((6, 3)), verbose=0)  # it can be trained on
 
 
-def test_a_model_whose_shapes_are_not_known_says_what_to_do() -> None:
+def test_unknown_shapes_are_an_error_with_a_hint() -> None:
     with pytest.raises(EdgetfError, match="not known") as refused:
         path_of_model(sequential())
     assert "call it once" in refused.value.hint
@@ -119,7 +119,7 @@ def test_a_model_whose_shapes_are_not_known_says_what_to_do() -> None:
         path_of_model(tf.Module())
 
 
-def test_a_path_stays_and_anything_else_is_refused(tmp_path: Path) -> None:
+def test_a_path_is_kept_and_anything_else_is_refused(tmp_path: Path) -> None:
     assert path_of_model(str(tmp_path)) == tmp_path
     with pytest.raises(EdgetfError, match="is not a model"):
         path_of_model(X)

@@ -37,7 +37,7 @@ def labels_of(samples: Samples) -> list[int]:
     "samples",
     [(X, Y), ({"image": X}, Y), {"image": X, "labels": Y}, ([*X], [*Y]), (X.astype(np.float64), Y), (X, Y, Y / 10)],
 )
-def test_samples_as_model_fit_takes_them_are_the_same_samples(samples: Any) -> None:
+def test_arrays_in_the_form_of_model_fit_are_the_same_samples(samples: Any) -> None:
     found = read(samples)
     np.testing.assert_array_equal(found.inputs["image"], X)
     assert labels_of(found) == list(Y)
@@ -60,7 +60,7 @@ def test_arrays_of_several_inputs_are_named_or_in_order() -> None:
     assert set(found.output_labels) == {"out"}
 
 
-def test_a_path_and_samples_of_edgetf_stay_what_they_are(tmp_path: Path) -> None:
+def test_a_path_and_edgetf_samples_are_returned_unchanged(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=X)
     assert source_of_samples(tmp_path / "x.npz", lambda: ONE) == tmp_path / "x.npz"
     assert source_of_samples("folder:images?scale=1/255", lambda: ONE) == "folder:images?scale=1/255"
@@ -108,7 +108,7 @@ def test_a_dataset_that_does_not_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize("samples", [3, object(), None, [[1, 2], [3]], np.array(["a", "b"])])
-def test_what_is_not_samples_is_refused_with_what_is(samples: Any) -> None:
+def test_other_types_are_refused_and_the_hint_names_the_supported_ones(samples: Any) -> None:
     with pytest.raises(EdgetfError, match="is not an array of samples") as refused:
         read(samples)
     assert "tf.data.Dataset" in refused.value.hint

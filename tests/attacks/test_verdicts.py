@@ -224,7 +224,7 @@ def test_float32_is_not_proven_by_copies_either(tmp_path: Path) -> None:
     assert "6 sample(s) are too few" in found.reason
 
 
-def test_each_class_has_figures_of_its_own_with_intervals(tmp_path: Path) -> None:
+def test_each_class_has_its_own_figures_with_intervals(tmp_path: Path) -> None:
     [output] = _judge(_rare(9, 2000, classes=4), tmp_path).outputs
     worst = output.classes[0]
     assert worst.accuracy is not None
@@ -247,12 +247,12 @@ def test_each_class_has_figures_of_its_own_with_intervals(tmp_path: Path) -> Non
         (np.zeros((3, 0)), 1),
     ],
 )
-def test_copies_are_found_in_whatever_samples_are_made_of(x: Array, count: int | None) -> None:
+def test_copies_are_found_in_samples_of_every_kind(x: Array, count: int | None) -> None:
     found = find_distinct({"x": x})
     assert (found.count if found else None) == count
 
 
-def test_copies_are_no_evidence_when_samples_are_run_until_decided_either() -> None:
+def test_copies_are_not_evidence_in_a_sequential_test_either() -> None:
     case = _good(1200, 100)
     distinct, read = find_distinct({"x": case.x}), interpret({"p": case.theirs}, case.labels)["p"]
     assert distinct is not None
@@ -261,7 +261,7 @@ def test_copies_are_no_evidence_when_samples_are_run_until_decided_either() -> N
     assert len(found.values) == 12
 
 
-def test_samples_that_lie_close_are_no_copies() -> None:
+def test_similar_samples_are_not_copies() -> None:
     """Those with one or two properties that vary, tables of other units, and outliers."""
     random = np.random.default_rng(2)
     phase, size = random.uniform(0, 6, (2, 1000, 1))
@@ -278,7 +278,7 @@ def test_samples_that_lie_close_are_no_copies() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 3e-3])
-def test_copies_with_noise_are_seen_but_count(noise: float) -> None:
+def test_copies_with_noise_are_recognized_but_counted(noise: float) -> None:
     x = _inputs(1200, 100, noise)
     assert count_unlike({"x": x}) == 12
     found = find_distinct({"x": x})
@@ -304,7 +304,7 @@ def _quiet(numbers: int = FEATURES) -> tuple[Array, Array]:
     return (random.normal(size=(1000, numbers)) * loud[:, np.newaxis]).astype(np.float32), labels
 
 
-def test_quiet_samples_are_witnesses_each_of_its_own(tmp_path: Path) -> None:
+def test_each_quiet_sample_counts_as_separate_evidence(tmp_path: Path) -> None:
     x, labels = _quiet()
     theirs, ours = (
         np.where(np.arange(12) == chosen[:, np.newaxis], 0.78, 0.02).astype(np.float32)
@@ -324,7 +324,7 @@ def test_quiet_samples_are_witnesses_each_of_its_own(tmp_path: Path) -> None:
         assert count_unlike({"x": inputs}) == 1000
 
 
-def test_metrics_of_one_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_metrics_with_the_same_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
     case = _good(100)
     assert case.labels is not None
     write_samples(tmp_path / "samples.npz", case.x, case.labels)
@@ -372,7 +372,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (Budgets(max_metric_drop=np.inf), "max_metric_drop is infinite"),
     ],
 )
-def test_a_budget_that_cannot_be_missed_is_warned_of(budgets: Budgets, words: str, world: Path) -> None:
+def test_a_budget_that_cannot_be_missed_gives_a_warning(budgets: Budgets, words: str, world: Path) -> None:
     document = read_benchmark(world / "bench")
     for one in check(document, budgets, explicit_drop=False):
         assert any(words in warning for warning in one.warnings)
@@ -442,7 +442,7 @@ def _all_right(result: Any) -> None:
         (_all_right, PASS, "contradict benchmark.json"),  # what lies beside it is looked at
     ],
 )
-def test_a_benchmark_that_was_edited_is_judged_anew_and_signs_nothing(
+def test_an_edited_benchmark_is_judged_again_and_makes_no_bundle(
     change: Callable[[Any], None], checked: Verdict | None, bundled: str, world: Path, tmp_path: Path
 ) -> None:
     place = _edited(world, tmp_path / "b", change)
@@ -555,7 +555,9 @@ def test_the_file_that_is_named_is_the_one_that_is_measured(how: str, world: Pat
 
 
 @pytest.mark.parametrize("what", ["samples.npz", "ref/output-0.npy"])
-def test_samples_and_references_that_change_while_it_runs_judge_nothing(what: str, world: Path, tmp_path: Path) -> None:
+def test_samples_and_references_that_change_during_a_run_give_no_verdict(
+    what: str, world: Path, tmp_path: Path
+) -> None:
     options = _own_world(world, tmp_path, "good")
     before = (tmp_path / what).read_bytes()
     changed = bytearray(before)
@@ -596,7 +598,7 @@ def test_a_device_that_runs_another_file_has_measured_nothing(world: Path, tmp_p
     assert result.error.hint == "remove /data/edgetf/store on pi, and run the command again"
 
 
-def test_a_metric_that_fails_costs_nothing_that_was_measured(
+def test_a_metric_that_fails_does_not_lose_measurements(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -625,7 +627,7 @@ def test_a_bundle_measures_the_metric_again(world: Path, tmp_path: Path, monkeyp
         make_bundle(tmp_path / "b", tmp_path / "it.edgetf", BundleOptions(asked), ignore)
 
 
-def test_of_the_released_files_only_those_that_are_given_or_named_must_be_there(world: Path, tmp_path: Path) -> None:
+def test_only_released_files_that_are_given_or_named_must_exist(world: Path, tmp_path: Path) -> None:
     document = read_benchmark(world / "bench")
     (tmp_path / "budget.toml").write_text("[budgets]\nmax_bytes = 100_000\n")
     gate = load_gate(tmp_path / "budget.toml")

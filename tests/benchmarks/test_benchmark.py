@@ -83,14 +83,14 @@ def test_samples_that_variants_were_calibrated_on_are_a_warning(
     assert not [words for words in document.warnings if "calibrated" in words]  # float32 has no ranges
 
 
-def test_a_priority_that_is_inherited_is_not_called_refused(benchmarked: Path) -> None:
+def test_an_inherited_priority_is_not_reported_as_refused(benchmarked: Path) -> None:
     turn = read_measurement("local", benchmarked / "measurements" / "int8" / "block-1")
     assert "it ran at nice 10" in " ".join(warnings_of([replace(turn, nice=0, nice_effective=10)]))
     assert "the device refused the priority -5" in " ".join(warnings_of([replace(turn, nice=-5, nice_effective=0)]))
     assert "nice" not in " ".join(warnings_of([replace(turn, nice=5, nice_effective=5)]))
 
 
-def test_several_devices_have_a_result_each_and_a_bad_one_costs_the_others_nothing(
+def test_each_device_has_its_own_result_and_a_failing_one_does_not_affect_the_others(
     converted: Path, edgetf: Run, tmp_path: Path
 ) -> None:
     venv.create(tmp_path / "bare")
@@ -116,7 +116,7 @@ def test_several_devices_have_a_result_each_and_a_bad_one_costs_the_others_nothi
     assert {path.name for path in (tmp_path / "b").iterdir()} == {"local", "two", "bare"}
 
 
-def test_what_an_interrupted_command_has_of_a_device_is_kept_only_where_it_is_of_the_same(
+def test_finished_devices_are_kept_only_if_options_inputs_and_results_are_unchanged(
     converted: Path, tmp_path: Path
 ) -> None:
     def done(**options: Any) -> list[str]:
@@ -157,7 +157,7 @@ def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path)
     assert "random numbers" in document.inputs
 
 
-def test_several_places_and_equal_names_are_reported_apart(converted: Path, tmp_path: Path) -> None:
+def test_equal_names_in_several_places_are_distinguished(converted: Path, tmp_path: Path) -> None:
     shutil.copy(converted / "int8.tflite", tmp_path / "int8.tflite")
     places = [converted / "int8.tflite", tmp_path / "int8.tflite"]
     document = benchmark(
@@ -166,7 +166,7 @@ def test_several_places_and_equal_names_are_reported_apart(converted: Path, tmp_
     assert [(r.variant, r.scheme) for r in document.results] == [("int8", "int8"), ("int8-2", None)]
 
 
-def test_a_variant_that_does_not_run_costs_no_other_one(converted: Path, small: Small, tmp_path: Path) -> None:
+def test_a_variant_that_does_not_run_does_not_affect_the_others(converted: Path, small: Small, tmp_path: Path) -> None:
     """A dynamic-range model of TensorFlow 2.21 has FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses."""
     places = [converted / "dynamic.tflite", converted / "int8.tflite"]
     options = BenchmarkOptions(samples=small.samples, runtime="tflite-runtime", timing=SHORT, blocks=BLOCKS, patience=1)
@@ -192,7 +192,7 @@ def test_a_device_that_fails_is_reported_in_each_result(converted: Path, tmp_pat
     assert len(document.results) == len(SCHEMES)
 
 
-def test_what_does_not_belong_together_is_refused(
+def test_files_that_do_not_belong_together_are_refused(
     converted: Path, reference: Path, small: Small, tmp_path: Path
 ) -> None:
     def run(place: Path, options: BenchmarkOptions) -> None:
@@ -218,7 +218,7 @@ def test_what_does_not_belong_together_is_refused(
     assert not (tmp_path / "b").exists()
 
 
-def test_a_variant_that_cannot_be_compared_costs_no_other_one(
+def test_a_variant_that_cannot_be_compared_does_not_affect_the_others(
     converted: Path, reference: Path, small: Small, tmp_path: Path
 ) -> None:
     class Renamed(tf.Module):  # type: ignore[misc]
@@ -266,7 +266,7 @@ def test_places_without_variants_are_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_samples_do_not_depend_on_each_other_where_an_op_keeps_its_state(tmp_path: Path) -> None:
+def test_samples_are_independent_even_if_an_op_keeps_state(tmp_path: Path) -> None:
     """The fused LSTM of a Keras 2 model: TFLite starts a run with the state that the last one ended with."""
     code = (
         "import tf_keras as k\n"

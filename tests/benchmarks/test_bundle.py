@@ -58,7 +58,7 @@ def test_a_bundle_is_proven_by_the_runner_alone(bundle: Path, tmp_path: Path) ->
     assert "PASS" in older.stdout or "not installed" in older.stdout
 
 
-def test_it_holds_all_that_was_signed_for(bundle: Path) -> None:
+def test_it_contains_the_labels_preprocessing_and_provenance(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         assert archive.read("labels.txt") == b"circle\nsquare\nstar\n"
@@ -87,7 +87,7 @@ def test_any_byte_that_changed_is_found(where: float, bit: int, bundle: Path, tm
         assert verify(tmp_path / "hit", "litert", ignore).problems
 
 
-def test_other_outputs_are_found_though_all_digests_are_right(bundle: Path, tmp_path: Path) -> None:
+def test_changed_outputs_are_found_although_all_digests_match(bundle: Path, tmp_path: Path) -> None:
     """Packed anew, digests and seal and all, with other golden outputs: the model says something else."""
     with zipfile.ZipFile(bundle) as archive:
         outputs = np.load(io.BytesIO(archive.read("output-0.npy")))
@@ -101,7 +101,7 @@ def test_other_outputs_are_found_though_all_digests_are_right(bundle: Path, tmp_
     assert "output 'output_0' is off by" in problem
 
 
-def test_what_is_no_bundle_is_reported(tmp_path: Path, bundle: Path) -> None:
+def test_a_file_that_is_not_a_bundle_is_reported(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "text").write_text("no zip")
     for place in (tmp_path / "text", tmp_path / "missing"):
         with pytest.raises(JobError, match="is not a bundle"):
@@ -115,7 +115,7 @@ def test_what_is_no_bundle_is_reported(tmp_path: Path, bundle: Path) -> None:
     assert not (tmp_path.parent / "escaped").exists()
 
 
-def test_what_did_not_pass_is_not_bundled_by_accident(
+def test_a_variant_that_did_not_pass_is_bundled_only_on_request(
     benchmarked: Path, converted: Path, reference: Path, bundle: Path, tmp_path: Path, edgetf: Run
 ) -> None:
     asked = LadderOptions("int8", (converted,), reference)  # 200 samples do not decide about one point

@@ -32,7 +32,7 @@ def test_rows_that_are_swapped_are_compared_each_with_its_own() -> None:
     assert ours["boxes:rows"].tolist() == theirs["boxes:rows"].tolist() == [2, 1]
 
 
-def test_a_row_that_one_side_lacks_is_zeros_there_and_its_number_differs() -> None:
+def test_a_missing_row_is_zeros_and_the_numbers_of_rows_differ() -> None:
     theirs, ours = together(_side([(1, 0.9), (5, 0.8)]), _side([(5, 0.8)]))
     assert ours["boxes"][0, :, 0].tolist() == [0, 5]
     assert (theirs["boxes:rows"].tolist(), ours["boxes:rows"].tolist()) == ([2], [1])
@@ -42,14 +42,14 @@ def test_a_row_that_one_side_lacks_is_zeros_there_and_its_number_differs() -> No
     assert theirs["boxes"].shape == ours["boxes"].shape == (1, 3, 2)
 
 
-def test_outputs_of_one_shape_stay_as_they_are() -> None:
+def test_outputs_of_one_shape_are_unchanged() -> None:
     one = Outputs({"y": np.zeros((4, 3))})
     other = Outputs({"y": np.zeros((4, 2))})  # an error, which is for the comparison to report
     theirs, ours = together(one, other)
     assert (theirs["y"].shape, ours["y"].shape) == ((4, 3), (4, 2))
 
 
-def test_no_rows_at_all_are_a_row_of_zeros() -> None:
+def test_an_output_without_rows_is_a_row_of_zeros() -> None:
     theirs, ours = together(_side([], [(1, 0.5)]), _side([], []))
     assert theirs["boxes"].shape == ours["boxes"].shape == (2, 1, 2)
     assert theirs["scores:rows"].tolist() == [0, 1]
@@ -93,7 +93,7 @@ def test_a_column_of_the_same_output_may_be_the_score() -> None:
     assert np.array_equal(other["frames"], rows)
 
 
-def test_outputs_that_are_empty_for_all_samples_go_through_to_a_verdict() -> None:
+def test_outputs_that_are_empty_for_all_samples_get_a_verdict() -> None:
     names, empty = frozenset({"boxes"}), Outputs({"boxes": np.zeros((40, 0, 4), np.float32)})
     some = Outputs({"boxes": np.ones((40, 3, 4), np.float32)})
     one, other = together(replace(empty, unbatched=names, loose=names), empty)

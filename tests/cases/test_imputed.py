@@ -10,7 +10,7 @@ from tests.cases import imputed
 from tests.conftest import Run
 
 
-def test_nan_that_the_model_imputes_is_allowed_where_it_is_asked_for(tmp_path: Path, edgetf: Run) -> None:
+def test_nan_that_the_model_imputes_is_allowed_with_the_option(tmp_path: Path, edgetf: Run) -> None:
     imputed.make(tmp_path)
     samples = ("--samples", "samples.npz")
     refused = edgetf("reference", "saved_model", *samples, "-o", "ref", "--on", "cpu")

@@ -59,7 +59,7 @@ def test_one_logit_has_an_accuracy_by_the_threshold_0(tmp_path: Path) -> None:
         assert accuracy.reference > 0.9
 
 
-def test_the_better_variant_passes_where_the_worse_does(tmp_path: Path) -> None:
+def test_a_better_variant_passes_if_a_worse_one_passes(tmp_path: Path) -> None:
     found = _judge(tcn_dilated.make, tmp_path)
     assert {name: parity.verdict for name, parity in found.items()} == dict.fromkeys(found, Verdict.PASS)
     widths = {name: parity.metrics[0].high - parity.metrics[0].low for name, parity in found.items()}

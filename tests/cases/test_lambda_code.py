@@ -20,7 +20,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_brings_code_is_refused_before_anything_is_loaded(made: Path, name: str, edgetf: Run) -> None:
+def test_a_file_with_code_is_refused_before_anything_is_loaded(made: Path, name: str, edgetf: Run) -> None:
     done = edgetf("convert", name, "-o", "out", cwd=made)
     assert done.returncode == 1
     assert f"{name} contains code (a Lambda)" in done.stderr

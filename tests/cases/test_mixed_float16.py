@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-def test_a_file_in_half_precision_is_exported_under_float32_and_says_so(made: Path, name: str, tmp_path: Path) -> None:
+def test_a_file_in_half_precision_is_exported_under_float32_with_a_note(made: Path, name: str, tmp_path: Path) -> None:
     options = ConvertOptions(("float32", "int8"), samples=made / "samples.npz")
     conversion = convert(made / name, tmp_path / "out", options, ignore)
     assert [variant.status for variant in conversion.variants] == [Status.OK, Status.OK]
@@ -41,7 +41,7 @@ def test_a_file_in_half_precision_is_exported_under_float32_and_says_so(made: Pa
         assert np.abs(ours - np.asarray(theirs)).max() < 0.01  # the same weights, rounded otherwise on the way
 
 
-def test_of_a_saved_model_in_half_precision_the_reason_is_named(made: Path, tmp_path: Path) -> None:
+def test_a_saved_model_in_half_precision_gives_the_reason(made: Path, tmp_path: Path) -> None:
     conversion = convert(made / "saved_model", tmp_path / "out", ConvertOptions(("float32",)), ignore)
     [variant] = conversion.variants
     assert variant.error is not None

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_rows_are_padded_with_their_number_beside_them(made: Path) -> None:
+def test_rows_are_padded_and_their_number_is_stored(made: Path) -> None:
     document = read_reference(made / "saved_model-ref")
     found = load_outputs(document, made / "saved_model-ref")
     counts = found.shapes["boxes"][:, 0]
@@ -51,7 +51,7 @@ def test_rows_are_padded_with_their_number_beside_them(made: Path) -> None:
     assert found.unbatched == found.loose == {"boxes", "scores"}
 
 
-def test_rows_that_tflite_adds_are_seen(made: Path) -> None:
+def test_rows_that_tflite_adds_are_detected(made: Path) -> None:
     """TFLite's NMS always gives the most rows, those behind the kept ones are none of the model's."""
     for result in read_benchmark(made / "saved_model-bench").results:
         assert result.parity is not None
@@ -60,7 +60,7 @@ def test_rows_that_tflite_adds_are_seen(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["kept", "padded"])
-def test_float32_passes_and_a_row_that_int8_loses_is_seen(made: Path, name: str) -> None:
+def test_float32_passes_and_a_row_that_int8_loses_is_detected(made: Path, name: str) -> None:
     results = {result.variant: result for result in read_benchmark(made / f"{name}-bench").results}
     parity = results["float32"].parity
     assert parity is not None
@@ -74,7 +74,7 @@ def test_float32_passes_and_a_row_that_int8_loses_is_seen(made: Path, name: str)
         assert int8.verdict is not Verdict.PASS
 
 
-def test_the_ladder_a_bundle_and_the_report_take_them(made: Path) -> None:
+def test_the_ladder_a_bundle_and_the_report_support_them(made: Path) -> None:
     asked = LadderOptions("float32", [made / "kept-out"], made / "kept-ref")
     assert climb(made / "kept-bench", asked, ignore).broken is None
     make_bundle(made / "kept-bench", made / "kept.edgetf", BundleOptions(asked, unproven=True), ignore)

@@ -21,7 +21,7 @@ def _run(path: Path, digits: Array) -> NDArray[np.float64]:
     return found
 
 
-def test_one_hot_in_int8_keeps_what_its_scheme_must(tmp_path: Path) -> None:
+def test_one_hot_in_int8_reaches_the_sqnr_of_its_scheme(tmp_path: Path) -> None:
     """The byte of off_value used to read as 0.502, and the answers were at -2 dB."""
     onehot_int8.make(tmp_path)
     options = ConvertOptions(("float32", "int8"), samples=tmp_path / "train.npz")

@@ -19,7 +19,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("model", ["residual", "temperature"])
-def test_a_scalar_constant_costs_no_scheme(place: Path, model: str) -> None:
+def test_a_scalar_constant_does_not_prevent_any_scheme(place: Path, model: str) -> None:
     made = convert(place / model, place / f"{model}-out", ConvertOptions(samples=place / "train.npz"), ignore)
     assert [variant.scheme for variant in made.variants] == list(SCHEMES)
     for variant in made.variants:

@@ -21,7 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("model", ["streaming", "training"])
-def test_variables_that_are_only_read_are_constants_though_others_are_written(place: Path, model: str) -> None:
+def test_variables_that_are_only_read_are_constants_although_others_are_written(place: Path, model: str) -> None:
     """They were empty: "ok", "100% of its weights are zero", and no interpreter ran it."""
     samples, out = place / f"{model}.npz", place / f"{model}-out"
     options = ConvertOptions(("float32", "dynamic", "int8"), samples=samples)

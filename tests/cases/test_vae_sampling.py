@@ -34,7 +34,7 @@ def _reference(folder: Path, name: str) -> Reference:
         ("shuffled", (), ("y",)),
     ],
 )
-def test_a_reference_knows_what_cannot_be_compared(
+def test_a_reference_records_outputs_that_cannot_be_compared(
     tmp_path: Path, name: str, random: tuple[str, ...], mixing: tuple[str, ...]
 ) -> None:
     made = _reference(tmp_path, name)

@@ -59,7 +59,7 @@ def test_it_goes_from_the_model_to_a_verdict(made: Path, name: str, samples: str
     assert {values.shape for values in shape.values()} <= {(40, 6), (40, 5)}
 
 
-def test_the_ladder_and_a_bundle_feed_it_too(made: Path) -> None:
+def test_the_ladder_and_a_bundle_support_it(made: Path) -> None:
     if not (made / "switch-bench").exists():
         _run(made, "switch", "switch.npz")
     asked = LadderOptions("float32", [made / "switch-out"], made / "switch-ref")
@@ -70,7 +70,7 @@ def test_the_ladder_and_a_bundle_feed_it_too(made: Path) -> None:
     assert proof.n == 8
 
 
-def test_a_free_length_is_asked_for_and_taken_from_the_option(made: Path, tmp_path: Path) -> None:
+def test_a_free_length_must_be_given_and_is_read_from_the_option(made: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="is this the length of one sample, or a batch") as caught:
         convert(made / "free", tmp_path / "out", ConvertOptions(schemes=("float32",)), ignore)
     assert "--shape waveform=LENGTH" in caught.value.hint
@@ -79,7 +79,7 @@ def test_a_free_length_is_asked_for_and_taken_from_the_option(made: Path, tmp_pa
     assert len(read_contents(tmp_path / "out" / "float32.tflite").ops) > 3
 
 
-def test_a_flat_file_says_how_to_save_it(made: Path, tmp_path: Path) -> None:
+def test_a_flat_file_is_refused_with_a_hint(made: Path, tmp_path: Path) -> None:
     options = ReferenceOptions(on=Place.CPU)
     with pytest.raises(EdgetfError, match=r"'waveform' is float32 \[16000\]") as caught:
         make_reference(made / "fixed", made / "flat.npz", tmp_path / "ref", options, ignore)

@@ -12,7 +12,7 @@ from tests.chaos.rounds import Command, Place, play, whole_bundle, whole_folder
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_benchmark_that_is_ended_at_any_moment_goes_on(converted: Path, tmp_path: Path, seed: int) -> None:
+def test_a_benchmark_that_is_ended_at_any_moment_is_resumed(converted: Path, tmp_path: Path, seed: int) -> None:
     out, chance = tmp_path / "out" / "bench", random.Random(seed)
     asked = ("benchmark", str(converted / "int8.tflite"), "-o", str(out), "--blocks", "2")
     command = Command("benchmark", asked, out, whole_folder(read_benchmark, "measurement"))
@@ -20,7 +20,7 @@ def test_a_benchmark_that_is_ended_at_any_moment_goes_on(converted: Path, tmp_pa
     assert play(command, Place(tmp_path / "place"), chance.uniform(0.5, 3.0), chance).faults == ()
 
 
-def test_a_bundle_that_is_ended_at_any_moment_is_there_or_not(
+def test_a_bundle_that_is_ended_at_any_moment_is_complete_or_missing(
     benchmarked: Path, converted: Path, reference: Path, tmp_path: Path
 ) -> None:
     out, chance = tmp_path / "out" / "float32.edgetf", random.Random(3)

@@ -18,9 +18,7 @@ def save(folder: Path, benchmarked: Path, *results: Result) -> None:
     write_document(folder / "benchmark.json", with_results(read_benchmark(benchmarked), *results))
 
 
-def test_it_prints_the_answer_why_not_the_others_and_what_was_asked(
-    benchmarked: Path, tmp_path: Path, edgetf: Run
-) -> None:
+def test_it_prints_the_answer_the_reasons_and_the_context(benchmarked: Path, tmp_path: Path, edgetf: Run) -> None:
     document = read_benchmark(benchmarked)
     results = [float32(document), variant(document, "[int8]", 0.9), variant(document, "int16x8", 210.0)]
     save(tmp_path, benchmarked, *results)
@@ -38,7 +36,7 @@ def test_it_prints_the_answer_why_not_the_others_and_what_was_asked(
 
 
 @pytest.mark.parametrize(("what", "code"), [("lossy", 3), ("open", 4), ("broken", 5), ("two", 5)])
-def test_the_exit_code_says_why_nothing_is_chosen(
+def test_the_exit_code_gives_the_reason_that_nothing_is_chosen(
     what: str, code: int, benchmarked: Path, tmp_path: Path, edgetf: Run
 ) -> None:
     document = read_benchmark(benchmarked)
@@ -54,7 +52,7 @@ def test_the_exit_code_says_why_nothing_is_chosen(
     assert ("On pi:" in done.stdout) == (what == "two")
 
 
-def test_without_a_reference_it_says_what_to_do(benchmarked: Path, tmp_path: Path, edgetf: Run) -> None:
+def test_a_missing_reference_gives_a_hint(benchmarked: Path, tmp_path: Path, edgetf: Run) -> None:
     document = replace(read_benchmark(benchmarked), reference=None)
     bare = tuple(replace(result, parity=None) for result in document.results)
     write_document(tmp_path / "benchmark.json", replace(document, results=bare))

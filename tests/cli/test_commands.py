@@ -64,7 +64,7 @@ def test_the_version_names_the_runtimes_and_loads_none() -> None:
     ]
 
 
-def test_the_version_says_which_runtime_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_lists_missing_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -104,7 +104,7 @@ def test_bash_itself_completes_with_the_script_of_the_installed_command() -> Non
     assert ended.stdout == "trend\n", ended.stderr
 
 
-def test_what_only_writes_files_prints_where_as_json(
+def test_commands_that_only_write_files_print_the_paths_as_json(
     benchmarked: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,12 +186,12 @@ def test_wrong_usage_is_exit_code_2(edgetf_here: Run) -> None:
         assert edgetf_here(*arguments).returncode == 2
 
 
-def test_an_error_is_json_too_where_json_was_asked_for(edgetf_here: Run) -> None:
+def test_an_error_is_json_with_the_json_option(edgetf_here: Run) -> None:
     ended = edgetf_here("inspect", "missing.tflite", "--json")
     assert json.loads(ended.stdout)["error"]["message"].startswith("cannot read missing.tflite")
 
 
-def test_convert_prints_a_table_and_json_and_tells_of_failures(edgetf: Run, small: Small, tmp_path: Path) -> None:
+def test_convert_prints_a_table_json_and_failures(edgetf: Run, small: Small, tmp_path: Path) -> None:
     asked = ("convert", small.saved_model, "--scheme", "float32", "--scheme", "int8")
     ended = edgetf(*asked, "-o", "a")
     assert ended.returncode == 1
@@ -206,7 +206,9 @@ def test_convert_prints_a_table_and_json_and_tells_of_failures(edgetf: Run, smal
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
-def test_check_says_pass_fail_and_not_enough_data_with_its_exit_code(edgetf_here: Run, benchmarked: Path) -> None:
+def test_check_prints_pass_fail_or_not_enough_data_and_returns_its_exit_code(
+    edgetf_here: Run, benchmarked: Path
+) -> None:
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "5")
     assert (ended.returncode, "PASS" in ended.stdout) == (0, True)
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-bytes", "10")
@@ -237,7 +239,7 @@ def test_inspect_shows_names_shapes_and_quantization(edgetf: Run, converted: Pat
     ]
 
 
-def test_inspect_tells_how_to_save_samples_for_a_saved_model(edgetf: Run, small: Small) -> None:
+def test_inspect_prints_how_to_save_samples_for_a_saved_model(edgetf: Run, small: Small) -> None:
     text = edgetf("inspect", small.saved_model).stdout
     assert "float32 [any, 8, 8, 1]" in text
     assert "np.savez('samples.npz', image=array.astype('float32'), labels=labels)" in text
@@ -264,9 +266,7 @@ def _children_of(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_conversion_leaves_nothing_half_written(
-    small: Small, tmp_path: Path, sent: signal.Signals
-) -> None:
+def test_an_interrupted_conversion_leaves_no_partial_files(small: Small, tmp_path: Path, sent: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
@@ -293,7 +293,7 @@ def test_an_interrupted_conversion_leaves_nothing_half_written(
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
-def test_an_interrupted_benchmark_leaves_whole_turns_and_no_result(converted: Path, tmp_path: Path) -> None:
+def test_an_interrupted_benchmark_leaves_complete_turns_and_no_result(converted: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "benchmark", str(converted), "-o", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -306,7 +306,7 @@ def test_an_interrupted_benchmark_leaves_whole_turns_and_no_result(converted: Pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".edgetf-partial-benchmark"]
 
 
-def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Path) -> None:
+def test_the_next_conversion_removes_the_files_of_a_killed_one(small: Small, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "convert", str(small.saved_model), "-o", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -324,14 +324,14 @@ def test_a_killed_conversion_is_swept_up_by_the_next(small: Small, tmp_path: Pat
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["conversion.json", "float32.tflite"]
 
 
-def test_output_that_is_no_folder_is_an_error(edgetf: Run, small: Small, tmp_path: Path) -> None:
+def test_an_output_that_is_not_a_folder_is_an_error(edgetf: Run, small: Small, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "file is a file, and results need a folder" in _error(edgetf("convert", small.saved_model, "-o", "file"))
     assert (tmp_path / "file").read_text() == "x"
 
 
 @pytest.mark.slow
-def test_the_demo_takes_a_keras_file(edgetf: Run, small: Small, tmp_path: Path) -> None:
+def test_the_demo_accepts_a_keras_file(edgetf: Run, small: Small, tmp_path: Path) -> None:
     ended = edgetf("demo", "--model", small.keras_file, "--samples", small.samples, "-o", "mine")
     assert ended.returncode in (0, 4), ended.stderr
     assert {"int8.tflite", "reference.json", "benchmark.json", "report.html"} <= {
@@ -341,7 +341,7 @@ def test_the_demo_takes_a_keras_file(edgetf: Run, small: Small, tmp_path: Path) 
     assert "had not seen" not in ended.stdout
 
 
-def test_the_demo_asks_for_data_where_a_model_has_none(edgetf: Run, small: Small, tmp_path: Path) -> None:
+def test_the_demo_asks_for_data_if_a_model_has_none(edgetf: Run, small: Small, tmp_path: Path) -> None:
     error = edgetf("demo", "--model", small.keras_file)
     assert "has no samples" in _error(error)
     assert "--samples train.npz --test test.npz" in error.stderr
@@ -349,7 +349,7 @@ def test_the_demo_asks_for_data_where_a_model_has_none(edgetf: Run, small: Small
 
 
 @pytest.mark.slow
-def test_a_devices_own_runtime_is_what_must_load_the_variants(small: Small, edgetf: Run, tmp_path: Path) -> None:
+def test_the_runtime_of_the_device_must_load_the_variants(small: Small, edgetf: Run, tmp_path: Path) -> None:
     (tmp_path / "devices.toml").write_text('[old]\nkind = "local"\nruntime = "tflite-runtime"\n')
     ended = edgetf("convert", small.saved_model, "-o", "out", "--scheme", "dynamic", "--runtime", "old")
     assert ended.returncode == 0, ended.stderr

@@ -59,7 +59,7 @@ def _start(code: str, folder: Path, ignored: int | None = None) -> subprocess.Po
 
 
 @pytest.mark.parametrize("names", ["INT", "HUP", "INT INT", "TERM INT", "HUP TERM INT HUP"])
-def test_signals_however_many_leave_nothing_and_print_one_error(tmp_path: Path, names: str) -> None:
+def test_any_number_of_signals_leaves_nothing_and_prints_one_error(tmp_path: Path, names: str) -> None:
     process = _start(WORKS, tmp_path)
     for name in names.split():
         process.send_signal(signal.Signals[f"SIG{name}"])
@@ -73,7 +73,7 @@ def test_signals_however_many_leave_nothing_and_print_one_error(tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signal_that_was_ignored_stays_so(tmp_path: Path) -> None:
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     process = _start(WORKS, tmp_path, signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -158,7 +158,7 @@ def test_an_error_is_a_line_and_a_hint(
     assert capsys.readouterr().err.startswith(reported)
 
 
-def test_what_a_library_makes_of_an_interruption_is_one(
+def test_an_error_that_a_library_raises_for_an_interruption_is_an_interruption(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ending, "_BEGAN", [1.0])
@@ -173,7 +173,7 @@ COMMANDS = [["models", "list"], ["--help"], ["check", "nowhere", "--json"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_reader_that_has_gone_is_no_error(command: list[str]) -> None:
+def test_a_closed_pipe_is_not_an_error(command: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     run = [sys.executable, "-m", "edgetf", *command]
@@ -187,7 +187,7 @@ def test_a_reader_that_has_gone_is_no_error(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=" ".join)
-def test_what_cannot_be_printed_is_an_error(command: list[str]) -> None:
+def test_output_that_cannot_be_printed_is_an_error(command: list[str]) -> None:
     run = [sys.executable, "-m", "edgetf", *command]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -208,7 +208,7 @@ def test_what_cannot_be_printed_is_an_error(command: list[str]) -> None:
     ],
     ids=lambda command: " ".join(command.split()[:2]),
 )
-def test_what_cannot_be_written_is_an_error_and_leaves_nothing(
+def test_results_that_cannot_be_written_are_an_error_and_leave_nothing(
     command: str,
     benchmarked: Path,
     converted: Path,

@@ -69,7 +69,7 @@ def test_the_hints_are_found() -> None:
 
 
 @pytest.mark.parametrize("hint", _HINTS)
-def test_what_a_hint_names_exists(hint: str) -> None:
+def test_commands_and_options_in_hints_exist(hint: str) -> None:
     every = set().union(*map(_options, COMMANDS.values()), {"--help"}, _OF_OTHERS)
     for piece in re.split(r"[;,]| or | and |\(", hint):
         asked = re.search(rf"edgetf ((?:{_WORD} ?)+)", piece)
@@ -85,4 +85,4 @@ def test_what_a_hint_names_exists(hint: str) -> None:
 def test_a_hint_that_names_what_does_not_exist_is_found() -> None:
     for hint in ("run: edgetf benchmrk BENCH", "edgetf check BENCH --junit FILE", "leave --nothing out"):
         with pytest.raises(AssertionError):
-            test_what_a_hint_names_exists(hint)
+            test_commands_and_options_in_hints_exist(hint)

@@ -49,7 +49,7 @@ def test_every_kind_is_shown(
         ("text.txt", "x", "nor anything else that edgetf reads"),
     ],
 )
-def test_what_cannot_be_read_gives_a_line_and_a_hint(
+def test_an_unreadable_file_gives_one_line_and_a_hint(
     name: str, content: str | None, message: str, edgetf: Run, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_gives_a_line_and_a_hint(
     assert "hint:" in done.stderr
 
 
-def test_a_folder_that_is_nothing_names_what_is_in_it(edgetf: Run, tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_folder_lists_its_contents(edgetf: Run, tmp_path: Path) -> None:
     (tmp_path / "trained").mkdir()
     (tmp_path / "trained" / "model.keras").write_bytes(b"")
     done = edgetf("inspect", "trained")
@@ -68,9 +68,7 @@ def test_a_folder_that_is_nothing_names_what_is_in_it(edgetf: Run, tmp_path: Pat
     assert "give one of trained/model.keras" in done.stderr
 
 
-def test_a_variant_that_is_not_the_one_that_was_converted_is_named(
-    converted: Path, edgetf: Run, tmp_path: Path
-) -> None:
+def test_a_variant_that_differs_from_the_converted_one_is_named(converted: Path, edgetf: Run, tmp_path: Path) -> None:
     out = shutil.copytree(converted, tmp_path / "out")
     shutil.copyfile(out / "float16.tflite", out / "int8.tflite")
     (out / "dynamic.tflite").unlink()

@@ -30,7 +30,7 @@ def _shown(state: State, columns: int) -> str:
     return draw(state, Console(width=columns)).plain
 
 
-def test_steps_are_counted_from_one_and_shares_from_nothing(clock: Clock) -> None:
+def test_steps_are_counted_from_one_and_shares_from_zero(clock: Clock) -> None:
     state = State("Converting", clock)
     assert (state.words, state.share, state.counter) == ("Converting", None, "")
     state.take(Phase("loading TensorFlow"))
@@ -46,7 +46,7 @@ def test_steps_are_counted_from_one_and_shares_from_nothing(clock: Clock) -> Non
     assert state.share == 2.5 / 4  # never less than before
 
 
-def test_the_time_that_is_left_follows_the_steps_and_runs_down(clock: Clock) -> None:
+def test_the_remaining_time_follows_the_steps_and_decreases(clock: Clock) -> None:
     state = State("Converting", clock)
     state.take(Phase("loading TensorFlow"))
     clock.now = 100.0  # which tells nothing of the steps
@@ -62,7 +62,7 @@ def test_the_time_that_is_left_follows_the_steps_and_runs_down(clock: Clock) -> 
     assert state.left_s is None  # it was too little: no false zero
 
 
-def test_who_knows_better_says_what_is_left(clock: Clock) -> None:
+def test_a_remaining_time_in_an_event_replaces_the_estimate(clock: Clock) -> None:
     state = State("Measuring", clock)
     state.take(Step("turn 1 of 5", of=12, done=0, left_s=None))
     state.take(Step("turn 1 of 5", of=12, done=1, left_s=44.0))
@@ -83,7 +83,7 @@ def test_a_phase_without_steps_has_its_own_share_and_speed(clock: Clock) -> None
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_figures_are_whole_in_every_terminal(clock: Clock, columns: int) -> None:
+def test_figures_are_never_cut_in_any_terminal(clock: Clock, columns: int) -> None:
     state = State("Reference", clock)
     state.take(Phase("comparing TensorFlow with itself: one sample at a time on the CPU"))
     clock.now = 4000.0
@@ -112,7 +112,7 @@ def test_the_clock_of_a_terminal_runs_and_notes_stay(tmp_path: Path) -> None:
     assert "?" not in shown
 
 
-def test_a_conversion_in_a_terminal_says_how_far_it_is(small: Small, tmp_path: Path) -> None:
+def test_a_conversion_in_a_terminal_shows_its_progress(small: Small, tmp_path: Path) -> None:
     asked = ("convert", small.saved_model, "-o", "out", "--samples", small.samples, "--scheme", "int8")
     with terminal(*asked, "--scheme", "float32", columns=80, cwd=tmp_path) as shell:
         end = shell.finish()

@@ -49,7 +49,7 @@ def test_columns_go_before_intervals_move_before_rows_become_paragraphs() -> Non
     assert "verdict: NOT ENOUGH DATA" in _shown(TABLE, 30)
 
 
-def test_a_sentence_without_room_goes_under_its_row() -> None:
+def test_a_sentence_without_space_is_printed_below_its_row() -> None:
     lines = _shown(TABLE, 70).splitlines()
     row = next(k for k, line in enumerate(lines) if line.startswith("int8"))
     assert lines[row + 1].strip() == "some more samples decide"
@@ -94,7 +94,7 @@ def test_a_report_without_a_file_prints_the_benchmark_again(edgetf: Run, benchma
     assert document == json.loads((benchmarked / "benchmark.json").read_text())
 
 
-def test_verdicts_of_a_check_are_whole_in_a_narrow_terminal(benchmarked: Path, tmp_path: Path) -> None:
+def test_verdicts_of_a_check_are_not_cut_in_a_narrow_terminal(benchmarked: Path, tmp_path: Path) -> None:
     with terminal("check", benchmarked, "--max-bytes", 10, columns=60, cwd=tmp_path) as shell:
         lines = shell.finish().splitlines()
     assert max(map(len, lines)) <= 60

@@ -44,7 +44,7 @@ def samples(small: Small, converted: Path) -> Samples:
     return load_samples(small.samples, read_conversion(converted).source.inputs)
 
 
-def test_wrong_biases_are_put_right_and_no_weight_is_touched(converted: Path, samples: Samples) -> None:
+def test_wrong_biases_are_corrected_and_no_weight_changes(converted: Path, samples: Samples) -> None:
     exact, int8 = ((converted / f"{name}.tflite").read_bytes() for name in ("float32", "int8"))
     judge = Judge(exact, samples)
     wrong = _with_wrong_biases(int8, 1500)
@@ -54,7 +54,7 @@ def test_wrong_biases_are_put_right_and_no_weight_is_touched(converted: Path, sa
     assert _int8_constants(corrected) == _int8_constants(int8)
 
 
-def test_corrected_biases_are_kept_where_they_help_and_refused_where_they_do_not(
+def test_corrected_biases_are_kept_only_if_they_help(
     converted: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, int8 = ((converted / f"{name}.tflite").read_bytes() for name in ("float32", "int8"))
@@ -68,7 +68,7 @@ def test_corrected_biases_are_kept_where_they_help_and_refused_where_they_do_not
     assert content == int8
 
 
-def test_what_would_take_long_or_gains_little_is_not_tried_and_says_why(
+def test_a_slow_or_needless_correction_is_not_tried_and_has_a_reason(
     converted: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, int8 = ((converted / f"{name}.tflite").read_bytes() for name in ("float32", "int8"))
@@ -83,7 +83,7 @@ def test_what_would_take_long_or_gains_little_is_not_tried_and_says_why(
     assert (content, slow.state) == (int8, RepairState.NOT_TRIED)
 
 
-def test_another_graph_is_a_failed_repair(converted: Path, samples: Samples) -> None:
+def test_a_correction_fails_for_another_graph(converted: Path, samples: Samples) -> None:
     exact, int8 = ((converted / f"{name}.tflite").read_bytes() for name in ("float32", "int8"))
     model, _ = unpack(exact)
     model.subgraphs[0].operators = list(model.subgraphs[0].operators)[:-1]

@@ -177,7 +177,7 @@ def test_an_input_that_an_addition_overwrites_keeps_its_own_range(network: Netwo
     assert by_name[addend].high < 0.99 * by_name[sums[0]].high
 
 
-def test_ranges_are_kept_and_used_again(small: Small, tmp_path: Path) -> None:
+def test_ranges_are_stored_and_reused(small: Small, tmp_path: Path) -> None:
     once = ConvertOptions(("int8",), samples=small.samples, choice=RangeChoice())  # repairs need samples each time
     first = convert(small.saved_model, tmp_path / "a", once, ignore)
     assert first.ranges == "ranges.json"
@@ -187,7 +187,7 @@ def test_ranges_are_kept_and_used_again(small: Small, tmp_path: Path) -> None:
     assert second.calibration is None
 
 
-def test_what_only_copies_has_the_range_of_what_it_copies(converted: Path) -> None:
+def test_an_op_that_copies_has_the_range_of_its_operand(converted: Path) -> None:
     """The quantizer gives both one scale: that of a pool whose own range is narrower would clip the layer before it."""
     images = np.random.default_rng(0).standard_t(3, size=(40, 8, 8, 1)).astype(np.float32)
     samples, content = make_samples("tails", {"image": images}, None), (converted / "float32.tflite").read_bytes()
@@ -240,7 +240,7 @@ def test_auto_takes_the_ranges_with_the_best_held_out_outputs_and_records_it(
     assert record.detail == ("" if plain else winner.describe())
 
 
-def test_auto_leaves_single_tensors_the_other_range_where_that_pays_and_min_max_where_it_fails(
+def test_auto_changes_the_range_of_single_tensors_if_that_helps_and_uses_min_max_on_failure(
     converted: Path,
 ) -> None:
     images = np.random.default_rng(0).standard_t(3, size=(40, 8, 8, 1)).astype(np.float32)

@@ -67,7 +67,7 @@ def test_golden_inputs_find_what_the_runtime_refuses(converted: Path, small: Sma
     assert "FULLY_CONNECTED" in proven.error.message
 
 
-def test_what_no_flag_can_bring_within_the_contract_fails_with_the_reason(tmp_path: Path) -> None:
+def test_a_scheme_that_no_flag_makes_compatible_fails_with_the_reason(tmp_path: Path) -> None:
     import tensorflow as tf
 
     class Upper(tf.Module):  # type: ignore[misc]

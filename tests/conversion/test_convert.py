@@ -58,7 +58,7 @@ def test_a_scheme_decides_dtypes(converted: Path, scheme: str, io: str, weights:
     assert next(iter(contents.weights)) == weights
 
 
-def test_the_float32_variant_says_what_tensorflow_says(converted: Path, small: Small) -> None:
+def test_the_float32_variant_computes_the_outputs_of_tensorflow(converted: Path, small: Small) -> None:
     images = load_samples(small.samples, read_source(small.saved_model, None).inputs).inputs["image"]
     function = tf.saved_model.load(str(small.saved_model)).signatures["serving_default"]
     expected = function(image=tf.constant(images))["output_0"].numpy()
@@ -103,7 +103,7 @@ def test_a_keras_file_is_exported_on_the_way(small: Small, tmp_path: Path) -> No
     assert read_source(tmp_path / "out" / "saved_model", None).digest == conversion.source.digest
 
 
-def test_free_axes_stay_free_or_are_fixed_as_asked(tmp_path: Path) -> None:
+def test_free_axes_stay_free_or_are_fixed_by_the_option(tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(0)
@@ -180,7 +180,7 @@ def test_a_recurrent_network_with_a_free_batch_converts_and_its_int8_too(lstm: P
         np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
-def test_a_scheme_that_quantized_nothing_says_so(tmp_path: Path) -> None:
+def test_a_scheme_that_quantized_nothing_has_a_note(tmp_path: Path) -> None:
     import keras
 
     tiny = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -205,7 +205,7 @@ def test_a_refusal_of_the_converter_is_one_line_and_a_log(tmp_path: Path) -> Non
     assert "StringUpper" in (tmp_path / "out" / "conversion.log").read_text()
 
 
-def test_ops_of_tensorflow_are_allowed_where_asked_for_and_the_variant_says_so(tmp_path: Path) -> None:
+def test_ops_of_tensorflow_are_allowed_with_the_option_and_noted(tmp_path: Path) -> None:
     class Atan(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
         def call(self, x: tf.Tensor) -> tf.Tensor:

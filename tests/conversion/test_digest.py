@@ -82,7 +82,9 @@ class _Words(tf.Module):  # type: ignore[misc]
         return {"found": self.tables[0].lookup(text) - 2 * self.tables[1].lookup(text)}
 
 
-def test_the_content_of_tables_counts_and_which_is_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_depends_on_the_content_of_tables_and_how_they_are_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(digest, "sha256_tree", lambda folder: pytest.fail("the graph was not understood"))
     made = {"a": _Words([1, 2]), "b": _Words([1, 2]), "c": _Words([1, 3]), "d": _Words([1, 2], wire=False)}
     found = {}

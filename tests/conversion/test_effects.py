@@ -101,7 +101,7 @@ def writes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("op", REACHES)
-def test_an_operation_that_reaches_outside_is_refused_by_its_name(op: str, tmp_path: Path) -> None:
+def test_an_operation_with_side_effects_is_refused_by_name(op: str, tmp_path: Path) -> None:
     model = _save(REACHES[op], tmp_path / "model")
     assert op in {effect.op for effect in find_effects(model)}
     with pytest.raises(EdgetfError, match="operations that do not only compute: ") as caught:
@@ -153,7 +153,7 @@ def _vocabulary(folder: Path) -> Path:
     return _save(table.lookup, folder / "model", tf.TensorSpec([None], tf.string, name="x"), table=table)
 
 
-def test_a_saver_variables_tables_assets_and_prints_are_what_models_have(small: Small, tmp_path: Path) -> None:
+def test_a_saver_variables_tables_assets_and_prints_are_allowed(small: Small, tmp_path: Path) -> None:
     assert find_effects(small.saved_model) == ()
     assert find_effects(_vocabulary(tmp_path)) == ()
     state = tf.Variable(np.ones(3, np.float32))
@@ -169,7 +169,7 @@ def test_a_saver_variables_tables_assets_and_prints_are_what_models_have(small: 
     assert find_effects(_save(call, tmp_path / "all", state=state, table=table)) == ()
 
 
-def test_a_model_of_tensorflow_1_is_what_it_was(tmp_path: Path) -> None:
+def test_a_tensorflow_1_model_is_accepted(tmp_path: Path) -> None:
     """Its saver is a part of the graph, and left-over savers too; only what signatures need is run."""
     v1 = tf.compat.v1
     (tmp_path / "vocabulary.txt").write_text("a\nb\n")
@@ -274,12 +274,12 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_what_is_hidden_in_the_file_is_found(attack: str, small: Small, tmp_path: Path) -> None:
+def test_operations_hidden_in_the_file_are_found(attack: str, small: Small, tmp_path: Path) -> None:
     change, op = ATTACKS[attack]
     assert op in {effect.op for effect in _changed(small.saved_model, tmp_path / "model", change)}
 
 
-def test_a_path_that_is_no_asset_is_refused_however_it_comes(tmp_path: Path) -> None:
+def test_a_path_that_is_not_an_asset_is_always_refused(tmp_path: Path) -> None:
     model = _vocabulary(tmp_path)
 
     def elsewhere(proto: Any) -> None:
@@ -308,7 +308,7 @@ def test_a_second_file_that_tensorflow_prefers_is_refused(small: Small, tmp_path
         refuse_effects(tmp_path / "model")
 
 
-def test_inspect_shows_what_a_model_reaches_and_runs_nothing(writes: Path, edgetf: Run) -> None:
+def test_inspect_shows_side_effects_and_runs_nothing(writes: Path, edgetf: Run) -> None:
     ended = edgetf("inspect", writes)
     assert ended.returncode == 0, ended.stderr
     assert "needs --trust: WriteFile writes a file (in " in ended.stdout
@@ -348,7 +348,7 @@ def test_the_path_of_an_asset_is_replaced_in_the_initialization_alone(tmp_path: 
     assert effect == Effect("InitializeTableFromTextFileV2", "reads a file that is not an asset of the model", "")
 
 
-def test_a_table_that_is_no_harm_reads_the_asset_whatever_the_file_names(tmp_path: Path) -> None:
+def test_a_harmless_table_reads_the_asset_whatever_path_the_file_names(tmp_path: Path) -> None:
     model = _tables_of_tensorflow_1(tmp_path / "usual", needs=False)
     (tmp_path / "secret.txt").write_text("secret\n")
 
@@ -417,7 +417,7 @@ ASSETS = {
 
 
 @pytest.mark.parametrize("attack", ASSETS)
-def test_an_asset_whose_path_is_not_replaced_is_none(attack: str, tmp_path: Path) -> None:
+def test_a_listed_asset_whose_path_is_not_replaced_is_refused(attack: str, tmp_path: Path) -> None:
     change, op = ASSETS[attack]
     assert _changed(_tables_of_tensorflow_1(tmp_path / "usual", needs=False), tmp_path / "model", _list_assets) == ()
     model = tmp_path / "model"
@@ -444,7 +444,7 @@ def test_an_asset_that_is_a_link_to_any_file_is_refused(tmp_path: Path) -> None:
     assert [effect.op for effect in find_effects(model)] == ["assets/vocabulary.txt"]
 
 
-def test_a_copy_for_serving_brings_no_file_of_others(tmp_path: Path) -> None:
+def test_a_copy_for_serving_contains_no_foreign_files(tmp_path: Path) -> None:
     model = _vocabulary(tmp_path)
     (model / "assets" / "vocabulary.txt").unlink()
     (model / "assets" / "vocabulary.txt").symlink_to("/etc/passwd")
@@ -453,7 +453,7 @@ def test_a_copy_for_serving_brings_no_file_of_others(tmp_path: Path) -> None:
     assert not (tmp_path / "served").exists()
 
 
-def test_links_inside_of_a_model_and_to_it_are_no_harm(small: Small, tmp_path: Path) -> None:
+def test_links_inside_a_model_and_to_it_are_allowed(small: Small, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(small.saved_model, model)
     (model / "variables").rename(model / "weights")
@@ -471,7 +471,7 @@ def test_links_inside_of_a_model_and_to_it_are_no_harm(small: Small, tmp_path: P
 
 
 @pytest.mark.parametrize("is_asset", [True, False])
-def test_many_functions_that_call_each_other_twice_take_no_time(is_asset: bool, tmp_path: Path) -> None:
+def test_many_functions_that_call_each_other_twice_are_read_quickly(is_asset: bool, tmp_path: Path) -> None:
     proto = saved_model_pb2.SavedModel()
     meta = proto.meta_graphs.add()
     count = 2000

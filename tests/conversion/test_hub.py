@@ -70,7 +70,7 @@ def test_a_module_is_fine_tuned_and_reaches_the_device(module: Path, tmp_path: P
     )  # the module itself is as it was
 
 
-def test_a_frozen_layer_stays_as_it_is(module: Path) -> None:
+def test_a_frozen_layer_is_unchanged(module: Path) -> None:
     layer = hub_layer(module, trainable=False)
     model = keras.Sequential([keras.Input((8,)), layer, keras.layers.Dense(2)])
     before = [np.array(weight) for weight in layer.weights]
@@ -90,7 +90,7 @@ def test_a_module_is_converted_by_its_path(module: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), said, atol=1e-5)
 
 
-def test_a_handle_is_found_in_the_cache_and_is_one_clear_error_where_it_cannot_be_fetched(
+def test_a_handle_is_found_in_the_cache_and_a_failed_download_is_an_error(
     module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = "https://127.0.0.1:9/features/1"  # nothing listens there
@@ -102,7 +102,7 @@ def test_a_handle_is_found_in_the_cache_and_is_one_clear_error_where_it_cannot_b
     assert (find_model(f"hub:{handle}") / "saved_model.pb").is_file()
 
 
-def test_what_is_no_module_is_reported(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_module_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="there is no folder elsewhere"):
         find_model("hub:elsewhere")
     (tmp_path / "tfhub_module.pb").touch()
@@ -111,7 +111,7 @@ def test_what_is_no_module_is_reported(tmp_path: Path) -> None:
     assert find_model(tmp_path) == tmp_path
 
 
-def test_the_command_line_takes_hub_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_line_accepts_hub_and_reports_errors(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["convert", "hub:elsewhere", "-o", str(tmp_path / "out")])
     assert isinstance(done.exception, EdgetfError)
     assert "there is no folder elsewhere" in done.exception.message
@@ -133,7 +133,7 @@ def test_versions_for_serving_count_up_and_can_be_asked(small: Small, tmp_path: 
         export_for_serving(str(small.saved_model), served / "digits", 2, False, ignore)
 
 
-def test_what_a_server_cannot_ask_is_not_exported(tmp_path: Path) -> None:
+def test_a_model_that_a_server_cannot_call_is_not_exported(tmp_path: Path) -> None:
     made = Features()
     tf.saved_model.save(made, str(tmp_path / "mute"), signatures={"other": made.__call__})
     with pytest.raises(EdgetfError, match="has no signature 'serving_default'"):

@@ -107,7 +107,7 @@ def test_indices_that_are_moved_by_many_constants_stay_float32(tmp_path: Path) -
     assert any("its constants have different scales" in note for note in made.notes)
 
 
-def test_what_is_computed_before_a_cast_is_quantized_as_ever(tmp_path: Path) -> None:
+def test_values_computed_before_a_cast_are_quantized_as_usual(tmp_path: Path) -> None:
     kernel = tf.constant(RANDOM.normal(size=(6, 3)).astype(np.float32))
     engines = _convert(lambda x: tf.cast(tf.nn.relu(tf.matmul(x, kernel)), tf.int32), _ids(200), tmp_path)
     made = engines.make(SCHEMES["int8-io"], None)

@@ -26,7 +26,9 @@ def _made(content: bytes) -> Made:
     return Made(content, Engine.FAST, None, ())
 
 
-def test_layers_that_match_are_those_of_float32_and_the_others_stay(files: dict[str, bytes], converted: Path) -> None:
+def test_matching_layers_are_those_of_float32_and_the_others_are_unchanged(
+    files: dict[str, bytes], converted: Path
+) -> None:
     names = read_conversion(converted).layers
     kept = keep_float(_made(files["int8"]), files[BASE], SCHEMES["int8"], ["dense*"], names)
     assert kept.notes == ("kept in float32: dense and dense_1",)
@@ -51,7 +53,7 @@ def test_a_conversion_with_a_name_that_no_layer_has_ends_with_the_nearest(small:
     assert not (tmp_path / "out").exists()
 
 
-def test_what_quantizes_nothing_stays_and_integer_inputs_cannot(files: dict[str, bytes]) -> None:
+def test_float_schemes_are_unchanged_and_integer_inputs_are_refused(files: dict[str, bytes]) -> None:
     made = _made(files["float16"])
     assert keep_float(made, files[BASE], SCHEMES["float16"], ["dense"], {}) is made
     with pytest.raises(EdgetfError, match="integer inputs and outputs"):

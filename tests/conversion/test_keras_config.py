@@ -138,7 +138,7 @@ TAKEN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 @pytest.mark.parametrize("layer", REFUSED.values(), ids=REFUSED)
-def test_whatever_loading_would_run_is_found(layer: dict[str, Any], suffix: str, tmp_path: Path) -> None:
+def test_code_that_loading_would_run_is_found(layer: dict[str, Any], suffix: str, tmp_path: Path) -> None:
     path = _write(tmp_path / f"m{suffix}", layer)
     header = read_header(path)
     with pytest.raises(EdgetfError, match=r"contains .*, which loading it would run") as caught:
@@ -168,11 +168,11 @@ def test_names_of_tensorflow_are_allowed_one_by_one(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("layer", TAKEN.values(), ids=TAKEN)
-def test_what_only_computes_is_taken(layer: dict[str, Any], tmp_path: Path) -> None:
+def test_layers_that_only_compute_are_accepted(layer: dict[str, Any], tmp_path: Path) -> None:
     assert read_header(_write(tmp_path / "m.keras", layer)).findings == ()
 
 
-def test_modules_that_the_user_named_are_taken(tmp_path: Path) -> None:
+def test_modules_that_the_user_named_are_accepted(tmp_path: Path) -> None:
     path = _write(tmp_path / "m.keras", REFUSED["class"])
     keras_file.refuse_code(path, read_header(path), trust=False, classes=("mine",))
     with pytest.raises(EdgetfError, match="the class Twice of the module mine"):
@@ -195,7 +195,7 @@ def test_a_zip_that_calls_itself_hdf5_is_refused(tmp_path: Path) -> None:
         read_header(tmp_path / "m.h5")
 
 
-def test_a_file_that_keeps_the_library_busy_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_file_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path / "m.h5", TAKEN["plain"])
     monkeypatch.setattr(keras_file, "_IDLE_S", 0.01)
     with pytest.raises(EdgetfError, match="is damaged: reading it did not end") as caught:
@@ -203,7 +203,7 @@ def test_a_file_that_keeps_the_library_busy_is_given_up(tmp_path: Path, monkeypa
     assert "save the whole model again" in caught.value.hint
 
 
-def test_the_digest_is_of_what_the_file_holds_and_not_of_its_bytes(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_content_and_not_on_the_bytes(tmp_path: Path) -> None:
     one = read_digest(_write(tmp_path / "a.keras", {**TAKEN["plain"], "shared_object_id": 1}))
     assert read_digest(_write(tmp_path / "b.keras", {**TAKEN["plain"], "shared_object_id": 2})) == one
     assert read_digest(_write(tmp_path / "c.keras", TAKEN["operator"])) != one

@@ -30,13 +30,13 @@ def legacy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_generation_of_a_file_is_found_out(small: Small, legacy: Path) -> None:
+def test_the_generation_of_a_file_is_detected(small: Small, legacy: Path) -> None:
     assert keras_generation(small.keras_file) == 3
     assert keras_generation(legacy / "model.h5") == 2
     assert keras_generation(legacy / "model.keras") == 2
 
 
-def test_only_keras_files_are_taken_for_such(tmp_path: Path) -> None:
+def test_only_keras_files_are_recognized(tmp_path: Path) -> None:
     (tmp_path / "folder.keras").mkdir()
     assert is_keras_file(Path("a.keras"))
     assert is_keras_file(Path("a.h5"))
@@ -49,7 +49,7 @@ def test_a_keras_3_file_is_exported(small: Small, tmp_path: Path) -> None:
     assert [spec.name for spec in read_source(tmp_path / "saved_model", None).inputs] == ["image"]
 
 
-def test_weights_without_a_model_say_so(legacy: Path) -> None:
+def test_weights_without_a_model_are_an_error_with_a_hint(legacy: Path) -> None:
     with pytest.raises(EdgetfError, match="holds weights only") as caught:
         keras_generation(legacy / "weights.h5")
     assert "model.save" in caught.value.hint
@@ -96,7 +96,7 @@ def test_a_model_that_does_not_load_gives_the_reason_and_a_hint_that_fits(tmp_pa
     assert "classes are defined" in unknown.hint
 
 
-def test_a_file_that_brings_code_is_refused_unless_it_is_trusted(tmp_path: Path) -> None:
+def test_a_file_with_code_is_refused_unless_it_is_trusted(tmp_path: Path) -> None:
     import keras
 
     layers = [keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(1)]

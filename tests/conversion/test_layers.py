@@ -75,6 +75,6 @@ def test_tensors_are_named_after_keras_layers(exported: tuple[str, Path]) -> Non
     assert layer_of(output, names) == layer_of(f"{output}1", names) == "dense_1"
 
 
-def test_names_of_no_layer_are_kept() -> None:
+def test_names_that_belong_to_no_layer_are_kept() -> None:
     assert layer_of("tfl.quantize", {}) == "tfl.quantize"
     assert layer_of("model/conv2d_1/Relu;model/conv2d_1/Conv2D", {}) == "conv2d_1"

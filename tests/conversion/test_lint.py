@@ -63,7 +63,7 @@ def test_another_normalization_than_the_model_is_known_to_work_with_is_reported(
     assert convert(small.saved_model, tmp_path / "alike", alike, ignore).warnings == ()
 
 
-def test_the_map_between_two_normalizations_is_worked_out() -> None:
+def test_the_map_between_two_normalizations_is_computed() -> None:
     pixels = make_samples("p", {"x": np.linspace(0, 255, 10_000, dtype=np.float32)[:, None]}, None)
     units = make_samples("u", {"x": np.linspace(-1, 1, 10_000, dtype=np.float32)[:, None]}, None)
     (reported,) = lint_inputs(pixels, units)
@@ -71,7 +71,7 @@ def test_the_map_between_two_normalizations_is_worked_out() -> None:
     assert lint_inputs(units, units) == ()
 
 
-def test_images_of_whole_numbers_that_are_all_black_are_reported() -> None:
+def test_integer_images_that_are_all_black_are_reported() -> None:
     images = np.random.default_rng(0).integers(0, 2, (60, 4, 4, 1)).astype(np.uint8)
     samples = make_samples("s", {"image": images}, None)
     assert any("black images?" in warning for warning in lint_samples(samples, samples))

@@ -218,12 +218,12 @@ def test_the_int8_of_a_fused_lstm_is_made_by_the_official_converter(counting: Pa
     assert "the official converter supports no other choice" in " ".join(int8.notes)
 
 
-def test_what_is_unharmed_is_returned_as_it_is(converted: Path) -> None:
+def test_a_file_without_faults_is_returned_unchanged(converted: Path) -> None:
     content = (converted / "float32.tflite").read_bytes()
     assert mend(content) == (content, ())
 
 
-def test_a_keras_3_model_inside_of_a_module_gives_its_own_numbers(tmp_path: Path) -> None:
+def test_a_keras_3_model_inside_a_module_keeps_its_outputs(tmp_path: Path) -> None:
     """The converter (2.21) leaves its variables empty, whichever of its entry points is used."""
     import keras
     import tensorflow as tf

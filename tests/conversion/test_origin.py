@@ -31,7 +31,7 @@ def test_a_keras_file_is_the_model_of_its_export(small: Small) -> None:
     assert not found.folder.exists()
 
 
-def test_another_model_in_its_place_makes_stale_and_the_same_one_saved_again_does_not(
+def test_another_model_at_the_path_is_stale_and_the_same_one_saved_again_is_not(
     small: Small, copies: dict[str, Path]
 ) -> None:
     import keras
@@ -51,7 +51,7 @@ def test_another_model_in_its_place_makes_stale_and_the_same_one_saved_again_doe
     assert warnings[0].startswith(f"{copies['keras']} has changed since keras, int8 came from it")
 
 
-def test_what_is_gone_is_not_called_stale_and_what_is_damaged_is(small: Small, copies: dict[str, Path]) -> None:
+def test_a_missing_model_is_not_stale_and_a_damaged_one_is(small: Small, copies: dict[str, Path]) -> None:
     sources = {name: _source(path, small) for name, path in copies.items()}
     copies["keras"].write_bytes(b"half-written")
     assert is_stale(sources["keras"])
@@ -60,7 +60,7 @@ def test_what_is_gone_is_not_called_stale_and_what_is_damaged_is(small: Small, c
     assert not is_stale(replace(sources["keras"], origin=None))
 
 
-def test_the_state_of_training_does_not_make_a_keras_file_another(small: Small, tmp_path: Path) -> None:
+def test_the_optimizer_state_does_not_change_the_identity_of_a_keras_file(small: Small, tmp_path: Path) -> None:
     import keras
 
     model = keras.models.load_model(small.keras_file)

@@ -61,7 +61,7 @@ def test_a_pruned_flatbuffer_answers_bit_for_bit_and_is_no_larger(converted: Pat
     assert after.min_runtime == before.min_runtime  # metadata have buffers, too
 
 
-def test_what_is_pruned_stays_as_it_is(converted: Path) -> None:
+def test_a_pruned_file_is_unchanged(converted: Path) -> None:
     content = (converted / "dynamic.tflite").read_bytes()
     assert prune(content) == content
 

@@ -28,13 +28,13 @@ def test_a_range_never_grows_beyond_what_was_seen(values: np.ndarray, choice: Ra
     assert high <= values.max()
 
 
-def test_the_end_of_a_range_on_the_other_side_of_zero_is_left_alone() -> None:
+def test_the_end_of_a_range_on_the_other_side_of_zero_is_unchanged() -> None:
     values = np.array([2787.0, *[1197.0] * 70], np.float32)
     assert choose(RangeChoice(Choice.MSE), 1197.0, 2787.0, values)[0] == 1197.0
     assert choose(RangeChoice(Choice.MSE), -2787.0, -1197.0, -values)[1] == -1197.0
 
 
-def test_min_and_max_are_taken_as_they_are() -> None:
+def test_min_and_max_are_used_unchanged() -> None:
     assert choose(RangeChoice(), -1.0, 2.0, np.zeros(3, np.float32)) == (-1.0, 2.0)
 
 
@@ -59,6 +59,6 @@ def test_the_least_squared_error_is_never_worse_than_min_and_max(values: np.ndar
 
 
 @pytest.mark.parametrize("percentile", [50, 0, -1, 100.1])
-def test_a_percentile_that_is_no_range_is_refused(percentile: float) -> None:
+def test_a_percentile_that_is_not_a_range_is_refused(percentile: float) -> None:
     with pytest.raises(EdgetfError, match="is not a valid percentile"):
         RangeChoice(Choice.PERCENTILE, percentile)

@@ -48,7 +48,7 @@ def _refused(source: Source, values: Any) -> str:
     return ""
 
 
-def test_keras_rescaling_refuses_what_was_scaled_and_the_hint_works(tmp_path: Path) -> None:
+def test_keras_rescaling_refuses_scaled_images_and_the_hint_works(tmp_path: Path) -> None:
     source = _rescaling(tmp_path / "model", 1 / 255)
     assert "multiply them by 255" in _refused(source, UNITS)
     assert "add 1 and multiply them by 127.5" in _refused(source, 2 * UNITS - 1)
@@ -62,7 +62,7 @@ def test_keras_rescaling_refuses_what_was_scaled_and_the_hint_works(tmp_path: Pa
     assert _refused(centred, 255 * UNITS) == ""
 
 
-def test_convert_and_reference_refuse_alike(tmp_path: Path) -> None:
+def test_convert_and_reference_refuse_the_same_samples(tmp_path: Path) -> None:
     _rescaling(tmp_path / "model", 1 / 255)
     np.savez(tmp_path / "s.npz", image=UNITS)
     with pytest.raises(EdgetfError, match="all images would be black"):
@@ -72,7 +72,7 @@ def test_convert_and_reference_refuse_alike(tmp_path: Path) -> None:
         make_reference(tmp_path / "model", tmp_path / "s.npz", tmp_path / "ref", options, ignore)
 
 
-def test_the_hint_for_a_folder_is_the_scale_that_is_right(tmp_path: Path) -> None:
+def test_the_hint_for_a_folder_is_the_correct_scale(tmp_path: Path) -> None:
     source = _rescaling(tmp_path / "model", 1 / 255)
     (tmp_path / "photos" / "a").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
@@ -84,7 +84,7 @@ def test_the_hint_for_a_folder_is_the_scale_that_is_right(tmp_path: Path) -> Non
     refuse_scaled_twice(source, load_samples(given, source.inputs))
 
 
-def test_whole_numbers_are_refused_where_the_model_scales_them_and_masks_are_not(tmp_path: Path) -> None:
+def test_integers_are_refused_if_the_model_scales_them_and_masks_are_not(tmp_path: Path) -> None:
     black = np.random.default_rng(0).integers(0, 2, (40, 4, 4, 3)).astype(np.uint8)
     scaling = _graph(
         tmp_path / "scaling", lambda image: tf.reduce_sum(tf.cast(image, tf.float32) / 255.0, [1, 2]), tf.uint8
@@ -107,13 +107,13 @@ def test_whole_numbers_are_refused_where_the_model_scales_them_and_masks_are_not
         lambda image: image * image,
     ],
 )
-def test_another_first_use_is_no_scaling_from_pixels(tmp_path: Path, call: Callable[[Any], Any]) -> None:
+def test_another_first_use_is_not_a_scaling_of_pixels(tmp_path: Path, call: Callable[[Any], Any]) -> None:
     source = _graph(tmp_path / "model", call)
     assert find_factors(tmp_path / "model", source.signature) == {}
     assert _refused(source, UNITS) == ""
 
 
-def test_what_is_no_image_is_left_alone(tmp_path: Path) -> None:
+def test_an_input_that_is_not_an_image_is_not_checked(tmp_path: Path) -> None:
     source = _graph(tmp_path / "model", lambda image: image / 255.0, row=(12,))
     assert find_factors(tmp_path / "model", source.signature)
     assert _refused(source, UNITS[:, 0].reshape(40, 12)) == ""

@@ -61,7 +61,7 @@ def test_the_results_of_a_layer_with_related_inputs_are_much_nearer() -> None:
     assert _error(weights, scales, found, inputs) < 0.3 * _error(weights, scales, nearest, inputs)
 
 
-def test_errors_are_handed_on_over_the_ends_of_blocks() -> None:
+def test_errors_are_passed_on_between_blocks() -> None:
     """The taps of one block take up what those of another have left: all inputs are one."""
     weights, inputs = np.full((1, 1, 200), 0.3), np.ones((1, 50, 200))
     levels = round_for_inputs(weights, np.ones((1, 1)), inputs.transpose(0, 2, 1) @ inputs)

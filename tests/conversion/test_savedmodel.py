@@ -69,12 +69,12 @@ def test_a_free_batch_becomes_1_and_the_copy_computes_the_same(two_signatures: P
     np.testing.assert_array_equal(outputs["sum"], [[4.0, 5.0]])
 
 
-def test_a_shape_that_was_asked_for_is_fixed(two_signatures: Path, tmp_path: Path) -> None:
+def test_a_requested_shape_is_fixed(two_signatures: Path, tmp_path: Path) -> None:
     source = fix_shapes(read_source(two_signatures, "add"), {"a": (4, 2), "b": (4,)})
     assert read_source(save_with_shapes(source, tmp_path / "copy"), "add").inputs[0].shape == (4, 2)
 
 
-def test_a_fixed_batch_stays_as_it_is(two_signatures: Path) -> None:
+def test_a_fixed_batch_is_unchanged(two_signatures: Path) -> None:
     assert fix_shapes(read_source(two_signatures, "fixed"), {}).inputs[0].shape == (4, 2)
 
 
@@ -87,7 +87,7 @@ def test_a_fixed_batch_stays_as_it_is(two_signatures: Path) -> None:
         ({"a": (0, 2)}, "input 'a' cannot have the shape 0,2"),
     ],
 )
-def test_a_shape_that_the_model_does_not_take_is_refused(
+def test_a_shape_that_the_model_does_not_accept_is_refused(
     two_signatures: Path, shapes: dict[str, tuple[int, ...]], message: str
 ) -> None:
     with pytest.raises(EdgetfError, match=message):
@@ -120,7 +120,7 @@ def test_what_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
-def test_a_saved_model_without_signatures_says_how_to_save_one(tmp_path: Path) -> None:
+def test_a_saved_model_without_signatures_gives_a_hint(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "bare"))
     with pytest.raises(EdgetfError, match="has no signature with inputs"):
         read_source(tmp_path / "bare", None)
@@ -138,7 +138,7 @@ class Looped(tf.Module):  # type: ignore[misc]
         return {"y": tf.gather(boxes, kept), "n": n}  # loops and branches in each other
 
 
-def test_a_frozen_loop_is_one_that_the_converter_takes(tmp_path: Path) -> None:
+def test_the_converter_accepts_a_frozen_loop(tmp_path: Path) -> None:
     module = Looped()
     tf.saved_model.save(module, str(tmp_path / "loop"), signatures=module.call)
     freeze_variables(read_source(tmp_path / "loop", None), tmp_path / "frozen")

@@ -121,7 +121,7 @@ def _run(made: Made, inputs: dict[str, Array]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_what_an_op_copies_is_in_the_scale_of_its_result(name: str, tmp_path: Path) -> None:
+def test_operands_that_an_op_copies_have_the_scale_of_its_result(name: str, tmp_path: Path) -> None:
     engines, inputs = _engines(*GRAPHS[name], tmp_path)
     float32 = engines.make(SCHEMES["float32"], None)
     op = name.split(" ")[0].rstrip(",")
@@ -137,7 +137,7 @@ def test_what_an_op_copies_is_in_the_scale_of_its_result(name: str, tmp_path: Pa
         assert noise == 0 or 10 * np.log10(np.var(exact) / noise) > least + 5, (name, scheme)
 
 
-def test_what_keeps_the_rules_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_keeps_the_rules_is_unchanged(tmp_path: Path) -> None:
     engines, _ = _engines("x", _conv, tmp_path)
     for scheme in ("int8", "int16x8"):
         assert not [note for note in engines.make(SCHEMES[scheme], None).notes if "scale" in note or "clipped" in note]

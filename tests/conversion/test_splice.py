@@ -96,7 +96,7 @@ def test_all_from_one_file_answers_bit_for_bit_as_that_file(network: str, reques
                 np.testing.assert_array_equal(found[output], values)
 
 
-def test_a_loop_differs_by_what_is_inside_and_a_splice_of_what_differs_is_the_file(
+def test_loops_are_compared_by_content_and_a_splice_of_all_differences_computes_the_same(
     branched: Network,
 ) -> None:
     splicer, files, inputs = branched
@@ -173,7 +173,7 @@ def test_tflite_runtime_agrees_on_mixtures(plain: Network, tmp_path: Path) -> No
         assert np.abs(here - np.load(tmp_path / f"{k:02}.npy")).max() <= STEPS / 255, choice
 
 
-def test_a_mixture_holds_nothing_that_it_does_not_use(
+def test_a_mixture_contains_nothing_unused(
     plain: Network,
 ) -> None:
     splicer, files, _ = plain
@@ -185,7 +185,7 @@ def test_a_mixture_holds_nothing_that_it_does_not_use(
     assert len(splicer.splice(Mixture(choice))) < len(files["float32"])
 
 
-def test_representations_meet_with_one_conversion_for_each_value(
+def test_each_value_is_converted_once_between_representations(
     plain: Network,
 ) -> None:
     splicer, _, _ = plain

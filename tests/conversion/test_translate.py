@@ -48,17 +48,17 @@ def test_a_page_becomes_a_line() -> None:
         ("Empty min/max for tensor while_cond_arg0", "(while_cond_arg0) has no range", "use int8"),
     ],
 )
-def test_known_messages_say_what_they_mean_and_what_to_do(raw: str, message: str, hint: str) -> None:
+def test_known_messages_have_an_explanation_and_a_hint(raw: str, message: str, hint: str) -> None:
     reported = translate(raw, flex=False)
     assert message in reported.message
     assert hint in reported.hint
 
 
-def test_an_unknown_message_keeps_its_line_and_invents_no_hint() -> None:
+def test_an_unknown_message_keeps_its_line_and_has_no_hint() -> None:
     assert translate("first\nerror: something new", flex=False) == Translation("something new", "")
 
 
-def test_where_flex_was_allowed_it_is_not_recommended_again() -> None:
+def test_flex_is_not_recommended_if_it_was_allowed() -> None:
     reported = translate("'tf.StringUpper' op is neither a custom op nor a flex op", flex=True)
     assert reported.message == "neither TFLite nor Flex has StringUpper"
     assert "--select-tf-ops" not in reported.hint

@@ -43,7 +43,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "model", folder / "s.npz"
 
 
-def test_what_the_runtime_refuses_is_a_failure_with_the_reason_and_no_file(
+def test_a_variant_that_the_runtime_refuses_is_a_failure_without_a_file(
     squares: tuple[Path, Path], tmp_path: Path
 ) -> None:
     model, samples = squares
@@ -58,7 +58,7 @@ def test_what_the_runtime_refuses_is_a_failure_with_the_reason_and_no_file(
     assert not (tmp_path / "out" / "int16x8.tflite").exists()
 
 
-def test_a_scheme_that_nobody_asked_for_is_left_out_and_costs_nothing_later(
+def test_a_failing_default_scheme_is_left_out_and_later_ignored(
     squares: tuple[Path, Path], tmp_path: Path, edgetf: Run
 ) -> None:
     model, samples = squares
@@ -93,7 +93,7 @@ def test_int16x8_of_pixels_is_left_out_by_default_and_fails_by_name(tmp_path: Pa
     assert edgetf("convert", model, "-o", "named", *asked).returncode == 1
 
 
-def test_nothing_made_is_exit_code_1_whatever_was_asked(tmp_path: Path, edgetf: Run) -> None:
+def test_a_conversion_without_any_variant_is_exit_code_1(tmp_path: Path, edgetf: Run) -> None:
     model = _save(tmp_path / "model", _texts, tf.TensorSpec([1], tf.string, name="x"))
     for k, options in enumerate(([], ["--keep-going"], ["--keep-going", "--scheme", "float32"])):
         ended = edgetf("convert", model, "-o", str(k), *options)
@@ -104,7 +104,7 @@ def test_nothing_made_is_exit_code_1_whatever_was_asked(tmp_path: Path, edgetf: 
     assert states == {Status.FAILED}
 
 
-def test_whole_numbers_that_16_bits_cannot_leave_alone_are_named_and_the_hint_works(tmp_path: Path) -> None:
+def test_integers_that_int16x8_cannot_keep_are_named_and_the_hint_works(tmp_path: Path) -> None:
     """A Keras 3 Embedding compares its indices with 0; it was reported as "a value inside of a loop"."""
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 
@@ -127,7 +127,7 @@ def _request(variants: dict[str, Path], small: Small, tmp_path: Path) -> TrialRe
     return TrialRequest(paths, paths.get("float32"), "serving_default", {"image": str(tmp_path / "rows.npy")})
 
 
-def test_one_variant_that_cannot_run_costs_no_other(small: Small, converted: Path, tmp_path: Path) -> None:
+def test_a_variant_that_cannot_run_does_not_affect_the_others(small: Small, converted: Path, tmp_path: Path) -> None:
     """A model that is constant, one that is NaN, and one whose op reads what is not there."""
 
     def spoil(name: str, change: Callable[[Any, Any], None]) -> Path:
@@ -160,7 +160,7 @@ def test_one_variant_that_cannot_run_costs_no_other(small: Small, converted: Pat
     assert not any(one.unproven for one in tried.values())
 
 
-def test_where_it_cannot_be_tried_nothing_is_said_against_a_variant(
+def test_a_variant_that_cannot_be_tried_is_unproven_and_not_failed(
     small: Small, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = _request({"float32": converted / "float32.tflite"}, small, tmp_path)
@@ -170,7 +170,7 @@ def test_where_it_cannot_be_tried_nothing_is_said_against_a_variant(
     assert "ended with exit code 1" in found.unproven
 
 
-def test_inputs_are_made_where_there_are_no_samples(small: Small, converted: Path, tmp_path: Path) -> None:
+def test_inputs_are_generated_if_there_are_no_samples(small: Small, converted: Path, tmp_path: Path) -> None:
     made = convert(small.saved_model, tmp_path / "out", ConvertOptions(), ignore)
     assert all((variant.ran_in or "").startswith("litert ") for variant in made.variants)
     assert json.loads((tmp_path / "out" / "conversion.json").read_text())["variants"][0]["ran_in"]
@@ -197,7 +197,7 @@ def test_a_batch_that_the_model_fixes_is_filled_or_the_variant_is_unproven(tmp_p
     assert tried["float32"].unproven == "it takes 32 samples at a time, but there are only 20"
 
 
-def test_masks_of_minus_infinity_and_small_outputs_are_no_fault() -> None:
+def test_masks_of_minus_infinity_and_small_outputs_are_not_faults() -> None:
     masked = np.array([[1.0, -np.inf], [2.0, -np.inf]], np.float32)
     assert find_fault({"y": masked}, {}) == ""
     assert find_fault({"y": masked}, {"y": masked}) == ""

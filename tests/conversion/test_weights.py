@@ -105,7 +105,7 @@ def test_weights_are_much_smaller_and_computed_in_float32(mixed: Path) -> None:
     assert any("its memory is that of float32" in note for note in weights.notes)
 
 
-def test_what_is_kept_is_better_on_samples_that_were_held_out(mixed: Path) -> None:
+def test_a_kept_repair_is_better_on_held_out_samples(mixed: Path) -> None:
     exact, samples = (mixed / "out" / "float32.tflite").read_bytes(), _samples(mixed)
     held = split_samples(samples).held
     right = answers(exact, samples, held)
@@ -163,9 +163,7 @@ def test_xnnpack_runs_weights_in_as_many_pieces_as_float32(small: Small, convert
     assert pieces["weights"] == pieces["float32"] == 1
 
 
-def test_without_samples_or_with_few_the_nearest_step_is_taken_and_the_variant_says_so(
-    small: Small, tmp_path: Path
-) -> None:
+def test_without_enough_samples_the_nearest_step_is_used_and_noted(small: Small, tmp_path: Path) -> None:
     [variant] = convert(small.saved_model, tmp_path / "none", ConvertOptions(("weights",)), ignore).variants
     assert any("rounded to the nearest step: with --samples" in note for note in variant.notes)
     assert variant.repairs == ()
@@ -177,7 +175,7 @@ def test_without_samples_or_with_few_the_nearest_step_is_taken_and_the_variant_s
     assert repair.reason == "7 inferences are too few to hold some of them out: 8 are needed"
 
 
-def test_rounding_that_makes_it_worse_or_raises_leaves_the_nearest_step(
+def test_rounding_that_is_worse_or_raises_is_replaced_by_the_nearest_step(
     converted: Path, small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = (converted / "float32.tflite").read_bytes()
@@ -203,7 +201,7 @@ def test_rounding_that_makes_it_worse_or_raises_leaves_the_nearest_step(
     assert refused.after_db < refused.before_db
 
 
-def test_held_out_samples_are_not_those_that_are_looked_at_and_lie_all_over_them() -> None:
+def test_held_out_samples_are_separate_and_evenly_distributed() -> None:
     for n in (8, 30, 127, 128, 2000):
         split = split_samples(make_samples("x", {"x": np.zeros((n, 1), np.float32)}, None))
         assert not set(split.held) & set(split.fit)
@@ -215,7 +213,7 @@ def test_held_out_samples_are_not_those_that_are_looked_at_and_lie_all_over_them
         assert split.held[-1] > n / 2
 
 
-def test_the_worst_output_counts_and_no_error_at_all_has_a_number() -> None:
+def test_the_worst_output_counts_and_a_zero_error_has_a_number() -> None:
     random = np.random.default_rng(0)
     exact = {"a": random.normal(size=(20, 3)), "b": 100 * random.normal(size=(20, 3)), "class": np.arange(20)}
     noisy = {"a": exact["a"] + 0.1, "b": exact["b"] + 0.1, "class": np.zeros(20, np.int64)}
@@ -240,7 +238,7 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_constants_of_loops_are_int8_too_and_the_loop_answers_alike(recurrent: Path, tmp_path: Path) -> None:
+def test_constants_of_loops_are_int8_and_the_loop_computes_the_same(recurrent: Path, tmp_path: Path) -> None:
     options = ConvertOptions(("float32", "weights"), samples=recurrent / "s.npz")
     float32, weights = convert(recurrent / "model", tmp_path / "out", options, ignore).variants
     assert weights.status is Status.OK

@@ -105,7 +105,7 @@ def test_the_wait_for_a_phone_has_an_end(tmp_path: Path, monkeypatch: pytest.Mon
     assert client.calls == ["disconnect", "connect"]
 
 
-def test_nobody_waits_for_a_phone_that_does_not_trust_this_computer(tmp_path: Path) -> None:
+def test_a_phone_that_does_not_trust_this_computer_is_an_error_at_once(tmp_path: Path) -> None:
     client = Client(tmp_path, "offline", then="unauthorized")
     with pytest.raises(UnreachableError, match="does not trust this computer yet"):
         client.phone().sh("true")
@@ -118,7 +118,7 @@ def test_a_phone_on_a_cable_is_never_disconnected_from(tmp_path: Path) -> None:
     assert "disconnect" not in (tmp_path / "calls").read_text()
 
 
-def test_what_a_phone_answers_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_the_answers_of_a_phone_cannot_control_the_terminal(tmp_path: Path) -> None:
     client = Client(tmp_path, "device")
     with pytest.raises(DeviceError) as caught:
         client.phone().sh(r"printf 'bad\033[2J\033]0;title\007 \302\233news\r\n' >&2; exit 3")

@@ -37,7 +37,7 @@ Peak memory footprint (MB): init=7.1 overall=13.5
 """
 
 
-def test_times_and_memory_are_read_from_what_old_and_new_ones_print() -> None:
+def test_times_and_memory_are_read_from_the_output_of_old_and_new_versions() -> None:
     reported = read_timing(NEW)
     assert reported is not None
     assert (reported.n, reported.mean_ns, reported.median_ns, reported.stdev_ns) == (
@@ -83,7 +83,7 @@ def test_equal_times_are_printed_without_their_mean() -> None:
 GPU = DELEGATES["gpu"]
 
 
-def test_a_gpu_that_took_nothing_is_seen() -> None:
+def test_a_gpu_that_ran_no_operation_is_detected() -> None:
     assert why_not_delegated("Though GPU delegate is explicitly applied, the model graph will not be executed", GPU)
     assert not why_not_delegated(
         "INFO: Explicitly applied GPU delegate, and the model graph will be partially executed", GPU
@@ -94,7 +94,7 @@ def test_a_gpu_that_took_nothing_is_seen() -> None:
     assert why_not_delegated("INFO: STARTING!", GPU)
 
 
-def test_flags_that_the_program_did_without_are_known() -> None:
+def test_flags_that_the_program_ignored_are_known() -> None:
     log = "INFO: STARTING!\nWARN: Unconsumed cmdline flags: --output_filepath=once --op_profiling_output_file=a --x y\n"
     assert unknown_flags(log) == ("output_filepath", "x")
     assert unknown_flags(NEW) == ()
@@ -140,7 +140,7 @@ CONV_2D, 0.066, 87.754, 60.957, 2.066%, 2.066%, 0, 1, [MobilenetV1/Conv2d_0/Relu
 """
 
 
-def test_a_profile_of_an_older_one_is_read_too() -> None:
+def test_a_profile_of_an_older_version_is_read() -> None:
     ops = read_ops(PROFILE)
     assert [(op.kind, op.mean_ms) for op in ops] == [("CONV_2D", 60.957), ("DEPTHWISE_CONV_2D", 19.87)]
     assert ops[0].name == "[MobilenetV1/Conv2d_0/Relu6,Bias]:0"
@@ -193,7 +193,7 @@ def test_a_loop_whose_inside_is_not_reported_counts_as_a_whole() -> None:
     assert {op.kind: op.mean_ms for op in read_ops(reported)} == {"WHILE": 8.0, "CONV_2D": 2.0}
 
 
-def test_failures_are_reported_in_the_words_of_the_program_or_by_its_signal() -> None:
+def test_failures_are_reported_with_the_message_of_the_program_or_its_signal() -> None:
     log = "ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.\nERROR: Failed to allocate tensors!\n"
     assert read_failure(log, 1) == "Node number 57 (BATCH_MATMUL) failed to prepare.; Failed to allocate tensors!"
     assert read_failure("INFO: STARTING!\nFATAL: The size of in0 is 3 bytes.", 134) == "The size of in0 is 3 bytes."

@@ -29,7 +29,7 @@ def test_two_runs_on_this_machine_never_measure_each_other() -> None:
         pass
 
 
-def test_a_runtime_that_is_not_there_is_reported_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_runtime_is_reported_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     device = LocalDevice()
     facts = replace(device.probe(), tflite_runtime="")
     monkeypatch.setattr(LocalDevice, "probe", lambda self: facts)
@@ -48,7 +48,7 @@ def test_the_local_device_brings_back_a_measurement(converted: Path, small: Smal
     assert (tmp_path / "out" / measurement.samples.outputs[0].file).exists()
 
 
-def test_a_python_that_cannot_run_the_runner_is_the_devices_failure(tmp_path: Path) -> None:
+def test_a_python_that_cannot_run_the_runner_is_a_failure_of_the_device(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no numpy here >&2\nexit 7\n")
     broken.chmod(0o755)

@@ -26,7 +26,7 @@ GOOD = Facts(
 )
 
 
-def test_a_device_that_has_everything_and_is_quiet_has_no_findings() -> None:
+def test_a_complete_and_idle_device_has_no_findings() -> None:
     assert diagnose(GOOD, SETTINGS) == ()
 
 
@@ -45,7 +45,7 @@ def test_a_device_that_has_everything_and_is_quiet_has_no_findings() -> None:
         ({"numpy": ""}, "numpy is missing", "pip install numpy"),
     ],
 )
-def test_what_keeps_the_runner_from_running_is_reported_with_its_mend(
+def test_what_prevents_the_runner_from_running_is_reported_with_a_remedy(
     change: dict[str, str], problem: str, mend: str
 ) -> None:
     (finding,) = diagnose(replace(GOOD, **change), SETTINGS)
@@ -78,7 +78,7 @@ def test_this_machine_can_be_probed() -> None:
     assert int(facts.free_mib) > 0
 
 
-def test_an_answer_without_facts_is_the_devices_failure() -> None:
+def test_an_answer_without_facts_is_a_failure_of_the_device() -> None:
     with pytest.raises(DeviceError, match="makes no sense"):
         parse("Welcome!\nhello=world\n")
     assert parse("motd\narchitecture=aarch64\nnumpy=1.26.4\n").numpy == "1.26.4"

@@ -38,7 +38,7 @@ def _other(seconds: float, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_who_waits_learns_for_whom_and_goes_on_when_it_is_done() -> None:
+def test_a_waiting_run_names_the_holder_and_starts_after_it() -> None:
     events: list[Event] = []
     with _other(1.5, "-o", "bench") as other, LocalDevice().reserve(events.append):
         assert other.poll() is not None or other.wait(5) == 0
@@ -48,7 +48,7 @@ def test_who_waits_learns_for_whom_and_goes_on_when_it_is_done() -> None:
     assert len([event for event in events if isinstance(event, Note)]) == 1
 
 
-def test_who_does_not_wait_fails_at_once_and_learns_the_same() -> None:
+def test_a_run_that_does_not_wait_fails_at_once_and_names_the_holder() -> None:
     with _other(30) as other:
         begin = time.monotonic()
         with pytest.raises(DeviceError, match=f"in use by another run, process {other.pid} ") as caught:
@@ -58,7 +58,7 @@ def test_who_does_not_wait_fails_at_once_and_learns_the_same() -> None:
     assert caught.value.exit_code == 5
 
 
-def test_a_lock_of_who_was_killed_is_free() -> None:
+def test_the_lock_of_a_killed_process_is_free() -> None:
     with _other(30) as other:
         other.kill()
     with LocalDevice().reserve():
@@ -88,7 +88,7 @@ with device.reserve():
             assert time.monotonic() - begin < 20
 
 
-def test_what_outlives_a_killed_run_is_waited_for() -> None:
+def test_a_process_that_outlives_a_killed_run_keeps_the_lock() -> None:
     code = """
 import os, time
 from edgetf.device.lock import hold
@@ -148,7 +148,7 @@ def test_a_lock_whose_holder_was_killed_leaves_no_file_after_the_next(key: str, 
     assert [path.name for path in (tmp_path / "run" / "edgetf").iterdir()] == ["edgetf-other.lock"]
 
 
-def test_two_who_share_no_folder_see_each_other(key: str, tmp_path: Path) -> None:
+def test_two_processes_without_a_shared_folder_exclude_each_other(key: str, tmp_path: Path) -> None:
     with _hold_elsewhere(key, tmp_path / "other") as other:
         with pytest.raises(DeviceError, match=f"in use by another run, process {other.pid} of user "):
             hold("phone", key, None).__enter__()
@@ -159,7 +159,7 @@ def test_two_who_share_no_folder_see_each_other(key: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "file", "open to others"])
-def test_what_lies_in_the_way_of_a_lock_costs_no_run(key: str, tmp_path: Path, kind: str) -> None:
+def test_an_obstacle_at_the_path_of_a_lock_does_not_prevent_a_run(key: str, tmp_path: Path, kind: str) -> None:
     (tmp_path / "run" / "edgetf").mkdir()
     way = tmp_path / "run" / "edgetf" / f"edgetf-{key}.lock"
     if kind == "link":
@@ -189,9 +189,7 @@ def test_without_names_of_sockets_the_file_is_the_lock(
     assert "EDGETF_LOCKS" in caught.value.hint
 
 
-def test_a_folder_that_is_named_for_locks_and_cannot_be_used_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_lock_folder_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGETF_LOCKS", str(tmp_path))
     (tmp_path / "edgetf-local.lock").symlink_to("nowhere")
     with pytest.raises(EdgetfError, match=r"cannot use .*edgetf-local.lock: Too many levels of symbolic links"):
@@ -201,12 +199,12 @@ def test_a_folder_that_is_named_for_locks_and_cannot_be_used_is_an_error(
         LocalDevice().reserve().__enter__()
 
 
-def test_a_file_of_an_older_edgetf_names_nobody() -> None:
+def test_a_lock_file_of_an_older_edgetf_names_no_holder() -> None:
     assert in_use("pi", "") == "pi is in use by another run"
     assert in_use("pi", '{"pid": 1}') == "pi is in use by another run"
 
 
-def test_a_holder_leaves_no_name_behind() -> None:
+def test_a_released_lock_leaves_no_name() -> None:
     with hold("phone", "adb none", None):
         pass
     events: list[Event] = []

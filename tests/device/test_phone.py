@@ -180,7 +180,7 @@ def test_sustained_load_and_energy_come_back(phone: Phone, job: Callable[[str], 
     assert measurement.power is None  # this machine has no battery that tells
 
 
-def test_power_is_read_while_only_the_battery_gives_it() -> None:
+def test_power_is_read_only_while_the_battery_discharges() -> None:
     reported = android.read_power("-300000 4000000\n-310000 4000000\n", "1250000 4000000\n", 100, 2.0)
     assert reported is not None
     assert reported.idle_w == pytest.approx([1.2, 1.24])
@@ -188,7 +188,7 @@ def test_power_is_read_while_only_the_battery_gives_it() -> None:
     assert android.read_power("", "", 100, 2.0) is None
 
 
-def test_what_is_there_is_not_sent_again(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_files_on_the_phone_are_not_sent_again(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     received = []
     for name in ("first", "second"):
         before = phone.server.received
@@ -233,7 +233,7 @@ def test_the_whole_benchmark_runs_on_a_phone(
 HOSTILE = r"printf 'Pixel\033[2J\033]0;title\007 8\r\n::error::x\nthrottled=1\xe2\x80\xae\n'"
 
 
-def test_a_phone_cannot_steer_the_terminal_by_what_it_says(
+def test_the_output_of_a_phone_cannot_control_the_terminal(
     phone: Phone, job: Callable[[str], Job], edgetf: Run, tmp_path: Path
 ) -> None:
     phone.says("getprop", HOSTILE)
@@ -255,7 +255,7 @@ def test_a_phone_cannot_steer_the_terminal_by_what_it_says(
 # faults -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_that_is_cut_while_files_go_there_costs_nothing(
+def test_a_connection_that_is_cut_while_files_are_sent_is_restored(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     def cut_once(received: int) -> None:
@@ -281,7 +281,7 @@ def test_a_connection_that_is_cut_during_the_run_finds_the_run_again(
     assert measurement.samples.n == ROWS
 
 
-def test_a_connection_that_is_cut_while_results_come_back_costs_nothing(
+def test_a_connection_that_is_cut_while_results_are_fetched_is_restored(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     def cut_after_the_last_sample(event: Event) -> None:
@@ -327,7 +327,7 @@ def test_every_step_may_run_twice(
     assert not list((phone.work / "store").glob(".*"))
 
 
-def test_a_full_phone_says_so(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_a_full_phone_is_reported_with_its_free_space(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     phone.server.full = True
     with pytest.raises(
         DeviceError, match=r"there is no free space on phone: .* are free in .*No space left on device"
@@ -345,7 +345,7 @@ FILLS_UP = {
 
 
 @pytest.mark.parametrize("how", FILLS_UP)
-def test_a_phone_that_fills_up_meanwhile_is_reported_as_full(
+def test_a_phone_that_fills_up_during_the_run_is_reported_as_full(
     how: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     phone.program.write_text(f"#!/bin/sh\n{FILLS_UP[how]}\n")
@@ -355,9 +355,7 @@ def test_a_phone_that_fills_up_meanwhile_is_reported_as_full(
     assert "set work_dir" in (measurement.error or "")
 
 
-def test_a_job_that_may_write_no_more_is_reported_as_full(
-    phone: Phone, job: Callable[[str], Job], tmp_path: Path
-) -> None:
+def test_a_job_over_its_quota_is_reported_as_full(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     """As under a quota: there is room on the disk, and none for the shell."""
     phone.says("cat", 'case "$1" in once) echo "cat: No space left on device" >&2; exit 1;; esac; exec /bin/cat "$@"')
     measurement = _run(phone.device(), job("float32"), tmp_path / "out")
@@ -374,7 +372,7 @@ def test_a_job_that_can_write_nothing_is_reported_as_full(
         _run(phone.device(), job("float32"), tmp_path / "out")
 
 
-def test_a_phone_that_answers_garbage_is_the_devices_failure(
+def test_a_phone_that_returns_garbage_is_a_failure_of_the_device(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     device = phone.device()
@@ -383,7 +381,7 @@ def test_a_phone_that_answers_garbage_is_the_devices_failure(
         _run(device, job("float32"), tmp_path / "out")
 
 
-def test_a_program_that_dies_is_that_variants_failure(
+def test_a_program_that_dies_is_a_failure_of_the_variant(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGETF_TEST_DIES", "1")
@@ -393,9 +391,7 @@ def test_a_program_that_dies_is_that_variants_failure(
     assert (measurement.error or "").startswith("benchmark_model died of SIGSEGV")
 
 
-def test_errors_of_the_program_are_reported_in_its_words(
-    phone: Phone, job: Callable[[str], Job], tmp_path: Path
-) -> None:
+def test_errors_of_the_program_are_reported_unchanged(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     phone.program.write_text("#!/bin/sh\necho 'ERROR: Node number 57 (BATCH_MATMUL) failed to prepare.'; exit 1\n")
     measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out")
     assert measurement.error == "Node number 57 (BATCH_MATMUL) failed to prepare."
@@ -414,7 +410,7 @@ GPU = {
 
 
 @pytest.mark.parametrize("how", GPU)
-def test_a_run_that_the_gpu_did_not_take_is_not_reported_as_the_gpus(
+def test_a_run_that_the_gpu_did_not_accept_is_not_reported_as_a_gpu_run(
     how: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGETF_TEST_GPU", how)
@@ -432,7 +428,7 @@ LACKS = {
 
 
 @pytest.mark.parametrize("flag", LACKS)
-def test_a_program_that_goes_on_without_a_flag_that_decides_is_refused(
+def test_a_program_that_ignores_a_necessary_flag_is_refused(
     flag: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGETF_TEST_LACKS", flag)
@@ -443,7 +439,7 @@ def test_a_program_that_goes_on_without_a_flag_that_decides_is_refused(
     assert (measurement.samples is None) == (measurement.error is not None)
 
 
-def test_a_program_that_aborts_is_reported_in_its_words(
+def test_the_message_of_a_program_that_aborts_is_reported(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     """A file of the store that lost its end, as on a card that breaks: the tool's own check finds it."""
@@ -453,7 +449,7 @@ def test_a_program_that_aborts_is_reported_in_its_words(
     assert (tmp_path / "out" / "failed").read_text() == "134\n"  # SIGABRT
 
 
-def test_what_benchmark_model_cannot_be_given_is_refused_before_anything_is_sent(
+def test_inputs_that_benchmark_model_cannot_read_are_refused_before_anything_is_sent(
     phone: Phone, converted: Path, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     scalar = tmp_path / "scalar.tflite"
@@ -467,7 +463,7 @@ def test_what_benchmark_model_cannot_be_given_is_refused_before_anything_is_sent
     assert "another device" in caught.value.hint
 
 
-def test_of_several_signatures_the_graph_that_is_run_is_read(
+def test_the_graph_that_runs_is_read_if_there_are_several_signatures(
     phone: Phone, converted: Path, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     both = tmp_path / "both.tflite"
@@ -513,7 +509,7 @@ def _add_first_graph(model: Any) -> None:
     model.subgraphs, model.signatureDefs = [first, model.subgraphs[0]], [signature, model.signatureDefs[0]]
 
 
-def test_a_priority_that_is_refused_is_done_without_and_reported(
+def test_a_run_continues_without_a_refused_priority_and_reports_it(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     phone.says("nice", "echo 'nice: Permission denied' >&2; exit 1")
@@ -538,9 +534,7 @@ def test_a_phone_whose_shell_hangs_ends_the_run(phone: Phone, monkeypatch: pytes
         device.probe()
 
 
-def test_a_phone_that_was_started_again_or_hangs_ends_the_run(
-    phone: Phone, job: Callable[[str], Job], tmp_path: Path
-) -> None:
+def test_a_phone_that_reboots_or_hangs_ends_the_run(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     def forget(event: Event) -> None:
         if isinstance(event, Progress) and event.done == 2:
             for pid in (phone.work / "jobs").glob("*/pid"):
@@ -558,7 +552,7 @@ def test_a_phone_that_was_started_again_or_hangs_ends_the_run(
     assert list((phone.work / "jobs").iterdir()) == []
 
 
-def test_files_that_arrive_broken_are_not_kept(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
+def test_files_damaged_on_arrival_are_not_kept(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     phone.says("sha256sum", "echo 0000 $1")
     with pytest.raises(DeviceError, match="its digest is 0000, not "):
         _run(phone.device(), job("float32"), tmp_path / "out")
@@ -584,7 +578,7 @@ def test_a_place_that_cannot_be_written_is_reported(phone: Phone, job: Callable[
         _run(phone.device(work_dir="/proc/none"), job("float32"), tmp_path / "out")
 
 
-def test_one_run_at_a_time_and_phones_are_reported_apart_by_serial(phone: Phone) -> None:
+def test_each_phone_has_one_run_at_a_time_and_is_identified_by_its_serial(phone: Phone) -> None:
     refused = pytest.raises(DeviceError, match="phone is in use by another run")
     with phone.device().reserve(), refused, phone.device().reserve():
         pass
@@ -603,7 +597,7 @@ def test_one_run_at_a_time_and_phones_are_reported_apart_by_serial(phone: Phone)
     other.close()
 
 
-def test_a_phone_that_nobody_accepted_says_what_to_do_on_its_screen(phone: Phone) -> None:
+def test_an_unauthorized_phone_gives_a_hint_about_its_screen(phone: Phone) -> None:
     stranger = AdbServer(authorized=False)
     with pytest.raises(DeviceError, match="does not trust this computer yet") as caught:
         phone.device(serial=stranger.serial).probe()
@@ -621,7 +615,7 @@ def test_what_is_missing_on_this_side_is_reported(phone: Phone, job: Callable[[s
         _run(phone.device(benchmark_model="/nowhere/benchmark_model"), job("float32"), tmp_path / "out")
 
 
-def test_the_doctor_knows_what_a_phone_needs(phone: Phone) -> None:
+def test_the_doctor_reports_what_a_phone_needs(phone: Phone) -> None:
     settings = load_settings(phone.settings())["phone"]
     facts = phone.device().probe()
     assert facts.model == "x Pixel 8"

@@ -93,12 +93,12 @@ def test_what_is_not_a_program_for_the_phone_blocks_and_is_named(what: str, tmp_
         (b"#!/system/bin/sh\n", "aarch64"),
     ],
 )
-def test_what_the_phone_runs_is_accepted(content: bytes, architecture: str, tmp_path: Path) -> None:
+def test_a_program_for_the_phone_is_accepted(content: bytes, architecture: str, tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(content)
     assert why_not(tmp_path / "tool", architecture) == ""
 
 
-def test_a_phone_without_32_bit_programs_is_known_by_what_it_says(tmp_path: Path) -> None:
+def test_a_phone_without_32_bit_programs_is_recognized_by_its_abis(tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(_elf(ARM, wide=False))
     assert why_not(tmp_path / "tool", "aarch64", "arm64-v8a,armeabi-v7a,armeabi") == ""
     assert "32-bit arm, which this phone does not run (arm64-v8a)" in why_not(tmp_path / "tool", "aarch64", "arm64-v8a")
@@ -109,5 +109,5 @@ def test_a_64_bit_program_is_not_for_a_32_bit_system_on_a_64_bit_kernel(tmp_path
     assert why_not(tmp_path / "tool", "armv8l") == "is built for aarch64, the phone is armv8l"
 
 
-def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     assert why_not(tmp_path, "aarch64").startswith("cannot be read: ")

@@ -51,7 +51,7 @@ def test_a_device_that_was_never_reached_is_tried_once() -> None:
     assert (link.tries, link.pauses) == (1, [])
 
 
-def test_attempts_are_counted_anew_after_a_connection_that_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_are_counted_from_zero_after_a_connection_that_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconnect, "LASTED_S", -1.0)  # every connection counts as good
     link = _Link(3 * ATTEMPTS)
     assert link.persist(lambda: True) == "done"

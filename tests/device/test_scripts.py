@@ -45,7 +45,7 @@ def test_a_job_that_is_started_twice_at_once_runs_once(tmp_path: Path) -> None:
     assert not (job / "ballast").exists()
 
 
-def test_a_job_that_did_not_come_whole_is_not_started(tmp_path: Path) -> None:
+def test_an_incomplete_job_is_not_started(tmp_path: Path) -> None:
     ended = _sh(scripts.START, tmp_path / "job", "touch ran", 100, given=b"touch")
     assert (ended.returncode, ended.stderr) == (1, b"the job is not whole\n")
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["out"]
@@ -63,7 +63,7 @@ def test_a_file_that_was_stored_already_is_stored(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [DIGEST]  # which was right, and is still there
 
 
-def test_a_file_that_never_came_or_is_broken_is_not_stored(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_not_stored(tmp_path: Path) -> None:
     ended = _sh(scripts.STORED, tmp_path, DIGEST, f".{DIGEST}")
     assert (ended.returncode, ended.stderr) == (1, b"the file did not arrive\n")
     (tmp_path / DIGEST).write_bytes(b"rotten")
@@ -71,7 +71,7 @@ def test_a_file_that_never_came_or_is_broken_is_not_stored(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_received_twice_at_once_is_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_received_twice_at_once_is_complete(tmp_path: Path) -> None:
     command = ["sh", "-c", scripts.RECEIVE, "edgetf", str(tmp_path), DIGEST]
     cut = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert cut.stdin is not None
@@ -86,7 +86,7 @@ def test_a_file_that_is_received_twice_at_once_is_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [DIGEST]
 
 
-def test_the_end_and_the_sweep_of_jobs_may_be_repeated(tmp_path: Path) -> None:
+def test_the_end_and_the_cleanup_of_jobs_may_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     job = tmp_path / "jobs" / "one"
     text = b"sleep 60"
@@ -101,5 +101,5 @@ def test_the_end_and_the_sweep_of_jobs_may_be_repeated(tmp_path: Path) -> None:
     assert all(state.startswith("Z") for state in ended.stdout.split())
 
 
-def test_the_room_on_a_disk_is_a_number(tmp_path: Path) -> None:
+def test_the_free_space_of_a_disk_is_a_number(tmp_path: Path) -> None:
     assert int(_sh(scripts.FREE, tmp_path / "not" / "yet").stdout) > 0

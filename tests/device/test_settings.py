@@ -56,7 +56,9 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, message: 
     assert hint in caught.value.hint
 
 
-def test_the_projects_file_goes_before_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_of_the_project_has_priority_over_that_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     assert list(load_settings(None)) == ["local"]

@@ -81,7 +81,7 @@ def _whole(measurement: Measurement, bench: Bench) -> None:
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
-def test_a_job_runs_over_ssh_and_nothing_of_it_stays(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_job_runs_over_ssh_and_leaves_no_files(server: Server, bench: Bench, tmp_path: Path) -> None:
     events: list[Event] = []
     device = _device(server, tmp_path)
     _whole(_run(device, bench, events.append), bench)
@@ -176,7 +176,7 @@ def test_two_runs_never_measure_each_other(server: Server, bench: Bench, tmp_pat
     _whole(_run(_device(server, tmp_path), bench), bench)  # the lock is free again
 
 
-def test_who_waits_for_a_device_learns_for_whom_without_disturbing_it(
+def test_a_run_that_waits_for_a_device_names_the_holder_without_disturbing_it(
     server: Server, bench: Bench, tmp_path: Path
 ) -> None:
     first, second = _device(server, tmp_path), _device(server, tmp_path)
@@ -203,7 +203,7 @@ def test_who_waits_for_a_device_learns_for_whom_without_disturbing_it(
     assert notes[1:] == ["held"]
 
 
-def test_a_host_key_that_nobody_accepted_is_shown_with_how_to_accept_it(
+def test_an_unknown_host_key_is_shown_with_the_command_that_accepts_it(
     server: Server, bench: Bench, tmp_path: Path
 ) -> None:
     server.known_hosts.write_text("")
@@ -217,7 +217,7 @@ def test_a_host_key_that_nobody_accepted_is_shown_with_how_to_accept_it(
     assert not (server.home / "work").exists()
 
 
-def test_a_host_key_that_has_changed_is_a_warning_and_no_invitation(
+def test_a_changed_host_key_is_a_warning_that_does_not_offer_to_accept_it(
     server: Server, bench: Bench, tmp_path: Path
 ) -> None:
     other = asyncssh.generate_private_key("ssh-ed25519")
@@ -233,7 +233,7 @@ def test_a_host_key_that_has_changed_is_a_warning_and_no_invitation(
         _run(_device(server, tmp_path), bench)
 
 
-def test_a_key_that_is_not_there_or_public_is_named(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_missing_or_public_key_is_named(server: Server, bench: Bench, tmp_path: Path) -> None:
     public = server.key.with_suffix(".pub")
     public.write_bytes(asyncssh.read_private_key(server.key).export_public_key())
     settings = server.settings(sys.executable)
@@ -272,7 +272,7 @@ def test_a_python_that_does_not_run_is_reported_as_the_doctor_does(
     assert "python3 -m venv" in caught.value.hint
 
 
-def test_a_key_that_is_not_let_in_says_how_to_copy_it(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_refused_key_gives_the_command_that_copies_it(server: Server, bench: Bench, tmp_path: Path) -> None:
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(server.key)
     with pytest.raises(DeviceError, match="refuses to let pi in") as caught:
         _run(_device(server, tmp_path), bench)
@@ -306,7 +306,7 @@ def test_a_runner_that_is_killed_is_reported_with_the_signal(server: Server, ben
     assert list((server.home / "work" / "jobs").iterdir()) == []
 
 
-def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
+def test_a_device_that_reboots_ends_the_run_with_the_reason(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.5)
@@ -329,7 +329,7 @@ def test_a_device_that_starts_again_meanwhile_ends_the_run_with_its_reason(
     assert (bench.out / "timings.npz").read_text() == "kept\n"
 
 
-def test_a_runner_that_is_slow_to_speak_is_not_taken_for_dead(
+def test_a_runner_whose_output_is_slow_is_not_ended(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.2)
@@ -337,7 +337,7 @@ def test_a_runner_that_is_slow_to_speak_is_not_taken_for_dead(
     _whole(_run(_device(server, tmp_path, python=slow), bench), bench)
 
 
-def test_a_runner_that_says_nothing_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_runner_without_output_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
     device = _device(server, tmp_path, python=_script(tmp_path, "sleep 60"))
     device._idle_s = 1.0
     with pytest.raises(DeviceError, match="hung"):
@@ -360,7 +360,7 @@ def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, scr
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_what_arrives_broken_is_found_and_not_kept(
+def test_files_damaged_in_transfer_are_found_and_not_kept(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -373,7 +373,7 @@ def test_what_arrives_broken_is_found_and_not_kept(
     assert not list((server.home / "work" / "store").glob(".*"))
 
 
-def test_a_disk_that_is_full_says_how_much_room_there_is(
+def test_a_full_disk_is_reported_with_its_free_space(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _first_in_path(monkeypatch, tmp_path / "bin", "tee", "exec /usr/bin/tee /dev/full")
@@ -394,7 +394,7 @@ FILLS_UP = {
 
 
 @pytest.mark.parametrize("how", FILLS_UP)
-def test_a_device_that_fills_up_meanwhile_is_reported_as_full(
+def test_a_device_that_fills_up_during_the_run_is_reported_as_full(
     how: str, server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.3)
@@ -406,7 +406,7 @@ def test_a_device_that_fills_up_meanwhile_is_reported_as_full(
     assert "set work_dir" in caught.value.hint
 
 
-def test_an_error_of_the_variant_on_a_full_device_says_why(
+def test_an_error_of_the_variant_on_a_full_device_has_the_reason(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
@@ -421,7 +421,7 @@ def test_an_error_of_the_variant_on_a_full_device_says_why(
     assert read_measurement("pi", bench.out) == measurement
 
 
-def test_a_device_that_answers_garbage_is_the_devices_failure(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_device_that_returns_garbage_is_a_failure_of_the_device(server: Server, bench: Bench, tmp_path: Path) -> None:
     garbage = _script(tmp_path, "echo '{\"event\"'; echo nonsense; mkdir -p out; echo '[1' > out/measurement.json")
     with pytest.raises(DeviceError, match="the answer of pi cannot be read"):
         _run(_device(server, tmp_path, python=garbage), bench)
@@ -462,7 +462,7 @@ def test_a_key_that_cannot_be_read_is_reported(server: Server, bench: Bench, tmp
         _run(_device(server, tmp_path), bench)
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_the_next_run_removes_the_files_of_a_killed_run(server: Server, bench: Bench, tmp_path: Path) -> None:
     left = server.home / "work" / "jobs" / "left"
     left.mkdir(parents=True)
     (left / "job.json").write_text("{}")
@@ -488,7 +488,7 @@ state = {{"governor": evil, "temperature_c": "nan", "throttled": "0xz", "load_1m
 """
 
 
-def test_a_device_cannot_steer_the_terminal_or_leave_its_folder(server: Server, bench: Bench, tmp_path: Path) -> None:
+def test_a_device_cannot_control_the_terminal_or_leave_its_folder(server: Server, bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "hostile.py").write_text(_HOSTILE_RUNNER.replace("TIMINGS", "None"))
     device = _device(server, tmp_path, python=_script(tmp_path, f"exec {sys.executable} {tmp_path}/hostile.py"))
     events: list[Event] = []
@@ -503,7 +503,7 @@ def test_a_device_cannot_steer_the_terminal_or_leave_its_folder(server: Server, 
     assert {path.name for path in bench.out.iterdir()} == {"measurement.json", "errors"}
 
 
-def test_a_server_that_lists_files_of_other_folders_brings_none_here(
+def test_files_of_other_folders_that_a_server_lists_are_not_fetched(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, asked = asyncssh.SFTPServer.scandir, list[bytes]()
@@ -522,7 +522,7 @@ def test_a_server_that_lists_files_of_other_folders_brings_none_here(
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "a/b"])
-def test_a_device_that_names_files_of_others_is_refused(
+def test_a_device_that_names_files_outside_its_folder_is_refused(
     name: str, server: Server, bench: Bench, tmp_path: Path
 ) -> None:
     (tmp_path / "hostile.py").write_text(_HOSTILE_RUNNER.replace("TIMINGS", repr(name)))

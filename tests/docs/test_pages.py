@@ -29,7 +29,7 @@ def test_the_readme_names_every_verb() -> None:
     assert verbs == {name for name in edgetf.__all__ if name not in ("EdgetfError", "load")}
 
 
-def test_commands_are_in_blocks_that_are_run_or_say_that_they_are_not() -> None:
+def test_commands_are_in_blocks_that_run_or_are_marked_as_not_run() -> None:
     for block in blocks():
         if re.search(r"^edgetf ", block.body, re.MULTILINE):
             assert block.language in ("sh", "console"), block
@@ -45,7 +45,7 @@ def test_the_table_of_schemes_is_the_table_in_the_code() -> None:
 
 
 @pytest.mark.parametrize("page", list(TEXTS))
-def test_links_and_pictures_are_there(page: str) -> None:
+def test_targets_of_links_and_pictures_exist(page: str) -> None:
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
         path, _, anchor = target.partition("#")
@@ -58,7 +58,7 @@ def test_links_and_pictures_are_there(page: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "docs"])
-def test_the_targets_of_make_are_there(target: str) -> None:
+def test_the_targets_of_make_exist(target: str) -> None:
     assert f"make {target}" in README
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

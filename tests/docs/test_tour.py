@@ -68,7 +68,7 @@ def _look_at_the_demo(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_that_is_added_by_a_file_and_a_line_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_added_by_a_file_and_a_line_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgetf.models import zoo
     from edgetf.models.run import Run
     from edgetf.models.training import train

@@ -44,7 +44,7 @@ emulated = true
     subprocess.run(["bash", str(SCRIPT), "down"], capture_output=True, timeout=60, check=False)
 
 
-def test_probe_tells_what_it_is(devices: Path, edgetf: Run) -> None:
+def test_probe_reports_the_device(devices: Path, edgetf: Run) -> None:
     ended = edgetf("devices", "probe", "pi", "--devices", devices, "--json")
     assert ended.returncode == 0, ended.stderr
     facts = json.loads(ended.stdout)
@@ -56,7 +56,7 @@ def test_probe_tells_what_it_is(devices: Path, edgetf: Run) -> None:
     assert int(facts["free_mib"]) > 0
 
 
-def test_doctor_tells_what_is_missing_and_the_command_that_mends_it(devices: Path, edgetf: Run) -> None:
+def test_doctor_reports_what_is_missing_and_the_command_that_installs_it(devices: Path, edgetf: Run) -> None:
     ended = edgetf("devices", "doctor", "bare", "--devices", devices)
     assert ended.returncode == 1
     assert "there is no TFLite interpreter" in ended.stdout
@@ -98,7 +98,7 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
     assert "emulated" in checked.stdout
 
 
-def test_a_second_run_reuses_what_is_there_and_leaves_no_job(
+def test_a_second_run_reuses_files_and_leaves_no_job(
     devices: Path, converted: Path, reference: Path, edgetf: Run
 ) -> None:
     options = ("--reference", reference, "--devices", devices, "--device", "pi", "--blocks", 2)

@@ -58,7 +58,7 @@ def _zip(member: bytes, name: str = "x.npy", kind: int = zipfile.ZIP_DEFLATED) -
         (b"", "is not an .npz file"),
     ],
 )
-def test_arrays_that_are_none_are_refused(tmp_path: Path, content: bytes, why: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "s.npz").write_bytes(content)
     with pytest.raises(EdgetfError, match=why) as caught:
         load_samples(tmp_path / "s.npz", _X)
@@ -66,7 +66,7 @@ def test_arrays_that_are_none_are_refused(tmp_path: Path, content: bytes, why: s
     assert caught.value.message.isprintable()
 
 
-def test_what_unpacks_to_more_than_the_memory_is_refused_before_it_is_unpacked(
+def test_a_file_that_unpacks_to_more_than_memory_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "s.npz", x=np.zeros((100_000, 3), np.float32))
@@ -76,7 +76,7 @@ def test_what_unpacks_to_more_than_the_memory_is_refused_before_it_is_unpacked(
     assert "np.savez" in caught.value.hint
 
 
-def test_big_endian_numbers_are_turned_round(tmp_path: Path) -> None:
+def test_big_endian_numbers_are_converted(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.float32).reshape(4, 3)
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "s.npz", x=values.astype(">f4"), labels=np.arange(4, dtype=">i8"))
@@ -89,7 +89,7 @@ def test_big_endian_numbers_are_turned_round(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_npy(tmp_path / "o.npy", ""), values)
 
 
-def test_a_variant_of_a_newer_tflite_is_named_as_such() -> None:
+def test_a_variant_of_a_newer_tflite_is_reported() -> None:
     with pytest.raises(EdgetfError, match="made for a newer TFLite: operation 999"):
         read_contents(_DAMAGED / "newop.tflite")
 
@@ -126,7 +126,7 @@ def _amplified(count: int) -> bytes:
     return bytes(builder.Output())
 
 
-def test_a_keras_file_that_keeps_its_library_busy_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_keras_file_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras_file, "_IDLE_S", 3.0)
     with pytest.raises(EdgetfError, match=r"hang\.h5 is damaged: reading it did not end"):
         keras_file.read_header(_DAMAGED / "hang.h5")
@@ -144,7 +144,7 @@ def test_a_keras_file_that_keeps_its_library_busy_for_ever_is_given_up(monkeypat
         ({"shape": [1 << 20]}, "describes more than"),
     ],
 )
-def test_what_is_said_of_records_is_checked_before_tensorflow_sees_it(
+def test_the_description_of_records_is_checked_before_tensorflow_reads_them(
     tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
     column = {"name": "x", "dtype": "<f4", "shape": [3], "kind": "float_list", **changes}
@@ -155,14 +155,14 @@ def test_what_is_said_of_records_is_checked_before_tensorflow_sees_it(
         find_shards(tmp_path / "s.tfrecord")
 
 
-def test_a_scale_of_a_thousand_million_digits_is_no_number() -> None:
+def test_a_scale_of_a_thousand_million_digits_is_not_a_number() -> None:
     for text in ("1e999999999", "1/0", "nan", "x", "1/2/3"):
         with pytest.raises(EdgetfError, match="is not a number"):
             parse_source(f"folder:x?scale={text}").scaling()
     assert parse_source("folder:x?scale=1/255").scaling() == (1 / 255, 0.0)
 
 
-def test_a_pattern_that_is_none_is_refused() -> None:
+def test_an_invalid_pattern_is_refused() -> None:
     with pytest.raises(EdgetfError, match="is not a path of TFRecords"):
         read_arrays("**.tfrecord", None)
 
@@ -198,7 +198,7 @@ class Latency:
         ("path", "7", "expected str, found 7"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_when_it_is_read(tmp_path: Path, field: str, value: str, why: str) -> None:
+def test_an_impossible_value_is_refused_when_it_is_read(tmp_path: Path, field: str, value: str, why: str) -> None:
     values = {"n": "9", "median": "2.0", "low": "1.0", "high": "2.5", "path": '"a"', field: value}
     inside = ", ".join(f'"{name}": {one}' for name, one in values.items())
     (tmp_path / "d.json").write_text(f'{{"schema": 1, "latency": {{{inside}}}}}')
@@ -221,7 +221,7 @@ def test_texts_of_documents_become_one_printable_line(tmp_path: Path) -> None:
     assert files.read_document(tmp_path / "d.json", _Document, 1).latency.path == "a b?[2J?? \u00e9"
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_a_pipe_does_not_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "d.json")
     with pytest.raises(EdgetfError, match="is not a plain file"):
         files.read_document(tmp_path / "d.json", _Document, 1)
@@ -244,7 +244,7 @@ def _raise(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize(
     "act", [_deep, _raise(MemoryError()), _raise(KeyError("a\nb")), _raise(OSError("no number")), _raise(SystemError())]
 )
-def test_whatever_a_library_raises_is_one_line_that_names_the_file(act: Callable[[], None]) -> None:
+def test_any_exception_of_a_library_becomes_one_line_that_names_the_file(act: Callable[[], None]) -> None:
     with pytest.raises(EdgetfError, match=r"^a\.bin is ") as caught, reading.parsing("a.bin", "a thing", "hint"):
         act()
     assert caught.value.message.isprintable()
@@ -252,12 +252,12 @@ def test_whatever_a_library_raises_is_one_line_that_names_the_file(act: Callable
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-def test_what_ends_edgetf_passes_the_boundary(error: BaseException) -> None:
+def test_exceptions_that_end_edgetf_are_not_converted(error: BaseException) -> None:
     with pytest.raises(type(error)), reading.parsing("a.bin", "a thing", "hint"):
         raise error
 
 
-def test_errors_of_the_system_keep_their_own_words(tmp_path: Path) -> None:
+def test_errors_of_the_system_keep_their_message(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="cannot read a: No such file"), reading.parsing("a", "a thing", ""):
         (tmp_path / "missing").read_bytes()
 
@@ -271,7 +271,7 @@ def test_messages_are_one_line_of_a_bounded_length() -> None:
     assert clean("two  spaces ") == "two  spaces "
 
 
-def test_limits_name_the_place_of_what_is_wrong() -> None:
+def test_limits_name_the_place_of_the_fault() -> None:
     assert limits.find_fault(_Document(1, Latency(9, 2.0, 1.0, 3.0, "a"))) == ""
     assert (
         limits.find_fault(_Document(1, Latency(9, -2.0, 1.0, 3.0, "a")))
@@ -279,6 +279,6 @@ def test_limits_name_the_place_of_what_is_wrong() -> None:
     )
 
 
-def test_a_name_that_no_file_system_takes_is_refused() -> None:
+def test_a_name_that_no_file_system_accepts_is_refused() -> None:
     with pytest.raises(EdgetfError, match="too long for a file name"):
         load_samples("x" * 5000, _X)

@@ -36,7 +36,7 @@ def formats(made: Made) -> dict[str, Format]:
     return all_formats(made)
 
 
-def test_the_formats_are_those_that_are_listed(formats: dict[str, Format]) -> None:
+def test_the_formats_match_the_lists(formats: dict[str, Format]) -> None:
     assert list(formats) == [name for name in formats if name in (*FAST, *WITH_TENSORFLOW)]
     assert len(formats) == len(FAST) + len(WITH_TENSORFLOW)
 
@@ -50,7 +50,7 @@ def test_a_sound_file_is_accepted(name: str, formats: dict[str, Format], tmp_pat
 
 
 @pytest.mark.parametrize("name", [one for one in (*FAST, *WITH_TENSORFLOW) if one not in ("keras", "h5")])
-def test_what_is_damaged_is_refused_in_a_line_or_used_without_a_fault(name: str, formats: dict[str, Format]) -> None:
+def test_a_damaged_file_is_refused_in_one_line_or_used_without_a_fault(name: str, formats: dict[str, Format]) -> None:
     @settings(max_examples=_FEWER if name in _DEAR else _FEW, suppress_health_check=list(HealthCheck), database=None)
     @given(st.randoms(use_true_random=False))
     def try_one(chance: object) -> None:
@@ -63,7 +63,7 @@ _DEAR = ("benchmark.json", "ladder", "history", "bundle", "measurement.json", "b
 
 
 @pytest.mark.parametrize("name", ["keras", "h5"])
-def test_what_hangs_or_crashes_ends_with_its_process(name: str, formats: dict[str, Format]) -> None:
+def test_a_case_that_hangs_or_crashes_ends_with_its_process(name: str, formats: dict[str, Format]) -> None:
     figures = fuzz(formats[name], _FIRST, 2.0, _FEW)
     assert figures.cases > 0
     assert not figures.faults

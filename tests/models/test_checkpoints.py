@@ -30,7 +30,7 @@ def _weights(folder: Path) -> list[np.ndarray]:  # type: ignore[type-arg]
 
 
 @pytest.mark.slow
-def test_a_training_that_is_killed_goes_on_to_the_same_weights(edgetf: Command, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_and_reaches_the_same_weights(edgetf: Command, tmp_path: Path) -> None:
     """The cnn moves its images at random and drops out: both must be as they would have been."""
     command = ["models", "train", "cnn", "--epochs", "2", "-o"]
     child = subprocess.Popen(
@@ -75,7 +75,7 @@ def _cut_after(epoch: int) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "cut"), [("dqn", 42), ("linear", 30)])
-def test_loops_of_their_own_go_on_as_well(name: str, cut: int, tmp_path: Path) -> None:
+def test_custom_training_loops_resume_too(name: str, cut: int, tmp_path: Path) -> None:
     """The replay memory of dqn is part of its state; both go back to a checkpoint some epochs before the cut."""
     with pytest.raises(_CutError):
         train_resumable(name, tmp_path / "cut", False, _cut_after(cut), logs=False)
@@ -86,7 +86,7 @@ def test_loops_of_their_own_go_on_as_well(name: str, cut: int, tmp_path: Path) -
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_checkpoint_of_another_training_is_refused_and_force_starts_anew(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused_and_force_starts_over(tmp_path: Path) -> None:
     with pytest.raises(_CutError):
         train_resumable("linear", tmp_path, False, _cut_after(30), logs=False)
     with pytest.raises(EdgetfError, match="of another training"):
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_force_starts_anew(tmp_p
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path: Path) -> None:
     """The linear model keeps one after 25 steps, and after each 25 more."""
     with pytest.raises(_CutError):
         train_resumable("linear", tmp_path / "cut", False, replace(_cut_after(60), epochs=70), logs=False)

@@ -136,7 +136,7 @@ def test_a_function_that_builds_a_model_can_be_pruned_and_clustered(edgetf: Run,
     assert (tmp_path / "out" / "model.keras").exists()
 
 
-def test_what_tfmot_cannot_take_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_model_that_tfmot_does_not_support_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="subclassed model"):
         train_compressed("linear", tmp_path / "out", Compression(qat=True), ignore)
     code = (
@@ -187,11 +187,11 @@ def test_inputs_of_pixels_and_an_augmentation_are_trained_for_int8(tmp_path: Pat
         (Compression(), "nothing to do"),
     ],
 )
-def test_figures_that_mean_nothing_are_refused(compression: Compression, message: str, tmp_path: Path) -> None:
+def test_meaningless_figures_are_refused(compression: Compression, message: str, tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match=message):
         train_compressed("cnn", tmp_path / "out", compression, ignore)
 
 
-def test_a_model_of_ones_own_needs_labelled_samples(small: Small, tmp_path: Path) -> None:
+def test_a_users_model_needs_labelled_samples(small: Small, tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="has no samples"):
         train_compressed(str(small.keras_file), tmp_path / "out", Compression(qat=True), ignore)

@@ -84,7 +84,7 @@ def test_two_workers_over_the_network_reach_the_weights_of_one(
         (Hardware(strategy=StrategyName.MULTIWORKER), "TF_CONFIG does not name the workers"),
     ],
 )
-def test_what_cannot_be_is_said(hardware: Hardware, message: str) -> None:
+def test_impossible_hardware_options_are_refused(hardware: Hardware, message: str) -> None:
     with pytest.raises(EdgetfError, match=message):
         configure(hardware)
 
@@ -132,13 +132,13 @@ def test_one_process_of_a_cluster_leads(
 
 
 @pytest.mark.parametrize("run", [Training(strategy=object()), Training(profile=True)])
-def test_a_model_with_a_loop_of_its_own_refuses_a_strategy_and_a_profile(run: Training) -> None:
+def test_a_model_with_a_custom_loop_refuses_a_strategy_and_a_profile(run: Training) -> None:
     module = find_zoo_model("linear").load()
     with pytest.raises(EdgetfError, match="runs on one device and has no profile"):
         module.train(module.load_data(), run)
 
 
-def test_a_tpu_that_is_not_there_is_reported(tmp_path: Path) -> None:
+def test_a_missing_tpu_is_reported(tmp_path: Path) -> None:
     process = _start(tmp_path / "tpu.npz", {"strategy": "tpu"})
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -64,7 +64,7 @@ np.testing.assert_allclose(to_keras2(model).predict(given, verbose=0), model.pre
 
 
 @pytest.mark.slow
-def test_what_has_no_twin_is_refused_with_the_layers_name() -> None:
+def test_a_layer_without_a_twin_is_refused_by_name() -> None:
     _run(
         """
 refused(keras.Sequential([keras.Input((4,)), Mine(name="plus")]), "layer plus (Mine) is unknown to Keras 2")

@@ -17,7 +17,7 @@ from edgetf.samples import load_samples, make_samples
 from tests.conftest import ignore
 
 
-def test_training_leaves_a_model_its_samples_and_what_it_reached(tmp_path: Path) -> None:
+def test_training_writes_a_model_its_samples_and_its_metrics(tmp_path: Path) -> None:
     training = train("linear", tmp_path / "linear", False, QUIET)
     assert sorted(p.name for p in (tmp_path / "linear").iterdir()) == [
         "model.keras",

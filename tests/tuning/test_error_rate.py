@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.performance.tuning import simulate
 
 
-def test_of_tunings_among_candidates_at_the_budget_at_most_one_in_twenty_proves_one() -> None:
+def test_at_most_one_tuning_in_twenty_at_the_budget_proves_a_candidate() -> None:
     """`python -m tests.performance.tuning` does a thousand; of 80 at a true rate of 5 %, 11 come once in 400 times."""
     tally = simulate(80, seed=1, n=1_000)
     assert tally.proven <= 10

@@ -63,7 +63,7 @@ def test_each_half_is_a_reference_with_its_own_samples_and_outputs(
             np.testing.assert_array_equal(values, outputs[name][chosen])
 
 
-def test_too_few_samples_are_refused_with_what_to_do(reference: Path, tmp_path: Path) -> None:
+def test_too_few_samples_are_refused_with_a_hint(reference: Path, tmp_path: Path) -> None:
     whole = read_reference(reference)
     samples = load_samples(whole.samples.source, whole.source.inputs)
     few = write_part(whole, reference, samples, np.arange(30), tmp_path / "few")

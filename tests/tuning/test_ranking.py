@@ -55,7 +55,7 @@ def test_noise_adds_up_so_that_mixtures_are_predicted_within_3_db(ranked: Ranked
     assert compared > 10
 
 
-def test_the_unquantized_costs_nothing_and_each_is_scored_once(ranked: Ranked) -> None:
+def test_an_unquantized_operation_costs_nothing_and_each_is_scored_once(ranked: Ranked) -> None:
     scorer, ranking = ranked
     assert to_db(worst(ranking.predict((BASE,) * len(ranking.units)))) == 120.0
     [score] = scorer.score([Mixture((BASE,) * len(scorer.splicer.operations))])
@@ -77,7 +77,7 @@ def test_a_kernel_that_is_wrong_is_reported_by_its_kind(files: dict[str, bytes],
     assert fault.db < fault.rounding_db - 10
 
 
-def test_a_mixture_that_crashes_costs_the_others_nothing(files: dict[str, bytes], small: Small) -> None:
+def test_a_mixture_that_crashes_does_not_affect_the_others(files: dict[str, bytes], small: Small) -> None:
     scorer = _scorer(files, small)
     count, real = len(scorer.splicer.operations), scorer._one
 
@@ -95,7 +95,7 @@ def test_a_mixture_that_crashes_costs_the_others_nothing(files: dict[str, bytes]
     assert good.db > 20
 
 
-def test_candidates_are_the_files_and_mixtures_that_keep_what_is_kept(ranked: Ranked) -> None:
+def test_candidates_are_the_files_and_the_mixtures_with_kept_layers(ranked: Ranked) -> None:
     scorer, ranking = ranked
     found = Maker(scorer, ranking, NAMES, Kept()).make()
     assert [one.plain for one in found[:3]] == list(NAMES)
@@ -120,7 +120,7 @@ def test_a_graph_of_many_operations_is_ranked_by_kinds_and_halves(
     assert {len({scorer.splicer.operations[k].kind for k in unit}) for unit in ranking.units} == {1}
 
 
-def test_whole_numbers_count_only_where_no_output_is_of_real_numbers() -> None:
+def test_integer_outputs_count_only_if_there_is_no_real_output() -> None:
     scores, classes = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20)
     exact = Outputs({"scores": scores, "class": classes}, {})
     found = Outputs({"scores": scores, "class": classes[::-1]}, {})

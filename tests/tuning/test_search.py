@@ -43,7 +43,7 @@ def test_whoever_costs_more_on_the_front_is_nearer_and_all_others_are_beaten(
         assert (step, 0.99 * size) <= (other_step, other_size)
 
 
-def test_a_mixture_that_gains_less_than_can_be_reported_apart_is_useless_beside_a_plain_variant() -> None:
+def test_a_mixture_that_is_hardly_smaller_than_a_plain_variant_is_useless() -> None:
     plain = Standing("dynamic", True, 10_000, 1.0, 40.0)
     a_little, enough = (Standing(f"mix-{size}", False, size, 1.0, 39.0) for size in (9_950, 9_800))
     front, beaten = find_front([plain, a_little, enough], Aim.SIZE)
@@ -51,7 +51,7 @@ def test_a_mixture_that_gains_less_than_can_be_reported_apart_is_useless_beside_
     assert [(one.name, one.by) for one in beaten] == [("mix-9950", "dynamic")]
 
 
-def test_of_latencies_that_are_not_told_apart_the_smaller_file_is_cheaper() -> None:
+def test_the_smaller_file_is_cheaper_if_the_latencies_are_equivalent() -> None:
     large, small = Standing("float16", True, 2000, 1.0, 70.0), Standing("weights", True, 1000, 1.01, 60.0)
     slow = Standing("dynamic", True, 900, 1.4, 50.0)
     front, beaten = find_front([large, small, slow], Aim.LATENCY)
@@ -115,5 +115,5 @@ def test_a_mixture_with_hybrid_operations_may_be_faster_than_float32() -> None:
     assert not float32.beats(float32)
 
 
-def test_what_is_open_is_not_taken_for_a_pass() -> None:
+def test_an_inconclusive_verdict_is_not_a_pass() -> None:
     assert bisect(3, lambda number: Verdict.INCONCLUSIVE, most=6) is None

@@ -134,7 +134,7 @@ def test_layers_that_are_kept_stay_in_float(converted: Path, reference: Path, tm
         _tune(converted, reference, tmp_path / "unknown", replace(OPTIONS, keep=("dens",)))
 
 
-def test_a_killed_tuning_goes_on_to_the_same_file_and_the_best_so_far_is_there(
+def test_a_killed_tuning_resumes_to_the_same_file_and_keeps_the_best_so_far(
     tuned: Path, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: object) -> None:
@@ -163,7 +163,7 @@ def test_a_killed_tuning_goes_on_to_the_same_file_and_the_best_so_far_is_there(
         (replace(OPTIONS, max_bytes=1000), Ending.NOTHING_PASSES, "What else would help"),
     ],
 )
-def test_without_a_winner_there_is_no_file_but_what_would_help(
+def test_without_a_winner_there_is_a_reason_and_no_file(
     options: TuneOptions, ending: Ending, reported: str, converted: Path, reference: Path, tmp_path: Path
 ) -> None:
     found = _tune(converted, reference, tmp_path / "out", options)
@@ -207,7 +207,7 @@ def _failing(document: Benchmark, code: str) -> Benchmark:
 
 
 @pytest.mark.parametrize("aim", list(Aim))
-def test_a_failure_of_the_device_is_no_verdict_and_the_same_command_goes_on(
+def test_a_failure_of_the_device_is_not_a_verdict_and_the_same_command_resumes(
     aim: Aim, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, options = tmp_path / "out", replace(OPTIONS, aim=aim)
@@ -324,7 +324,7 @@ class _Unproven:
         return SimpleNamespace(ending=Ending.UNDECIDED)
 
 
-def test_force_removes_an_earlier_result_only_when_the_new_one_is_there_and_the_best_is_kept(
+def test_force_removes_an_earlier_result_only_after_the_new_one_is_written_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, forced = tmp_path / "out", replace(OPTIONS, force=True)
@@ -353,7 +353,7 @@ def _content(out: Path) -> dict[str, str]:
     return {str(path.relative_to(out)): files.sha256_file(path) for path in inside}
 
 
-def test_choose_does_not_answer_with_what_was_not_proven(tuned: Path) -> None:
+def test_choose_does_not_answer_with_an_unproven_file(tuned: Path) -> None:
     document = read_tuning(tuned)
     for ending, plain in ((Ending.NOTHING_PASSES, "float32"), (Ending.UNDECIDED, "float32")):
         changed = replace(document, ending=ending, plain=plain)
@@ -376,9 +376,7 @@ def test_operations_are_not_ranked_on_a_sample_or_two(
         _tune(converted, reference, tmp_path / "out", replace(OPTIONS, samples=str(tmp_path / "few.npz")))
 
 
-def test_of_a_model_that_was_trained_for_int8_there_is_nothing_to_mix(
-    converted: Path, reference: Path, tmp_path: Path
-) -> None:
+def test_a_model_trained_for_int8_has_nothing_to_mix(converted: Path, reference: Path, tmp_path: Path) -> None:
     known = read_conversion(converted)
     (tmp_path / "saved_model.pb").write_bytes(b"FakeQuantWithMinMaxVars")
     (tmp_path / "int8.tflite").write_bytes((converted / "int8.tflite").read_bytes())

@@ -47,7 +47,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Array]:
     return folder / "out", images
 
 
-def test_the_layer_that_is_spoilt_is_blamed_and_others_are_not(spoilt: tuple[Path, Array]) -> None:
+def test_only_the_layer_with_a_large_channel_is_blamed(spoilt: tuple[Path, Array]) -> None:
     out, images = spoilt
     layers = blame(out / "float32.tflite", out / "int8.tflite", {"image": images})
     by_name = {layer.layer.rstrip("_1"): layer for layer in layers}
@@ -71,7 +71,7 @@ def test_a_sound_network_loses_little_in_any_layer(converted: Path, small: Small
     assert {layer.tensor for layer in layers} == set(node_data)
 
 
-def test_float16_is_ranked_too_though_its_weights_are_dequantized_first(converted: Path, small: Small) -> None:
+def test_float16_is_ranked_although_its_weights_are_dequantized_first(converted: Path, small: Small) -> None:
     images = np.load(small.samples)["image"]
     layers = blame(converted / "float32.tflite", converted / "float16.tflite", {"image": images})
     weighted = [layer.local_db for layer in layers if layer.op == "FULLY_CONNECTED"]
@@ -82,7 +82,7 @@ def test_float16_is_ranked_too_though_its_weights_are_dequantized_first(converte
     assert all(layer.cause == "" for layer in layers)
 
 
-def test_float32_beside_itself_has_no_error_at_all(converted: Path, small: Small) -> None:
+def test_float32_compared_with_itself_has_no_error(converted: Path, small: Small) -> None:
     images = np.load(small.samples)["image"]
     layers = blame(converted / "float32.tflite", converted / "float32.tflite", {"image": images})
     assert all((layer.local_db, layer.accumulated_db) == (120.0, 120.0) for layer in layers)
@@ -102,7 +102,7 @@ def test_an_op_that_cannot_be_measured_is_listed_with_the_reason(converted: Path
     assert any(layer.local_db is not None for layer in layers)
 
 
-def test_what_is_no_twin_is_reported(converted: Path, spoilt: tuple[Path, Array]) -> None:
+def test_a_file_of_another_model_is_reported(converted: Path, spoilt: tuple[Path, Array]) -> None:
     out, images = spoilt
     with pytest.raises(EdgetfError, match=r"cannot analyze|no layer in common"):
         blame(converted / "float32.tflite", out / "int8.tflite", {"image": images})
@@ -118,7 +118,7 @@ def test_the_command_shows_them_and_writes_them_for_model_explorer(
     assert json.loads((tmp_path / "nodes.json").read_text())["results"]
 
 
-def test_an_op_alone_is_no_larger_in_a_large_graph(tmp_path: Path) -> None:
+def test_the_model_of_a_single_op_does_not_grow_with_the_graph(tmp_path: Path) -> None:
     """One of 5,000 ops took all others along: that is quadratic."""
     content = write_model(tmp_path / "v.tflite", np.ones((16, 4), np.float32), np.zeros(4, np.float32)).read_bytes()
     model, _ = unpack(content)

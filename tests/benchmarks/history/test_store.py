@@ -86,7 +86,7 @@ def test_equal_commits_differ_significantly_in_at_most_about_five_of_100_cases(
     assert found <= 9  # of 60 at 5 %: more than 9 happen once in a thousand times
 
 
-def test_what_cannot_be_reported_is_not(document: Benchmark, tmp_path: Path) -> None:
+def test_unstable_emulated_or_unrelated_results_are_not_compared(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "h.sqlite"
     shaky = tuple(replace(result, stable=False, device="pi") for result in document.results)
     add_results(replace(document, results=shaky), "aaaa", "m", place)
@@ -123,7 +123,7 @@ def test_a_variant_that_fails_now_or_is_gone_is_reported_and_so_is_a_verdict(
     assert found[rest[-1].variant, "run"] == "not measured now"
 
 
-def test_what_keeps_two_results_from_being_compared_is_named(document: Benchmark, tmp_path: Path) -> None:
+def test_the_reason_that_two_results_cannot_be_compared_is_named(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "h.sqlite"
     add_results(document, "aaaa", "m", place)
     later = replace(document, created="2027-01-01T00:00:00+00:00")
@@ -152,7 +152,9 @@ def test_what_keeps_two_results_from_being_compared_is_named(document: Benchmark
     assert gone.pop().startswith("not measured now: the runtime and settings was ")
 
 
-def test_whatever_is_no_longer_known_is_a_failure_unless_it_is_allowed(document: Benchmark, tmp_path: Path) -> None:
+def test_a_comparison_that_is_no_longer_possible_is_a_failure_unless_allowed(
+    document: Benchmark, tmp_path: Path
+) -> None:
     place, last = tmp_path / "h.sqlite", document.results[-1]
     assert last.parity is not None
     assert document.samples is not None
@@ -217,9 +219,7 @@ def test_models_are_not_mixed(document: Benchmark, tmp_path: Path) -> None:
     assert "<svg" in draw_trend(entries(place, name="cats"), "local")
 
 
-def test_a_commit_is_found_by_its_beginning_and_a_clean_one_before_a_changed_one(
-    document: Benchmark, tmp_path: Path
-) -> None:
+def test_a_commit_is_found_by_its_prefix_and_a_clean_one_is_preferred(document: Benchmark, tmp_path: Path) -> None:
     for name in ("aaaa1111", "aaaa1111+", "bbbb2222+", "abab"):
         add_results(replace(document, created=name), name, "m", tmp_path / "h")
     known = entries(tmp_path / "h")
@@ -232,7 +232,7 @@ def test_a_commit_is_found_by_its_beginning_and_a_clean_one_before_a_changed_one
         find_commit("a", known)
 
 
-def test_the_same_benchmark_is_kept_once_and_comes_back_whole(document: Benchmark, tmp_path: Path) -> None:
+def test_the_same_benchmark_is_stored_once_and_read_back_unchanged(document: Benchmark, tmp_path: Path) -> None:
     place = tmp_path / "new" / "h.sqlite"
     assert add_results(document, "aaaa", "m", place) == len(document.results)
     assert add_results(document, "aaaa", "m", place) == 0
@@ -240,7 +240,7 @@ def test_the_same_benchmark_is_kept_once_and_comes_back_whole(document: Benchmar
     assert [one.variant for one in entries(place, variant="int8")] == ["int8"]
 
 
-def test_a_file_that_is_none_or_newer_is_refused(document: Benchmark, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_damaged_or_newer_is_refused(document: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database" * 100)
     with pytest.raises(EdgetfError, match="cannot use the history"):
         add_results(document, "", "m", tmp_path / "text")
@@ -335,9 +335,7 @@ def test_a_real_mlflow_has_a_run_for_each_variant(
     assert [file.path for file in client.list_artifacts(runs["int8"].info.run_id)] == ["result.json"]
 
 
-def test_an_mlflow_that_is_not_there_is_reported(
-    benchmarked: Path, edgetf: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_mlflow_is_reported(benchmarked: Path, edgetf: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     ended = edgetf("history", "export", benchmarked, "--mlflow", "http://127.0.0.1:9")
     assert (ended.returncode, "cannot send to MLflow at http://127.0.0.1:9" in ended.stderr) == (1, True)

@@ -38,14 +38,14 @@ def test_too_few_samples_are_exit_code_4(document: Benchmark) -> None:
     assert checked[0].verdict is Verdict.INCONCLUSIVE
 
 
-def test_a_failed_run_is_exit_code_5_whatever_else(document: Benchmark) -> None:
+def test_a_failed_run_is_exit_code_5_even_if_a_budget_is_missed(document: Benchmark) -> None:
     failed = replace(document.results[0], status=Status.FAILED, error=Failure("run", "it died"))
     checked = check(replace(document, results=(document.results[0], failed)), Budgets(max_bytes=1), False)
     assert exit_code(checked) is ExitCode.DEVICE_FAILED
     assert checked[1].parts["run"].reason == "it died"
 
 
-def test_a_drop_that_was_asked_for_is_not_replaced_by_another_figure(document: Benchmark) -> None:
+def test_a_requested_drop_is_not_replaced_by_another_figure(document: Benchmark) -> None:
     result = document.results[0]
     assert result.parity is not None
     outputs = tuple(replace(output, accuracy=None) for output in result.parity.outputs)
@@ -56,7 +56,7 @@ def test_a_drop_that_was_asked_for_is_not_replaced_by_another_figure(document: B
     assert "labels" in checked[0].parts["accuracy drop"].reason
 
 
-def test_a_run_that_was_not_stable_decides_only_far_from_the_budget(document: Benchmark) -> None:
+def test_an_unstable_run_is_judged_only_far_from_the_budget(document: Benchmark) -> None:
     one = document.results[0]
     assert one.latency_ms is not None
     shaky = replace(
@@ -113,7 +113,7 @@ def test_an_unknown_variant_names_the_nearest(benchmarked: Path) -> None:
     assert "did you mean 'int8'?" in caught.value.hint
 
 
-def test_no_part_hides_another_of_the_same_name(document: Benchmark) -> None:
+def test_parts_with_the_same_name_do_not_hide_each_other(document: Benchmark) -> None:
     result = document.results[0]
     assert result.parity is not None
     bad = MetricFigures("own:same", None, 200, 0.9, 0.4, 0.5, 0.45, 0.55, ())
@@ -130,7 +130,7 @@ def test_no_part_hides_another_of_the_same_name(document: Benchmark) -> None:
     assert (found.parts["latency"].verdict, found.parts["latency (2)"].verdict) == (Verdict.PASS, Verdict.FAIL)
 
 
-def test_a_drop_and_a_metric_that_are_asked_for_are_judged_each(document: Benchmark) -> None:
+def test_a_requested_drop_and_a_requested_metric_are_both_judged(document: Benchmark) -> None:
     result = document.results[0]
     assert result.parity is not None
     metric = MetricFigures("own:metric", None, 200, 0.9, 0.9, 0.0, -0.001, 0.001, ())

@@ -43,7 +43,7 @@ def reasons(choice: Choice) -> dict[str, str]:
     return {candidate.variant: why_not(choice, candidate) for candidate in choice.candidates}
 
 
-def test_the_answer_is_what_it_gains_and_loses_beside_float32(document: Benchmark) -> None:
+def test_the_answer_states_gains_and_losses_compared_with_float32(document: Benchmark) -> None:
     choice = chosen(document, float32(document), variant(document, "int8", 0.9, 1000))
     assert answer(choice) == "int8: 3.3 times faster, 4.0 times smaller than float32, accuracy unchanged (±0.38 points)"
     assert choice.outcome is Outcome.CHOSEN
@@ -55,7 +55,7 @@ def test_the_answer_is_what_it_gains_and_loses_beside_float32(document: Benchmar
     assert why_not(choice, base) == "passes, 3.3 times slower, 4.0 times larger than int8"
 
 
-def test_a_slower_or_larger_one_is_never_praised_alone(document: Benchmark) -> None:
+def test_the_answer_always_mentions_that_a_variant_is_slower_or_larger(document: Benchmark) -> None:
     slow = chosen(document, float32(document), variant(document, "int16x8", 210, 1000), objective=Objective.SIZE)
     assert answer(slow).startswith("int16x8: 4.0 times smaller than float32, but 70 times slower, accuracy")
     fast = chosen(document, float32(document), variant(document, "big", 1, 8000), objective=Objective.LATENCY)
@@ -64,7 +64,7 @@ def test_a_slower_or_larger_one_is_never_praised_alone(document: Benchmark) -> N
     assert "4.0 times smaller than float32, no measurable difference in speed from float32" in answer(same)
 
 
-def test_each_objective_makes_another_figure_least(document: Benchmark) -> None:
+def test_each_objective_minimizes_a_different_figure(document: Benchmark) -> None:
     results = (
         float32(document),
         variant(document, "fast", 1.0, 3900),
@@ -81,7 +81,7 @@ def test_each_objective_makes_another_figure_least(document: Benchmark) -> None:
     }
 
 
-def test_what_was_not_reported_apart_would_do_as_well_and_the_smallest_of_them_is_chosen(document: Benchmark) -> None:
+def test_the_smallest_of_the_equivalent_variants_is_chosen(document: Benchmark) -> None:
     results = (
         float32(document),
         variant(document, "a", 1.0, 1200),
@@ -96,7 +96,7 @@ def test_what_was_not_reported_apart_would_do_as_well_and_the_smallest_of_them_i
     assert reasons(choice)["a"] == "passes and would do as well: 9 % larger than b"
 
 
-def test_an_unstable_timing_is_behind_nothing_that_its_blocks_reach(document: Benchmark) -> None:
+def test_an_unstable_timing_is_not_slower_than_what_its_blocks_overlap(document: Benchmark) -> None:
     steady, shaky = variant(document, "steady", 1.0), variant(document, "shaky", 1.3, 999)
     assert chosen(document, steady, shaky, objective=Objective.LATENCY).variant == "steady"
     blocks = tuple(replace(block, median_ms=ms) for block, ms in zip(shaky.blocks, (0.95, 1.6), strict=False))
@@ -105,7 +105,7 @@ def test_an_unstable_timing_is_behind_nothing_that_its_blocks_reach(document: Be
     assert same_speed([steady, shaky]) == ["steady and shaky"]
 
 
-def test_unstable_timings_are_named_beside_the_answer(document: Benchmark) -> None:
+def test_unstable_timings_are_named_with_the_answer(document: Benchmark) -> None:
     steady, noisy = float32(document), replace(variant(document, "dynamic", 0.5), stable=False)
     choice = chosen(document, steady, noisy)
     assert "not stable for dynamic" in context(with_results(document, steady, noisy), choice.device)["timings"]
@@ -122,7 +122,7 @@ def test_times_of_an_emulated_device_choose_nothing(document: Benchmark) -> None
     assert alike(choice) == ""
 
 
-def test_only_what_passes_is_chosen_and_the_others_say_why_not(document: Benchmark) -> None:
+def test_only_a_passing_variant_is_chosen_and_the_others_have_a_reason(document: Benchmark) -> None:
     like = int8(document)
     choice = chosen(
         document,
@@ -181,7 +181,7 @@ def test_each_device_has_its_own_answer(document: Benchmark) -> None:
     assert context(document, other.device, other)["device"].startswith("pi")
 
 
-def test_the_loss_is_said_in_the_words_of_what_judges(document: Benchmark) -> None:
+def test_the_loss_is_stated_in_terms_of_the_judged_figure(document: Benchmark) -> None:
     like = int8(document)
 
     def of(result: Result) -> str:
@@ -216,7 +216,7 @@ def test_the_loss_is_said_in_the_words_of_what_judges(document: Benchmark) -> No
         (-0.9, 1.1, "3 points of accuracy gained (-1.1 to 0.9)"),
     ],
 )
-def test_unchanged_is_only_what_the_budget_holds_on_both_sides(low: float, high: float, words: str) -> None:
+def test_unchanged_requires_both_ends_of_the_interval_within_the_budget(low: float, high: float, words: str) -> None:
     assert loss_in_words(Loss(LossKind.ACCURACY, "y", -3.0, low, high), Budgets()) == words
     own = loss_in_words(Loss(LossKind.METRIC, "m:f", -0.03, low / 100, high / 100), Budgets())
     assert ("unchanged" in own) is ("unchanged" in words)

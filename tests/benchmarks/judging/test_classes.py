@@ -5,7 +5,7 @@ import numpy as np
 from edgetf.benchmarks.judging.classes import by_class
 
 
-def test_a_class_that_is_never_answered_leaves_it_open_however_few_labels_it_has() -> None:
+def test_a_class_that_is_never_answered_is_a_doubt_however_few_labels_it_has() -> None:
     truth = np.array([0] * 398 + [1] * 398 + [2] * 4)
     theirs = truth.copy()
     theirs[:14] = 2  # wrong on these, and
@@ -16,7 +16,7 @@ def test_a_class_that_is_never_answered_leaves_it_open_however_few_labels_it_has
     assert found.fading == ("class 2 may be lost: it is never answered, but 15 times by the reference",)
 
 
-def test_a_class_that_is_answered_elsewhere_is_not_called_lost() -> None:
+def test_a_class_that_is_answered_for_other_samples_is_not_lost() -> None:
     truth = np.arange(300) % 3
     theirs, ours = truth.copy(), truth.copy()
     ours[:3] = (1, 2, 0)

@@ -47,7 +47,7 @@ def test_each_variant_is_judged_by_its_own_budgets(document: Benchmark, tmp_path
     assert set(int8.parts) == {"parity of output_0", "latency", "size"}
 
 
-def test_what_nobody_measured_is_a_failure(document: Benchmark, tmp_path: Path) -> None:
+def test_a_variant_that_was_not_measured_is_a_failure(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, BUDGETS.replace("local", "pi").replace('"int8"]', '"int8", "int4"]')))
     missing = {(one.variant, one.device): one for one in judge(gate, [document]) if "measured" in one.parts}
     assert set(missing) == {("float32", "pi"), ("int8", "pi"), ("int4", "pi")}
@@ -58,7 +58,7 @@ def test_what_nobody_measured_is_a_failure(document: Benchmark, tmp_path: Path) 
     assert {one.device for one in found} == {"local", "pi"}
 
 
-def test_an_agreement_that_is_asked_for_is_judged_and_what_was_not_compared_is_open(
+def test_a_requested_agreement_is_judged_and_is_inconclusive_without_a_reference(
     document: Benchmark, tmp_path: Path
 ) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmin_agreement = 0.999\nmax_bytes = 1_000_000\n"))
@@ -70,7 +70,7 @@ def test_an_agreement_that_is_asked_for_is_judged_and_what_was_not_compared_is_o
     assert {one.verdict for one in judge(elsewhere, [alone])} == {Verdict.INCONCLUSIVE, Verdict.FAIL}
 
 
-def test_a_latency_of_one_variant_leaves_those_of_other_devices(document: Benchmark, tmp_path: Path) -> None:
+def test_a_latency_budget_of_one_variant_keeps_those_of_other_devices(document: Benchmark, tmp_path: Path) -> None:
     text = "[budgets]\nmax_latency_ms = { pi = 20.0 }\n[budgets.of.int8]\nmax_latency_ms = { local = 1e-6 }\n"
     gate = load_gate(_file(tmp_path, text))
     assert gate.for_variant("int8").latency_ms == {"pi": 20.0, "local": 1e-6}
@@ -119,7 +119,7 @@ def test_a_benchmark_without_a_reference_is_of_the_model_whose_file_it_measured(
     assert not any("measured" in c.parts for c in found)
 
 
-def test_models_of_one_path_have_names_of_their_own(document: Benchmark, tmp_path: Path) -> None:
+def test_models_with_the_same_path_have_different_names(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmax_bytes = 1_000_000\n"))
     found = judge(gate, [_of_model(document, "m", "1" * 64), _of_model(document, "m", "2" * 64)])
     assert {c.model for c in found} == {"m (11111111)", "m (22222222)"}
@@ -165,7 +165,9 @@ def test_the_reports_have_every_verdict(document: Benchmark, tmp_path: Path) -> 
     assert all(line.count(" | ") == 4 for line in table.splitlines() if line.startswith("| "))
 
 
-def test_the_command_writes_them_and_tells_by_its_exit_code(benchmarked: Path, tmp_path: Path, edgetf: Run) -> None:
+def test_the_command_writes_the_reports_and_returns_the_exit_code(
+    benchmarked: Path, tmp_path: Path, edgetf: Run
+) -> None:
     budgets = _file(tmp_path, BUDGETS)
     for _ in range(2):
         ended = edgetf("gate", budgets, benchmarked, "--junit", "gate.xml", "--summary", "summary.md")
@@ -199,7 +201,7 @@ def test_the_workflow_for_github_works_as_written(small: Small, tmp_path: Path) 
     assert (tmp_path / "report.html").is_file()
 
 
-def test_a_model_without_a_name_of_its_own_is_called_by_its_path() -> None:
+def test_a_model_without_a_name_is_named_after_its_path() -> None:
     assert _short_names({"0123456789ab": ".", "ba9876543210": ""}) == {
         "0123456789ab": ". (01234567)",
         "ba9876543210": ". (ba987654)",

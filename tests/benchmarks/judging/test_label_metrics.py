@@ -51,7 +51,7 @@ def test_the_paired_interval_covers_the_true_drop_in_about_95_of_100_cases(draw:
     assert held >= (0.88 if draw == "exponential" else 0.92) * 300
 
 
-def test_no_difference_in_a_few_samples_is_no_proof() -> None:
+def test_no_difference_in_a_few_samples_is_not_a_proof() -> None:
     low, high = statistics.paired_bootstrap(np.zeros(20), (0.0, 100.0))
     assert low < -10
     assert high > 10
@@ -59,7 +59,7 @@ def test_no_difference_in_a_few_samples_is_no_proof() -> None:
     assert statistics.paired_bootstrap(rights, (0.0, 1.0)) == pytest.approx(statistics.paired_interval(0, 0, 100))
 
 
-def test_few_changes_widen_an_interval_by_no_more_than_they_were() -> None:
+def test_few_small_changes_widen_an_interval_only_slightly() -> None:
     """One position of 40 in 2 of 300 samples: others like it, and not 300 samples that may be lost whole."""
     differences = np.zeros(300)
     differences[:2] = 2.5
@@ -106,7 +106,7 @@ def test_dense_outputs_are_judged_by_the_positions_that_are_right() -> None:
     assert judge_metric("int8", found, Budgets(max_drop=5)).verdict is Verdict.PASS
 
 
-def test_regressions_are_judged_by_their_error_beside_the_labels() -> None:
+def test_regressions_are_judged_by_their_distance_from_the_labels() -> None:
     truth = RANDOM.normal(size=(400, 2)).astype(np.float32)
     near = truth + RANDOM.normal(0, 0.2, truth.shape).astype(np.float32)
     (same,) = _measure({"y": near}, {"y": near + np.float32(1e-4)}, truth)
@@ -120,7 +120,7 @@ def test_regressions_are_judged_by_their_error_beside_the_labels() -> None:
     assert judge_metric("int8", few, Budgets()).verdict is Verdict.INCONCLUSIVE
 
 
-def test_what_one_answer_for_all_would_reach_is_known_and_a_budget_beyond_it_is_warned_of() -> None:
+def test_a_budget_beyond_the_score_of_a_constant_answer_gives_a_warning() -> None:
     truth = RANDOM.normal(size=(400, 2)).astype(np.float32)
     weak = (0.02 * truth).astype(np.float32)  # hardly better than the median
     figures = [compare("y", weak, weak)]
@@ -155,7 +155,7 @@ def test_labels_of_classes_are_left_to_the_accuracy() -> None:
     assert built_in_metrics({"p": output}, {"p": output}, interpret({"p": output}, None)) == []
 
 
-def test_what_labels_say_of_one_output_excuses_no_other() -> None:
+def test_labels_of_one_output_do_not_excuse_another_output() -> None:
     truth = RANDOM.normal(size=(400, 1)).astype(np.float32)
     other = RANDOM.normal(size=(400, 2)).astype(np.float32)
     ours, theirs = {"a": truth, "b": -other}, {"a": truth, "b": other}
@@ -167,7 +167,7 @@ def test_what_labels_say_of_one_output_excuses_no_other() -> None:
     assert found.verdict is Verdict.FAIL
 
 
-def test_no_wrong_position_among_few_samples_is_no_proof() -> None:
+def test_no_wrong_position_among_few_samples_is_not_a_proof() -> None:
     labels = RANDOM.integers(0, 3, (10, 4, 4))
     perfect = {"mask": np.eye(3, dtype=np.float32)[labels]}
     (found,) = _measure(perfect, perfect, labels)
@@ -204,14 +204,14 @@ def test_a_metric_may_be_a_number_for_each_sample_or_one_for_all(own: Path) -> N
         assert judge_metric("int8", found, Budgets()).verdict is Verdict.FAIL
 
 
-def test_a_metric_that_does_not_look_at_outputs_is_a_doubt(own: Path) -> None:
+def test_a_metric_that_ignores_the_outputs_is_inconclusive(own: Path) -> None:
     truth = RANDOM.integers(0, 3, 50)
     found = own_metric(load_metric("own_metric:blind"), {"y": np.eye(3)[truth]}, {"y": np.eye(3)[truth]}, truth)
     judged = judge_metric("int8", found, Budgets())
     assert (judged.verdict, "does it use outputs, a dict" in judged.reason) == (Verdict.INCONCLUSIVE, True)
 
 
-def test_a_number_for_all_of_few_samples_that_does_not_differ_is_no_proof(own: Path) -> None:
+def test_an_unchanged_score_of_few_samples_is_not_a_proof(own: Path) -> None:
     truth = RANDOM.integers(0, 2, 10)
     y = {"y": truth[:, None].astype(np.float32)}
     found = own_metric(load_metric("own_metric:whole"), y, y, truth)
@@ -220,7 +220,7 @@ def test_a_number_for_all_of_few_samples_that_does_not_differ_is_no_proof(own: P
     assert judge_metric("float32", found, Budgets()).verdict is Verdict.PASS  # that is judged by its numbers
 
 
-def test_drawings_of_which_a_metric_cannot_be_computed_are_left_out_or_reported(own: Path) -> None:
+def test_resamples_whose_metric_cannot_be_computed_are_left_out_or_reported(own: Path) -> None:
     rare = np.zeros(200)
     rare[:6] = 1  # none of them in some 2 of 1,000 drawings
     y = {"y": rare[:, None] + RANDOM.normal(0, 0.1, (200, 1))}
@@ -262,7 +262,7 @@ def test_a_metric_that_cannot_be_loaded_is_refused(own: Path, name: str, words: 
         ("[None] * 80", "of object"),
     ],
 )
-def test_a_metric_that_gives_no_numbers_has_failed_and_decides_nothing(own: Path, body: str, words: str) -> None:
+def test_a_metric_that_does_not_return_numbers_fails_and_is_inconclusive(own: Path, body: str, words: str) -> None:
     (own / "own_metric.py").write_text(f"import sys\nimport numpy as np\ndef it(outputs, labels): return {body}\n")
     y, truth = {"y": RANDOM.normal(size=(80, 1))}, np.arange(80)
     found = own_metric(with_chance(load_metric("own_metric:it"), y, truth), y, y, truth)
@@ -274,7 +274,7 @@ def test_a_metric_that_gives_no_numbers_has_failed_and_decides_nothing(own: Path
     json.loads(to_text(found))
 
 
-def test_a_metric_that_changes_what_it_gets_or_its_mind_does_no_harm(own: Path) -> None:
+def test_a_metric_that_changes_its_inputs_or_results_is_harmless(own: Path) -> None:
     (own / "own_metric.py").write_text(
         "import numpy as np\n"
         "def greedy(outputs, labels):\n"
@@ -296,7 +296,7 @@ def test_a_metric_that_changes_what_it_gets_or_its_mind_does_no_harm(own: Path) 
     assert truth[1] == 1
 
 
-def test_of_an_error_less_is_better_and_the_other_direction_is_refused(own: Path) -> None:
+def test_less_is_better_for_an_error_and_the_other_direction_is_refused(own: Path) -> None:
     (own / "own_metric.py").write_text(
         "import numpy as np\n"
         "def error(outputs, labels): return (outputs['y'][:, 0] - labels) ** 2\n"
@@ -321,7 +321,7 @@ def test_of_an_error_less_is_better_and_the_other_direction_is_refused(own: Path
     assert with_chance(load_metric("own_metric:right"), y, truth).chance == pytest.approx(0.25, abs=0.15)
 
 
-def test_a_default_budget_that_is_more_than_a_metric_is_worth_passes_nothing(own: Path) -> None:
+def test_a_default_budget_larger_than_the_scale_of_a_metric_does_not_pass(own: Path) -> None:
     (own / "own_metric.py").write_text("def error(outputs, labels): return 1e-6 * (outputs['y'][:, 0] - labels) ** 2\n")
     truth = RANDOM.normal(size=200)
     y, broken = {"y": truth[:, None]}, {"y": RANDOM.normal(size=(200, 1))}
@@ -362,7 +362,7 @@ def _example(name: str) -> ModuleType:
     return module
 
 
-def test_the_example_of_detection_counts_as_it_is_known() -> None:
+def test_the_detection_example_computes_the_known_metric() -> None:
     detection = _example("detection")
     assert detection.iou(np.array([0, 0, 1, 1]), np.array([0, 0.5, 1, 1.5])) == pytest.approx(1 / 3)
     _, labels = detection.make_samples(20, 0)
@@ -376,7 +376,7 @@ def test_the_example_of_detection_counts_as_it_is_known() -> None:
     assert detection._average_precision(found, 2, 0.5) == pytest.approx(0.5)
 
 
-def test_the_example_of_sequences_counts_as_it_is_known() -> None:
+def test_the_sequence_example_computes_the_known_metric() -> None:
     sequence = _example("sequence")
     assert sequence.edit_distance("kitten", "sitting") == 3
     assert sequence.edit_distance("", "abc") == 3

@@ -39,7 +39,7 @@ def test_a_single_probability_decides_at_one_half() -> None:
 
 
 @pytest.mark.parametrize("labels", [AGES, AGES.astype(np.float32), AGES[:, None]], ids=["whole", "floats", "column"])
-def test_whole_numbers_beside_one_column_are_values(labels: Numbers) -> None:
+def test_whole_number_labels_of_one_column_are_values(labels: Numbers) -> None:
     found = interpret({"age": GUESSED}, labels)["age"]
     assert found.use is LabelUse.VALUE
     assert found.truth is not None
@@ -60,7 +60,7 @@ def test_maps_of_classes_are_positions(trailing: bool) -> None:
     assert (binary.use, binary.right) == (LabelUse.POSITIONS, 1.0)
 
 
-def test_several_yes_or_no_answers_are_positions_beside_the_majority_of_each() -> None:
+def test_several_binary_answers_are_positions_compared_with_the_majority_of_each() -> None:
     truth = (RANDOM.uniform(size=(200, 4)) < [0.1, 0.9, 0.5, 0.5]).astype(np.int64)
     found = interpret({"tags": np.clip(truth * 0.9, 0, 1).astype(np.float32)}, truth)["tags"]
     assert (found.use, found.right) == (LabelUse.POSITIONS, 1.0)
@@ -85,7 +85,7 @@ def test_labels_that_cannot_belong_to_an_output_are_ignored_with_the_reason(labe
     assert unused_labels([compare("z", LOGITS, LOGITS, found)]) == found.reason
 
 
-def test_labels_that_count_from_1_are_unfit_and_the_reason_says_so() -> None:
+def test_labels_that_count_from_1_are_unfit_and_the_reason_is_named() -> None:
     found = interpret({"z": LOGITS}, CLASSES + 1)["z"]
     assert (found.use, found.reason.endswith("from 0 to 3: subtract 1")) == (LabelUse.UNFIT, True)
     texts = interpret({"z": LOGITS}, CLASSES.astype(str))["z"]
@@ -113,7 +113,7 @@ def test_values_on_which_the_reference_is_no_better_than_the_median_are_unfit() 
     assert (found.use, "do not fit y" in found.reason) == (LabelUse.UNFIT, True)
 
 
-def test_rare_classes_fit_although_the_commonest_label_is_nearly_as_often_right() -> None:
+def test_rare_classes_fit_although_the_most_common_label_is_nearly_as_accurate() -> None:
     truth = (np.arange(300) % 33 == 0).astype(np.int64)  # 3 %
     probability = np.where(truth == 1, 0.9, 0.1)[:, None]
     probability[:5] = 1 - probability[:5]
@@ -140,7 +140,7 @@ def test_axes_of_one_do_not_matter(shape: tuple[int, ...]) -> None:
     assert interpret({"p": probabilities.reshape(shape)}, None)["p"].decide is not None
 
 
-def test_labels_that_could_mean_two_things_are_asked_about() -> None:
+def test_ambiguous_labels_are_ignored_until_an_option_decides() -> None:
     """A linear regression of zeros and ones decides at 0.5, which no logit does."""
     output = (BINARY[:, None] * 0.8 + 0.1 + RANDOM.normal(0, 0.2, (200, 1))).astype(np.float32)
     found = interpret({"y": output}, BINARY)["y"]
@@ -152,7 +152,7 @@ def test_labels_that_could_mean_two_things_are_asked_about() -> None:
         interpret({"z": LOGITS}, CLASSES, asked=LabelsAre.VALUE)
 
 
-def test_labels_go_to_the_output_that_they_fit_and_to_no_other() -> None:
+def test_labels_belong_only_to_the_output_that_they_fit() -> None:
     embedding = RANDOM.normal(size=(50, 64))
     found = interpret({"embedding": embedding, "z": LOGITS}, CLASSES)
     assert [found[name].use for name in ("embedding", "z")] == [LabelUse.IGNORED, LabelUse.CLASS]

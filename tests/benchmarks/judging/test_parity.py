@@ -140,7 +140,7 @@ def test_channels_first_detectors_are_grouped_along_axis_1() -> None:
     assert [(one.axis, one.spans) for one in found] == [(1, ((0, 3),)), (1, ((4, 6),))]
 
 
-def test_columns_of_one_quantity_are_not_looked_at_one_by_one() -> None:
+def test_columns_of_one_quantity_are_not_examined_separately() -> None:
     image = RANDOM.uniform(size=(30, 8, 8))
     image[:, :, 0] *= 1e-4  # a border that is nearly always black
     assert compare("y", image, np.round(255 * image) / 255, one_quantity=True).columns == ()
@@ -169,7 +169,7 @@ def test_only_an_image_of_an_inputs_shape_is_one_quantity(
     assert not is_image(row, [(9, 9)])
 
 
-def test_a_column_that_is_constant_but_for_rounding_is_no_group() -> None:
+def test_a_column_that_varies_only_by_rounding_is_not_a_group() -> None:
     reference = RANDOM.normal(size=(60, 3)).astype(np.float32)
     reference[:, 1] = np.float32(7) + RANDOM.choice(np.array([0, 4.8e-7], np.float32), 60)
     found = compare("y", reference, reference + np.float32(1e-3)).columns

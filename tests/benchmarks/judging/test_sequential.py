@@ -81,7 +81,7 @@ def test_the_interval_and_the_verdict_agree(costs: list[float], budget: float, p
         assert low - slack <= budget <= high + slack
 
 
-def test_what_is_missing_is_reported_by_the_interval_that_was_reported() -> None:
+def test_the_number_of_missing_samples_follows_from_the_reported_interval() -> None:
     """Not by the narrower one of a number of samples that was fixed before: 46 more would not do."""
     costs = np.zeros(3000)
     costs[:: 3000 // 15] = 1.0

@@ -102,7 +102,7 @@ def test_outputs_without_classes_are_judged_by_the_schemes_sqnr() -> None:
     assert "SQNR about the mean 2" in judge_output("int8", 1000, figures, Budgets()).reason
 
 
-def test_an_offset_that_all_samples_share_is_no_signal() -> None:
+def test_an_offset_that_all_samples_share_is_not_signal() -> None:
     """300 degrees that vary by one, stored in steps of one: 58 dB by the plain ratio, and nearly nothing left."""
     kelvin = 300 + RANDOM.normal(size=(500, 1))
     figures = compare("y", kelvin, np.round(kelvin))
@@ -113,7 +113,7 @@ def test_an_offset_that_all_samples_share_is_no_signal() -> None:
     assert judge_output("int8", 500, figures, Budgets()).verdict is Verdict.FAIL
 
 
-def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
+def test_problems_fail_and_doubts_are_inconclusive_whatever_the_budget() -> None:
     reference = RANDOM.normal(size=(50, 5))
     broken = reference.copy()
     broken[0, 0] = np.nan
@@ -123,7 +123,7 @@ def test_problems_fail_and_doubts_leave_open_whatever_the_budget() -> None:
     assert judge_output("int8", 1000, compare("y", same, same), generous).verdict is Verdict.INCONCLUSIVE
 
 
-def test_the_whole_is_as_bad_as_its_worst_output() -> None:
+def test_the_verdict_is_that_of_the_worst_output() -> None:
     reference = RANDOM.normal(size=(100, 5))
     good, bad = compare("good", reference, reference + 1e-3), compare("bad", reference, -reference)
     parity = judge_parity("int8", 100, [good, bad], Budgets())
@@ -158,7 +158,7 @@ def test_latency_and_size_have_budgets_too() -> None:
     ("budget", "verdict"),
     [(100.0, Verdict.PASS), (2.2, Verdict.INCONCLUSIVE), (2.0, Verdict.INCONCLUSIVE), (0.5, Verdict.FAIL)],
 )
-def test_an_unstable_timing_is_open_only_near_the_budget(budget: float, verdict: Verdict) -> None:
+def test_an_unstable_timing_is_inconclusive_only_near_the_budget(budget: float, verdict: Verdict) -> None:
     """Blocks of an ordinary machine differ by more than 5 %, which says nothing against a budget far away."""
     assert judge_latency(_timed([1.8, 2.0, 2.3, 2.0, 1.9], stable=False), budget).verdict is verdict
 
@@ -239,7 +239,7 @@ def test_maps_of_class_numbers_are_judged_by_the_positions_that_agree(
     assert ("of positions" in judged.reason) == ((scheme, differ) != ("float32", 0))
 
 
-def test_a_count_that_is_the_same_everywhere_decides_nothing_beside_another_output() -> None:
+def test_a_constant_count_decides_nothing_if_there_is_another_output() -> None:
     boxes, count = RANDOM.normal(size=(60, 4)), np.full(60, 20)
     read = interpret({"count": count}, None)["count"]
     same, other = compare("count", count, count, read), compare("count", count, count + 1, read)
@@ -252,7 +252,7 @@ def test_a_count_that_is_the_same_everywhere_decides_nothing_beside_another_outp
 # labels -----------------------------------------------------------------------------------------------------------
 
 
-def test_labels_that_do_not_fit_leave_use_open_and_exactness_alone() -> None:
+def test_labels_that_do_not_fit_are_inconclusive_for_int8_but_not_for_float32() -> None:
     logits = RANDOM.normal(size=(300, 4)).astype(np.float32)
     read = interpret({"z": logits}, (logits.argmax(axis=1) + 1) % 4)["z"]
     figures = replace(compare("z", logits, logits, read), floor=1e-6, floor_n=300)
@@ -268,7 +268,7 @@ def test_labels_that_are_ignored_leave_the_verdict_to_the_numbers() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 9])
-def test_few_samples_without_classes_decide_nothing_however_good_they_look(n: int) -> None:
+def test_few_samples_without_classes_are_inconclusive_however_good_they_are(n: int) -> None:
     reference = RANDOM.normal(size=(n, 5))
     for variant in (reference, reference + 1e-6):
         judged = judge_output("int8", n, compare("y", reference, variant), Budgets())

@@ -49,7 +49,7 @@ def test_its_outputs_are_those_of_the_model_one_sample_at_a_time(reference: Path
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_asked_for_in_vain(small: Small, tmp_path: Path) -> None:
+def test_a_missing_gpu_is_an_error_with_a_hint(small: Small, tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="sees no GPU") as caught:
         make_reference(small.saved_model, small.samples, tmp_path / "ref", ReferenceOptions(on=Place.GPU), ignore)
     assert "pip install " in caught.value.hint
@@ -57,7 +57,7 @@ def test_a_gpu_that_is_not_there_is_asked_for_in_vain(small: Small, tmp_path: Pa
     assert not (tmp_path / "ref").exists()
 
 
-def test_what_is_interrupted_after_the_last_sample_keeps_its_outputs(small: Small, tmp_path: Path) -> None:
+def test_an_interruption_after_the_last_sample_keeps_the_outputs(small: Small, tmp_path: Path) -> None:
     def interrupt(event: Event) -> None:
         if isinstance(event, Phase) and event.name.startswith("comparing TensorFlow with itself"):
             raise KeyboardInterrupt
@@ -165,9 +165,7 @@ make_reference(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), Referenc
 """
 
 
-def test_a_killed_reference_goes_on_where_it_stopped_and_says_the_same(
-    small: Small, reference: Path, tmp_path: Path
-) -> None:
+def test_a_killed_reference_resumes_and_computes_the_same(small: Small, reference: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(small.saved_model), str(small.samples), str(tmp_path / "ref")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "ref" / "reference.json").exists()

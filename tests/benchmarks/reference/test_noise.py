@@ -73,7 +73,7 @@ def test_op_by_op_is_what_eager_mode_computes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_xla_does_not_know_is_reported_and_the_rest_still_measured(tmp_path: Path) -> None:
+def test_an_op_that_xla_lacks_is_reported_and_the_rest_is_measured(tmp_path: Path) -> None:
     import tensorflow as tf
 
     class Texts(tf.Module):  # type: ignore[misc]

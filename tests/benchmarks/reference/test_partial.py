@@ -65,7 +65,7 @@ def test_another_key_and_files_that_are_too_short_start_over(tmp_path: Path) -> 
         assert not (tmp_path / "partial").exists()
 
 
-def test_an_output_that_changes_its_axes_is_refused(tmp_path: Path) -> None:
+def test_an_output_that_changes_its_number_of_axes_is_refused(tmp_path: Path) -> None:
     begun = Partial(tmp_path / "partial", "key")
     begun.append({"a": np.zeros((4, 3))}, 4, 4)
     with pytest.raises(EdgetfError, match="changes its type or its axes"):
@@ -107,7 +107,7 @@ DAMAGES: list[Callable[[dict[str, Any]], object]] = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_progress_holds_it_stops_no_rerun_and_harms_no_other_file(
+def test_damaged_progress_never_blocks_a_rerun_or_harms_other_files(
     tmp_path: Path, damage: Callable[[dict[str, Any]], object]
 ) -> None:
     for name in ("victim", "victim.shapes"):
@@ -125,7 +125,7 @@ def test_whatever_progress_holds_it_stops_no_rerun_and_harms_no_other_file(
     assert (tmp_path / "victim").stat().st_size == 10_000
 
 
-def test_an_interruption_names_what_is_kept_and_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interruption_names_what_is_kept_and_how_to_resume(tmp_path: Path) -> None:
     begun = Partial(tmp_path / "partial", "key")
     begun.append({"a": np.zeros((4, 3))}, 4, 4)
     with pytest.raises(KeptInterrupt, match="the outputs of 4 samples kept in") as caught, begun.interruptible():
@@ -142,7 +142,7 @@ def test_an_interruption_before_the_first_sample_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_what_was_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_what_was_saved_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = Partial(tmp_path / "partial", "key")
     begun.append({"a": np.zeros((4, 3))}, 4, 4)
     begun.save()

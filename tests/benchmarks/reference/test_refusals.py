@@ -74,7 +74,7 @@ def samples() -> Samples:
         ("python", "EagerPyFunc", "ValueError: it is"),
     ],
 )
-def test_what_a_model_raises_is_a_line_with_the_sample_and_the_operation(
+def test_an_error_of_a_model_is_one_line_with_the_sample_and_the_operation(
     lookup: Lookup, samples: Samples, name: str, operation: str, reason: str
 ) -> None:
     function = getattr(lookup, name, python)
@@ -90,7 +90,7 @@ def test_what_a_model_raises_is_a_line_with_the_sample_and_the_operation(
     assert caught.value.message.isprintable()
 
 
-def test_a_batch_that_fails_where_no_sample_does_alone_is_named(samples: Samples) -> None:
+def test_a_batch_that_fails_although_each_sample_works_is_named(samples: Samples) -> None:
     def call(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         if len(inputs["x"]) > 1:
             raise TypeError("one at a time")
@@ -101,7 +101,7 @@ def test_a_batch_that_fails_where_no_sample_does_alone_is_named(samples: Samples
         raise_located(RefusedError(TypeError("one at a time")), ask, samples, 0, 64)
 
 
-def test_errors_of_edgetf_and_ctrl_c_pass() -> None:
+def test_edgetf_errors_and_ctrl_c_are_passed_on() -> None:
     for error in (EdgetfError("the server is gone"), KeyboardInterrupt()):
 
         def call(inputs: Mapping[str, Array], error: BaseException = error) -> Mapping[str, Array]:

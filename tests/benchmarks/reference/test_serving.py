@@ -24,7 +24,7 @@ Serve = Callable[[Model], AbstractContextManager[str]]
 
 
 @pytest.mark.parametrize("serve", [rest, over_grpc])
-def test_what_a_server_says_is_what_the_saved_model_says_here(
+def test_a_server_returns_the_outputs_of_the_saved_model(
     serve: Serve, small: Small, reference: Path, tmp_path: Path
 ) -> None:
     with serve(Model(small.saved_model)) as url:
@@ -42,7 +42,7 @@ def test_what_a_server_says_is_what_the_saved_model_says_here(
     assert [(latency.batch, latency.latency_ms.n > 0) for latency in reported.latencies] == [(64, True)]
 
 
-def test_the_command_takes_the_address_and_refuses_others(small: Small, edgetf: Run) -> None:
+def test_the_command_accepts_the_address_and_refuses_others(small: Small, edgetf: Run) -> None:
     with over_grpc(Model(small.saved_model)) as url:
         made = edgetf("reference", small.saved_model, "--samples", small.samples, "-o", "r", "--on", f"serving:{url}")
         elsewhere = f"serving:{url.replace('digits', 'cats')}"
@@ -55,7 +55,7 @@ def test_the_command_takes_the_address_and_refuses_others(small: Small, edgetf: 
     assert wrong.returncode == 2
 
 
-def test_a_server_that_is_lost_loses_nothing(small: Small, tmp_path: Path) -> None:
+def test_a_lost_server_does_not_lose_answers(small: Small, tmp_path: Path) -> None:
     model, events = (
         Model(small.saved_model, left=36 + 16 + 2),
         list[Event](),
@@ -73,7 +73,7 @@ def test_a_server_that_is_lost_loses_nothing(small: Small, tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reference", "reference.json"]
 
 
-def test_other_weights_than_the_saved_models_are_found(small: Small, tmp_path: Path) -> None:
+def test_weights_that_differ_from_the_saved_model_are_found(small: Small, tmp_path: Path) -> None:
     other = keras.models.load_model(small.keras_file)
     other.set_weights([weight + 0.1 for weight in other.get_weights()])
     other.export(str(tmp_path / "other"), verbose=False)

@@ -129,7 +129,7 @@ def rows(page: Any) -> list[str]:
     return [text.strip() for text in page.locator("#results tbody:visible th").all_inner_texts()]
 
 
-def test_it_shows_everything_says_nothing_on_the_console_and_asks_for_nothing(seen: Seen, report: Path) -> None:
+def test_it_shows_everything_without_console_messages_or_requests(seen: Seen, report: Path) -> None:
     headings = " ".join(seen.page.locator("h2").all_inner_texts())
     for part in ("Results", "Pareto", "over time", "without a pause", "ladder of int8", "Decisions", "worst samples"):
         assert part in headings, part
@@ -170,7 +170,7 @@ def test_ten_variants_and_more_are_filtered_by_text_and_verdict(seen_many: Seen,
     assert seen_many.said == []
 
 
-def test_the_table_is_sorted_by_click_and_by_keyboard_and_says_how(seen: Seen) -> None:
+def test_the_table_is_sorted_by_click_and_by_keyboard_and_shows_the_order(seen: Seen) -> None:
     page = seen.page
     heading = page.locator("#results thead th", has_text="size")
     heading.get_by_role("button").click()
@@ -201,7 +201,7 @@ def test_the_first_screen_answers_which_variant_to_ship(seen: Seen, report: Path
     assert box["y"] + box["height"] <= size[1]
 
 
-def test_a_pass_that_is_slow_is_not_left_without_remark(seen_many: Seen) -> None:
+def test_a_slow_pass_has_a_remark(seen_many: Seen) -> None:
     cell = seen_many.page.locator("#results tbody tr", has_text="snail").locator(".verdict")
     assert cell.locator(".mark").inner_text() == "PASS"
     assert "times slower than" in cell.locator(".remark").inner_text()
@@ -245,7 +245,7 @@ def test_on_a_phone_the_page_does_not_scroll_sideways_and_pictures_can_be_read(s
     assert min(sizes) >= 9  # CSS pixels
 
 
-def test_on_paper_all_is_there_and_nothing_is_cut(seen_many: Seen) -> None:
+def test_in_print_everything_is_shown_and_nothing_is_cut(seen_many: Seen) -> None:
     page = seen_many.page
     page.get_by_label("Variants with the text").fill("int8")
     page.set_viewport_size({"width": _PAPER, "height": 1000})
@@ -258,7 +258,7 @@ def test_on_paper_all_is_there_and_nothing_is_cut(seen_many: Seen) -> None:
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_without_scripts_everything_is_there_but_the_controls(browser: Any, many: Path) -> None:
+def test_without_scripts_everything_is_shown_except_the_controls(browser: Any, many: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(many.as_uri())

@@ -24,7 +24,7 @@ def test_few_classes_are_a_matrix_of_those_that_take_part_with_who_was_right() -
     assert (found.shade(0), found.shade(1), found.shade(2)) == (0, 2, 4)
 
 
-def test_many_classes_are_a_list_of_the_commonest_swaps_and_a_count_of_the_others() -> None:
+def test_many_classes_are_a_list_of_the_most_common_swaps_and_a_count_of_the_others() -> None:
     theirs = np.concatenate([np.arange(30), np.zeros(5, np.int64)])
     ours = np.concatenate([np.arange(30) + 100, np.full(5, 100)])
     found = count_swaps(*NAMES, theirs, ours, classes=1000, truth=None)
@@ -35,7 +35,7 @@ def test_many_classes_are_a_list_of_the_commonest_swaps_and_a_count_of_the_other
     assert found.reference_right is None
 
 
-def test_decisions_that_are_all_alike_confuse_nothing() -> None:
+def test_equal_decisions_have_no_confusion() -> None:
     same = np.array([1, 2, 3])
     found = count_swaps(*NAMES, same, same, classes=4, truth=same)
     assert (found.differ, found.swaps, found.classes, found.more) == (0, (), (), 0)

@@ -30,7 +30,7 @@ def bench(benchmarked: Path, reference: Path, tmp_path: Path) -> Path:
     return rich(benchmarked, reference, tmp_path / "bench")
 
 
-def test_the_worst_samples_are_those_that_were_spoilt_with_what_both_sides_said(bench: Path, small: Small) -> None:
+def test_the_worst_samples_are_the_damaged_ones_with_both_answers(bench: Path, small: Small) -> None:
     document = read_benchmark(bench)
     evidence = gather(document, bench, None)  # the reference lies beside it
     pairs, missing = pair_outputs(document, bench, evidence)
@@ -104,7 +104,7 @@ def reported(document: Benchmark, bench: Path) -> str:
     return " ".join([*evidence.missing, *pair_outputs(document, bench, evidence)[1]])
 
 
-def test_what_is_gone_or_was_exchanged_is_reported_and_no_error(bench: Path, tmp_path: Path) -> None:
+def test_missing_or_replaced_files_are_reported_without_an_error(bench: Path, tmp_path: Path) -> None:
     document = read_benchmark(bench)
     assert document.samples is not None
     output = bench / str(int8(document).measurement) / "samples" / "output-0.npy"

@@ -89,7 +89,7 @@ def test_names_in_a_markdown_table_are_text_in_one_row() -> None:
     assert not any(line.startswith("::") for line in to_markdown(_checked()).split("\n"))
 
 
-def test_a_terminal_gets_lines_and_no_commands(
+def test_a_terminal_receives_no_control_sequences(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)  # a line that is broken may begin with any word
@@ -134,7 +134,7 @@ SOURCE = Source("m", "0" * 64, "serving_default", (TensorSpec("x", (None, 3), "f
         "http://ann:s3/cret@127.0.0.1:9/v1/models/digits",
     ],
 )
-def test_the_password_of_a_server_is_reported_to_nobody(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_a_server_is_never_printed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgetf.benchmarks.reference.serving._RETRIES", 0)
     monkeypatch.setattr("edgetf.benchmarks.reference.serving._TIMEOUT_S", 0.3)
     with pytest.raises(EdgetfError) as caught:
@@ -144,7 +144,7 @@ def test_the_password_of_a_server_is_reported_to_nobody(url: str, monkeypatch: p
     assert "ann" not in reported
 
 
-def test_the_password_of_mlflow_is_reported_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_mlflow_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for scheme in ("htp", "http"):
         with pytest.raises(EdgetfError, match=r"cannot send to MLflow at .*127.0.0.1:9") as caught:

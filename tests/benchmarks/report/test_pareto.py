@@ -87,7 +87,7 @@ def test_of_variants_that_beat_each_other_in_a_circle_the_fastest_is_on_the_fron
     assert [point.label for point in find_front(circle)] == ["a", "c"]
 
 
-def test_what_beats_a_variant_and_is_beaten_itself_does_not_push_it_off_the_front() -> None:
+def test_a_beaten_variant_does_not_remove_another_from_the_front() -> None:
     fast = Point("fast", "pass", Cost(1.0), Cost(3.0, 2.0, 4.0), 10)
     middle = Point("middle", "pass", Cost(2.0), Cost(2.0, 0.5, 3.5), 10)
     exact = Point("exact", "pass", Cost(2.0), Cost(1.0, 0.0, 1.9), 20)
@@ -107,7 +107,7 @@ def test_the_words_name_every_point_once_on_the_front_or_behind_it(given: list[P
     assert sorted(behind) == sorted(point.label for point in given if point.label not in front)
 
 
-def test_a_front_that_fails_is_named_so_and_what_is_better_is_said() -> None:
+def test_a_failing_variant_on_the_front_is_marked_and_what_it_beats_is_named() -> None:
     near = [
         Point("small", "fail", Cost(1.0, 0.9, 1.1), Cost(0.0), 10),
         Point("large", "pass", Cost(1.05, 1.0, 1.2), Cost(0.0), 20),
@@ -119,7 +119,7 @@ def test_a_front_that_fails_is_named_so_and_what_is_better_is_said() -> None:
     assert third == "small is faster and smaller than slow, and not measurably worse in anything."
 
 
-def test_one_sample_of_a_thousand_and_an_unstable_timing_beat_nothing(benchmarked: Path) -> None:
+def test_neither_one_sample_of_a_thousand_nor_an_unstable_timing_beats_anything(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     plain = variant(document, "plain", ms=1.0)
     lucky = variant(document, "lucky", ms=1.1, parity=dropped(plain, lost=0, won=1))

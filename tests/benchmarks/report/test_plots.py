@@ -29,7 +29,7 @@ def test_turns_are_drawn_with_heat_and_frequency_only_where_the_device_reported_
     assert draw_turns([replace(r, blocks=r.blocks[:1]) for r in results]) is None
 
 
-def test_minutes_of_load_are_drawn_where_there_is_more_than_one(benchmarked: Path) -> None:
+def test_minutes_of_load_are_drawn_if_there_are_several(benchmarked: Path) -> None:
     result = read_benchmark(benchmarked).results[0]
     minutes = tuple(Minute(ms, 100, 40 + 10 * ms, 1500.0) for ms in (1.0, 1.2, 1.5))
     loaded = replace(result, sustained=Sustained(150.0, minutes, 1.5))
@@ -43,5 +43,5 @@ def test_minutes_of_load_are_drawn_where_there_is_more_than_one(benchmarked: Pat
     assert draw_minutes([result]) is None
 
 
-def test_lines_differ_in_colour_mark_or_dash_for_more_variants_than_anybody_shows() -> None:
+def test_lines_of_many_variants_differ_in_colour_mark_or_dash() -> None:
     assert len({tuple(style_of(k).values()) for k in range(18)}) == 18

@@ -45,7 +45,7 @@ def page(benchmarked: Path) -> Page:
     return Page(render(read_benchmark(benchmarked), benchmarked))
 
 
-def test_it_says_what_was_compared_with_what_and_every_verdict(page: Page) -> None:
+def test_it_names_what_was_compared_and_every_verdict(page: Page) -> None:
     assert "on the CPU" in page.text
     assert "no GPU was used" in page.text
     for name in SCHEMES:
@@ -98,7 +98,7 @@ def test_verdicts_in_words(benchmarked: Path) -> None:
     assert stories(bare)["fast"].gains.startswith("It is 3.0 times faster")
 
 
-def test_the_latency_stands_beside_that_of_tensorflow_where_it_ran(benchmarked: Path) -> None:
+def test_the_latency_is_shown_next_to_that_of_tensorflow(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     assert document.reference is not None
     on_gpu = replace(
@@ -116,7 +116,7 @@ def test_the_latency_stands_beside_that_of_tensorflow_where_it_ran(benchmarked: 
     assert story.latency == ""
 
 
-def test_the_first_screen_is_the_answer_and_what_was_asked(benchmarked: Path) -> None:
+def test_the_first_screen_shows_the_answer_and_its_context(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     document = with_results(document, float32(document), variant(document, "int8", 0.9))
     (choice,) = choose(document)
@@ -130,7 +130,7 @@ def test_the_first_screen_is_the_answer_and_what_was_asked(benchmarked: Path) ->
     assert shown.sentence == "2 of 2 variants were timed; nothing was compared with a reference."
 
 
-def test_the_name_of_the_cpu_stands_there_once(benchmarked: Path) -> None:
+def test_the_name_of_the_cpu_is_shown_once(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     assert document.reference is not None
     device = replace(document.reference.device, name="Some CPU 9", sentence="TensorFlow on the CPU (Some CPU 9)")
@@ -206,7 +206,7 @@ def test_what_explain_finds_is_in_the_report(
     assert "The reference's outputs are neither" not in page.text
 
 
-def test_the_file_is_written_whole_and_never_over_another(benchmarked: Path, tmp_path: Path) -> None:
+def test_the_file_is_written_atomically_and_replaces_another_only_with_force(benchmarked: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     write_report(benchmarked, out, force=False)
     assert out.read_text().startswith("<!DOCTYPE html>")

@@ -28,7 +28,7 @@ def pixels(uri: str) -> Any:
         ((5, 6, 7, 8), ThumbnailKind.TEXT),
     ],
 )
-def test_arrays_are_drawn_as_what_their_shape_looks_like(shape: tuple[int, ...], kind: ThumbnailKind) -> None:
+def test_the_shape_of_an_array_decides_how_it_is_drawn(shape: tuple[int, ...], kind: ThumbnailKind) -> None:
     assert kind_of(np.zeros(shape, np.float32)) is kind
     assert [one.kind for one in draw_arrays([np.zeros(shape, np.float32)] * 2)] == [kind, kind]
 
@@ -52,7 +52,7 @@ def test_a_long_signal_keeps_its_peaks() -> None:
     assert min(heights) == 1.0  # SVG's y goes down
 
 
-def test_what_is_not_finite_or_no_number_is_drawn_all_the_same() -> None:
+def test_values_that_are_not_finite_or_not_numbers_are_drawn() -> None:
     assert draw_arrays([np.array([[np.nan, np.inf, 0.0]] * 8)])[0].kind is ThumbnailKind.LINES
     assert draw_arrays([np.array("<b>text")])[0].text == "<b>text"
     assert pixels(draw_arrays([np.full((8, 8, 1), np.nan)])[0].uri).max() == 0

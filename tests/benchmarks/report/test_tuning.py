@@ -24,7 +24,7 @@ def tuning(document: Benchmark) -> Tuning:
     return made_tuning(document.samples)
 
 
-def test_the_front_has_neither_what_is_useless_nor_what_does_not_run(tuning: Tuning) -> None:
+def test_the_front_has_no_useless_or_failing_candidates(tuning: Tuning) -> None:
     assert [one.name for one in front_of(tuning)] == ["mix-3", "mix-1 <$&", "float16"]
 
 
@@ -42,7 +42,7 @@ def test_without_two_candidates_there_is_no_picture(tuning: Tuning) -> None:
     assert draw_candidates(replace(tuning, aim=Aim.LATENCY, candidates=timeless)) is None
 
 
-def test_the_tuning_is_shown_where_the_benchmark_is_its_proof(
+def test_the_tuning_is_shown_if_the_benchmark_is_its_proof(
     benchmarked: Path, document: Benchmark, tuning: Tuning, tmp_path: Path
 ) -> None:
     bench = tmp_path / "bench"
@@ -55,7 +55,7 @@ def test_the_tuning_is_shown_where_the_benchmark_is_its_proof(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "none"])
-def test_no_tuning_or_a_damaged_one_costs_no_report(
+def test_a_missing_or_damaged_tuning_does_not_prevent_the_report(
     benchmarked: Path, document: Benchmark, tmp_path: Path, content: str
 ) -> None:
     bench = tmp_path / "bench"

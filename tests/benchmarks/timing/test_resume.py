@@ -60,7 +60,7 @@ def variants(converted: Path) -> list[Path]:
     return [converted / "float32.tflite", converted / "int8.tflite"]
 
 
-def test_what_is_finished_is_not_measured_again(variants: list[Path], reference: Path, tmp_path: Path) -> None:
+def test_finished_turns_are_not_measured_again(variants: list[Path], reference: Path, tmp_path: Path) -> None:
     out, options = tmp_path / "bench", BenchmarkOptions(reference, timing=SHORT, blocks=BLOCKS, patience=1)
     first, second = Interrupted(5), Interrupted(99)
     assert "5 turns kept" in _run(variants, out, first, options)[-1]
@@ -92,7 +92,7 @@ def test_a_full_disk_is_an_interruption_that_keeps_the_turns(variants: list[Path
     assert second.ran == ["int8/block-2", "float32/block-2"]
 
 
-def test_what_was_measured_is_kept_where_the_end_fails(
+def test_measurements_are_kept_if_the_end_of_the_run_fails(
     variants: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -107,7 +107,9 @@ def test_what_was_measured_is_kept_where_the_end_fails(
     assert len(read_benchmark(tmp_path / "bench").results) == 2
 
 
-def test_a_lost_connection_is_an_interruption_and_no_failure_of_a_variant(variants: list[Path], tmp_path: Path) -> None:
+def test_a_lost_connection_is_an_interruption_and_not_a_failure_of_a_variant(
+    variants: list[Path], tmp_path: Path
+) -> None:
     lost = Interrupted(2, UnreachableError("pi cannot be reached", "is it on?"))
     with pytest.raises(UnreachableError):
         benchmark(variants, lost, tmp_path / "bench", QUICK, ignore)
@@ -138,7 +140,7 @@ def test_other_variants_start_over(variants: list[Path], converted: Path, tmp_pa
 
 
 @pytest.mark.parametrize("damaged", ["progress.json", "measurements/int8/block-1/timings.npz"])
-def test_damaged_progress_is_discarded_with_a_word(variants: list[Path], tmp_path: Path, damaged: str) -> None:
+def test_damaged_progress_is_discarded_with_a_message(variants: list[Path], tmp_path: Path, damaged: str) -> None:
     _run(variants, tmp_path / "bench", Interrupted(3))
     file = tmp_path / "bench" / FOLDER / damaged
     file.write_bytes(file.read_bytes()[:-20])
@@ -164,7 +166,7 @@ DAMAGES: list[Callable[[dict[str, Any]], object]] = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_progress_holds_it_stops_no_rerun(tmp_path: Path, damage: Callable[[dict[str, Any]], object]) -> None:
+def test_damaged_progress_never_blocks_a_rerun(tmp_path: Path, damage: Callable[[dict[str, Any]], object]) -> None:
     notes: list[Event] = []
     folder = _progress(tmp_path)
     plain = json.loads((folder / "progress.json").read_text())
@@ -181,7 +183,7 @@ def test_whatever_progress_holds_it_stops_no_rerun(tmp_path: Path, damage: Calla
 
 
 @pytest.mark.parametrize("content", ["", "null", "[" * 100_000, '{"schema": 1', "\xff"])
-def test_progress_that_is_no_document_stops_no_rerun(tmp_path: Path, content: str) -> None:
+def test_progress_that_is_not_a_document_does_not_block_a_rerun(tmp_path: Path, content: str) -> None:
     folder = _progress(tmp_path)
     (folder / "progress.json").write_bytes(content.encode("latin1"))
     assert Resumable(folder, "key", ignore).stops == ()
@@ -203,7 +205,7 @@ def _progress(tmp_path: Path) -> Path:
     return tmp_path / "p"
 
 
-def test_force_replaces_what_is_whole_and_goes_on_with_what_is_not(variants: list[Path], tmp_path: Path) -> None:
+def test_force_replaces_complete_results_and_resumes_incomplete_ones(variants: list[Path], tmp_path: Path) -> None:
     out, force = tmp_path / "bench", BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, force=True)
     _run(variants, out, Interrupted(99))
     created = read_benchmark(out)
@@ -215,7 +217,7 @@ def test_force_replaces_what_is_whole_and_goes_on_with_what_is_not(variants: lis
     assert read_benchmark(out) != created
 
 
-def test_turns_of_two_interruptions_are_reported_apart(tmp_path: Path) -> None:
+def test_turns_of_two_interruptions_are_reported_separately(tmp_path: Path) -> None:
     for k in range(3):
         kept = Resumable(tmp_path / "p", "key", ignore)
         (kept.place / f"int8/block-{k}").mkdir(parents=True)
@@ -226,7 +228,7 @@ def test_turns_of_two_interruptions_are_reported_apart(tmp_path: Path) -> None:
     ]
 
 
-def test_a_killed_benchmark_goes_on(variants: list[Path], edgetf: Run, tmp_path: Path) -> None:
+def test_a_killed_benchmark_is_resumed(variants: list[Path], edgetf: Run, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "benchmark", str(variants[1]), "-o", "bench", "--blocks", "2"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -80,13 +80,13 @@ def test_what_a_tool_reported_is_summed_up_like_what_was_measured(reported: list
     assert 0 <= found.stdev <= max(stdev for _, _, stdev in reported) / 1e6 * (1 + 1e-9)
 
 
-def test_a_tool_without_a_median_is_taken_at_its_mean() -> None:
+def test_the_mean_of_a_tool_replaces_a_missing_median() -> None:
     found = merge_summaries([TimeSummary(9, 2e6, 1e5, 1e6, 4e6), TimeSummary(9, 4e6, 1e5, 1e6, 9e6)])
     assert found is not None
     assert found.median == pytest.approx(3)
 
 
-def test_whole_microseconds_are_no_exact_times() -> None:
+def test_whole_microseconds_are_not_exact_times() -> None:
     fast = merge_summaries([TimeSummary(50, 7400.0, 500.0, 7000.0, 9000.0, 7000.0)] * 5)
     assert fast is not None
     assert fast.median == pytest.approx(0.0074)  # the mean: a median of 7 may be anything up to 8
@@ -115,7 +115,7 @@ def test_steady_blocks_are_stable_and_what_disturbs_them_is_named() -> None:
         assert reason in why
 
 
-def test_a_drift_is_reported_with_what_changed_meanwhile() -> None:
+def test_a_drift_is_reported_with_the_changes_of_the_device() -> None:
     cool, hot = _blocks([1.0] * 3, frequency_mhz="2400", temperature_c="50"), _blocks([1.5] * 2)
     hot = [Block(**{**vars(block), "frequency_mhz": "1500", "temperature_c": "82"}) for block in hot]
     _, why = judge_stability([*cool, *hot], 0.03)
@@ -129,13 +129,13 @@ def test_blocks_that_agree_are_precise_and_others_are_not() -> None:
     assert is_precise([1.0, 1.1, 0.9, 1.0, 1.05] * 20)
 
 
-def test_a_past_throttling_is_none_now() -> None:
+def test_past_throttling_is_not_current_throttling() -> None:
     assert not is_throttled("0x50000")  # bits 16 and up: since the start of the system
     assert is_throttled("0x4")
     assert [is_throttled(said) for said in ("", "0", "2")] == [False, False, True]
 
 
-def test_rare_long_interruptions_of_a_shared_machine_are_no_spread() -> None:
+def test_rare_long_interruptions_of_a_shared_machine_do_not_widen_the_spread() -> None:
     random = np.random.default_rng(0)
     times = np.where(random.random(1000) < 0.02, 20e6, random.normal(1e6, 1e4, 1000)).astype(int)
     assert spread_of([times]) < 0.03
@@ -165,7 +165,7 @@ def test_energy_is_the_power_above_idle_times_the_time_of_an_inference() -> None
     assert hits >= 277  # 285 less two standard deviations
 
 
-def test_energy_is_not_reported_from_a_meter_that_hardly_speaks() -> None:
+def test_energy_is_not_reported_from_a_meter_with_few_readings() -> None:
     steps = [4.0, 5.0, 5.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0]
     reported = energy_of(Power("battery", [3.0, 3.1, 3.0] * 5, steps, 1000, 10.0))
     assert reported is not None
@@ -175,6 +175,6 @@ def test_energy_is_not_reported_from_a_meter_that_hardly_speaks() -> None:
     assert energy_of(Power("pmic", [3.0], [5.0], 1000, 10.0)) is None
 
 
-def test_the_last_inference_of_a_load_makes_no_minute_of_its_own() -> None:
+def test_the_last_inference_of_a_load_does_not_start_a_new_minute() -> None:
     windows = [Window(k + 1 + 0.03, 20, 50e6, {}) for k in range(600)]
     assert len(sum_up_minutes(windows).minutes) == 10

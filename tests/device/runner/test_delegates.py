@@ -29,7 +29,7 @@ def test_a_device_whose_runtimes_lack_the_delegate_refuses_it() -> None:
             assert caught.value.hint == "take xnnpack or none, or another device"
 
 
-def test_a_delegate_that_no_row_has_is_named() -> None:
+def test_an_unknown_delegate_is_named() -> None:
     with pytest.raises(EdgetfError, match="unknown delegate 'xnpack'") as caught:
         refuse_unfit(DeviceSettings(Kind.LOCAL), "xnpack", ())
     assert "xnnpack" in caught.value.hint

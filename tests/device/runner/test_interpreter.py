@@ -53,7 +53,7 @@ def test_what_is_not_quantized_passes_through_and_other_dtypes_are_refused() -> 
         plain.quantize(np.array([1], np.int32))
 
 
-def test_an_unknown_or_missing_runtime_says_what_there_is() -> None:
+def test_the_error_for_an_unknown_runtime_lists_the_known_ones() -> None:
     assert find_runtime("auto").name == "litert"
     with pytest.raises(JobError, match="unknown runtime 'tpu'; known: auto, litert, tflite-runtime"):
         find_runtime("tpu")
@@ -70,7 +70,7 @@ def _session(
     return Session(find_runtime("litert"), Job(model, {}, signature, delegate=delegate), 1, shapes)
 
 
-def test_inputs_go_by_the_names_of_the_signature(float_variant: str) -> None:
+def test_inputs_are_assigned_by_the_names_of_the_signature(float_variant: str) -> None:
     session = _session(float_variant, "serving_default", {"image": (8, 8, 1)})
     assert [t.name for t in session.inputs] == ["image"]
     assert [t.name for t in session.outputs] == ["output_0"]

@@ -15,7 +15,7 @@ from edgetf.device.runner.interpreter import JobError
 from edgetf.device.runner.isolate import ChildError, Send, run_children
 
 
-def test_results_come_in_order_and_events_on_the_way() -> None:
+def test_results_are_in_order_and_events_arrive_during_the_run() -> None:
     events: list[dict[str, Any]] = []
 
     def task(number: int, pause: float) -> Any:
@@ -68,7 +68,7 @@ def test_the_end_of_a_child_is_reported(task: Any, message: str) -> None:
         run_children([task], lambda e: None)
 
 
-def test_when_one_fails_the_others_are_ended() -> None:
+def test_if_one_task_fails_the_others_are_ended() -> None:
     started = time.perf_counter()
     with pytest.raises(ChildError, match="SIGKILL"):
         run_children([_sleeps, _killed], lambda e: None)

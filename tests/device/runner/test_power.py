@@ -30,7 +30,7 @@ def _vcgencmd(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_a_pi_tells_its_power_as_the_sum_over_the_rails_that_have_both() -> None:
+def test_the_power_of_a_pi_is_the_sum_over_the_rails_with_both_values() -> None:
     assert power.read_rails(RAILS) == pytest.approx(0.1 * 3.7 + 2.5 * 0.8)
     assert power.read_rails("VDD_CORE_V=0.8750V\nVDD_CORE_A=1.0A\n") == pytest.approx(0.875)
     assert power.read_rails("") is None
@@ -48,7 +48,7 @@ def test_power_is_read_idle_and_while_the_variant_runs(tmp_path: Path, monkeypat
     assert found.runs == pytest.approx(found.seconds / 0.0101, rel=0.3)
 
 
-def test_a_battery_tells_only_while_it_is_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_battery_reports_power_only_while_it_discharges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     supply = tmp_path / "BAT0"
     supply.mkdir()
     for name, value in {
@@ -72,13 +72,13 @@ def test_a_battery_tells_only_while_it_is_the_source(tmp_path: Path, monkeypatch
     assert power.measure_power(lambda: None, 0.1) is None
 
 
-def test_the_state_has_what_a_pi_tells_of_throttling_and_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_contains_the_throttling_and_power_of_a_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _vcgencmd(tmp_path / "bin", monkeypatch)
     state = describe_state()
     assert (state["throttled"], state["power_meter"]) == ("0x50004", "pmic")
 
 
-def test_what_other_programs_take_is_reported_without_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_other_programs_excludes_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own clock is imitated: others keep one core busy all the time, and this process another."""
     begin, own = time.perf_counter(), time.process_time()
     monkeypatch.setattr(machine, "_busy_s", lambda: time.perf_counter() - begin + time.process_time() - own)
@@ -89,7 +89,7 @@ def test_what_other_programs_take_is_reported_without_this_process(monkeypatch: 
     assert float(neighbours.cores()) == pytest.approx(1.0, abs=0.02)
 
 
-def test_how_long_the_processors_were_busy_is_read_from_the_system() -> None:
+def test_the_busy_time_of_the_processors_is_read_from_the_system() -> None:
     before, own = machine._busy_s(), time.process_time()
     while time.process_time() < own + 0.3:
         pass

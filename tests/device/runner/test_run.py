@@ -112,7 +112,7 @@ class Odd(tf.Module):  # type: ignore[misc]
         return {"difference": difference, "pass": b, "table": table, "total": tf.reduce_sum(difference)}
 
 
-def test_several_inputs_go_by_name_and_outputs_may_lack_an_axis_for_samples(tmp_path: Path) -> None:
+def test_inputs_are_assigned_by_name_and_outputs_may_lack_a_sample_axis(tmp_path: Path) -> None:
     module = Odd()
     tf.saved_model.save(module, str(tmp_path / "odd"), signatures=module.call)
     convert(tmp_path / "odd", tmp_path / "odd_out", ConvertOptions(("float32",)), ignore)
@@ -205,7 +205,7 @@ def test_the_runner_file_is_the_same_for_the_same_code() -> None:
     assert build_runner() == build_runner()
 
 
-def test_only_what_was_asked_for_is_done(job: Job, tmp_path: Path) -> None:
+def test_only_the_requested_parts_of_a_job_run(job: Job, tmp_path: Path) -> None:
     block = run_job(replace(job, outputs=False), tmp_path / "block", ignore)
     assert block.samples is None
     assert block.timings
@@ -219,7 +219,7 @@ def test_only_what_was_asked_for_is_done(job: Job, tmp_path: Path) -> None:
     assert {"event": "progress", "done": 1, "of": 1} in events
 
 
-def test_a_process_is_bound_to_the_cpus_and_the_priority_that_were_asked_for(job: Job, tmp_path: Path) -> None:
+def test_a_process_has_the_requested_cpus_and_priority(job: Job, tmp_path: Path) -> None:
     measurement = run_job(replace(job, affinity=[0], nice=5, outputs=False), tmp_path / "out", ignore)
     assert (measurement.affinity_effective, measurement.nice_effective) == ([0], 5)
     measurement = run_job(replace(job, affinity=[999]), tmp_path / "none", ignore)
@@ -227,7 +227,7 @@ def test_a_process_is_bound_to_the_cpus_and_the_priority_that_were_asked_for(job
     assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1  # that of this process is as it was
 
 
-def test_a_disk_that_is_full_is_reported_before_anything_runs(
+def test_a_full_disk_is_reported_before_anything_runs(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -252,7 +252,7 @@ def test_a_measurement_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.parametrize("reported", ["cannot write to x: No space left on device", "1024 requested and 0 written"])
-def test_a_full_disk_is_no_failure_of_the_variant(reported: str) -> None:
+def test_a_full_disk_is_not_a_failure_of_the_variant(reported: str) -> None:
     with pytest.raises(NoRoomError, match="the runner on local could not store its measurements") as caught:
         refuse_full("local", reported)
     assert "free some space" in caught.value.hint

@@ -8,7 +8,7 @@ import pytest
 from edgetf.device.runner.timing import repeat, warm_up
 
 
-def test_runs_go_on_until_both_the_number_and_the_time_are_reached() -> None:
+def test_runs_continue_until_both_the_number_and_the_time_are_reached() -> None:
     [times] = repeat((lambda: None,), min_runs=50, min_s=0.0, max_s=10)
     assert len(times) == 50
     [times] = repeat((lambda: None,), min_runs=50, min_s=0.05, max_s=10)
@@ -29,7 +29,7 @@ def test_a_sleep_is_measured_as_long_as_it_is() -> None:
     assert times.min() >= 10e6
 
 
-def test_what_is_compared_takes_turns() -> None:
+def test_compared_functions_take_turns() -> None:
     done: list[str] = []
     a, b = repeat((lambda: done.append("a"), lambda: done.append("b")), min_runs=25, min_s=0, max_s=5)
     assert "".join(done) == "a" * 10 + "b" * 10 + "a" * 10 + "b" * 10 + "a" * 10 + "b" * 10

@@ -11,7 +11,7 @@ import pytest
 from edgetf.device.runner.verify import _sweep
 
 
-def test_what_killed_checks_of_a_bundle_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_killed_bundle_checks_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = ["edgetf-verify-999999999-x", f"edgetf-verify-{os.getpid()}-x", "edgetf-verify-x", "other"]
     for name in names:
@@ -20,7 +20,7 @@ def test_what_killed_checks_of_a_bundle_left_is_swept(tmp_path: Path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
-def test_two_checks_that_sweep_at_once_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_checks_can_remove_files_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What both have seen, the other one removes first."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for k in range(2):
