@@ -18,14 +18,14 @@ from edgetf.conversion.contract import RuntimeVersion, find_problems
 from edgetf.conversion.dynamic import unpack_depthwise
 from edgetf.conversion.improve import Improver
 from edgetf.conversion.indices import keep_indices
-from edgetf.conversion.mend import has_empty_variables, has_states, mend
+from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
 from edgetf.conversion.official import configure, convert_official
 from edgetf.conversion.private import load_private
 from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Choice, RangeChoice, Ranges
 from edgetf.conversion.repairs import not_tried
 from edgetf.conversion.savedmodel import compute_dtype, freeze_variables, is_trained_for_int8, save_with_shapes
-from edgetf.conversion.scales import mend_scales
+from edgetf.conversion.scales import repair_scales
 from edgetf.conversion.translate import explain_int16x8
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, count_ops, listed, parse_contents, unpack, weight_types
@@ -121,8 +121,8 @@ class Engines:
                 self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress
             )
             if scheme.weights == "int8":
-                content, mended = mend_scales(content, None)
-                notes += mended
+                content, scale_notes = repair_scales(content, None)
+                notes += scale_notes
             if scheme.needs_samples and self._choice.how is Choice.AUTO:
                 repairs = (not_tried(RepairKind.RANGES, "the official converter supports min-max only"),)
             elif scheme.needs_samples and self._choice.needs_values:
@@ -138,7 +138,7 @@ class Engines:
     def _unpacking(self, why_official: str | None) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
         """int8 constants in the float flatbuffer. Where something crashed, nothing is run on samples again."""
         if why_official is None:
-            exact, notes, improver = self._float, self._float_mended[1], self._improver
+            exact, notes, improver = self._float, self._float_repaired[1], self._improver
         else:
             exact, notes = convert_official(
                 self._saved_model, self._source, SCHEMES["float32"], None, self._flex, self._on_progress
@@ -199,7 +199,7 @@ class Engines:
         return why_not(self._float, scheme)
 
     @cached_property
-    def _float_mended(self) -> tuple[bytes, tuple[str, ...]]:
+    def _float_repaired(self) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer that all schemes are made from, and notes on its repairs."""
         content, notes = self._convert(SCHEMES["float32"], per_channel_dense=True)
         self.float_made = content
@@ -214,7 +214,7 @@ class Engines:
             self._frozen = freeze_variables(self._source, self._saved_model.parent / ".frozen")
             self._saved_model = save_with_shapes(replace(self._source, path=str(self._frozen)), self._saved_model)
             content = self._private.convert(self._saved_model, self._source.signature, setting)
-        content, notes = mend(content)
+        content, notes = repair_faults(content)
         return prune(content), notes + ((_FROZEN,) if self._frozen else ())
 
     @property
@@ -224,26 +224,26 @@ class Engines:
 
     @property
     def _float(self) -> bytes:
-        return self._float_mended[0]
+        return self._float_repaired[0]
 
     def _fast(self, scheme: Scheme, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
         """The flatbuffer, the notes on it, and its repairs."""
         assert self._private is not None
         if scheme == SCHEMES["float32"]:
-            return *self._float_mended, ()
+            return *self._float_repaired, ()
         if not scheme.needs_samples:
             content, notes = self._convert(scheme, per_channel_dense)
             if self._trained:
-                content, mended = mend_scales(content, None)
-                return prune(content), (*notes, *mended, _LEARNED), ()
+                content, scale_notes = repair_scales(content, None)
+                return prune(content), (*notes, *scale_notes, _LEARNED), ()
             return self._dynamic(content, notes) if scheme.weights == "int8" else (content, notes, ())
         if scheme.activations == "int16":
             try:
                 content = self._private.quantize_int16x8(write_ranges(self._float, self._widest))
             except RuntimeError as error:
                 raise explain_int16x8(str(error), self._float) or error from error
-            content, mended = mend_scales(content, self._widest)
-            return prune(content), self._float_mended[1] + mended, ()
+            content, scale_notes = repair_scales(content, self._widest)
+            return prune(content), self._float_repaired[1] + scale_notes, ()
         loops = LOOPS & set(count_ops(self._float))
         note = f"the body of {', '.join(sorted(loops))} stays float32: the quantizer does not quantize loops"
         content, notes = self._quantize(self.ranges, scheme.io, per_channel_dense)
@@ -251,7 +251,7 @@ class Engines:
         if self._choice.how is Choice.AUTO and self._given is None:
             content, biases = self._improver.int8(content)
             repairs += biases
-        return content, self._float_mended[1] + notes + ((note,) if loops else ()), repairs
+        return content, self._float_repaired[1] + notes + ((note,) if loops else ()), repairs
 
     def _quantize(self, ranges: Ranges, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer in int8 with these ranges, and the notes on it."""
@@ -259,8 +259,8 @@ class Engines:
         inputs = self._samples.inputs if self._samples else {}
         ranged, exact = keep_indices(write_ranges(self._float, ranges), io, inputs)
         quantized = self._private.quantize_int8(ranged, io, per_channel_dense)
-        content, mended = mend_scales(quantized, ranges)
-        return content, exact + mended
+        content, scale_notes = repair_scales(quantized, ranges)
+        return content, exact + scale_notes
 
     def _dynamic(self, content: bytes, notes: tuple[str, ...]) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
         """The converter's hybrid flatbuffer, made better."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.indices import keep_indices
-from edgetf.conversion.mend import has_states, mend
+from edgetf.conversion.known_faults import has_states, repair_faults
 from edgetf.conversion.private import calibrating
 from edgetf.results import Source
 from edgetf.samples import Array, Samples
@@ -36,19 +36,19 @@ def convert_official(
         converter.representative_dataset = lambda: _representative(samples, on_progress)
     notes: list[str] = []
 
-    def mend_float(flatbuffer: bytes) -> bytes:
-        mended, found = mend(flatbuffer)
+    def repair_float(flatbuffer: bytes) -> bytes:
+        repaired, found = repair_faults(flatbuffer)
         notes.extend(found)
-        return mended
+        return repaired
 
-    def mend_ranges(flatbuffer: bytes) -> bytes:
-        mended, found = keep_indices(flatbuffer, scheme.io, samples.inputs if samples else {})
+    def repair_ranges(flatbuffer: bytes) -> bytes:
+        repaired, found = keep_indices(flatbuffer, scheme.io, samples.inputs if samples else {})
         notes.extend(found)
-        return mended
+        return repaired
 
-    with calibrating(mend_float, mend_ranges) as resets:
+    with calibrating(repair_float, repair_ranges) as resets:
         converted = converter.convert()
-    content, found = mend(converted)
+    content, found = repair_faults(converted)
     if scheme.needs_samples and has_states(content):
         notes.append(_RESET if resets else _CARRIED)
     return content, tuple(dict.fromkeys([*notes, *found]))

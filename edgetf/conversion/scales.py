@@ -44,7 +44,7 @@ _LIMITS = {"INT8": (-128, 127), "INT16": (-32767, 32767)}
 _SLACK = 1.5  # steps by which a range may exceed its scale, because of rounding
 
 
-def mend_scales(content: bytes, ranges: Ranges | None) -> tuple[bytes, tuple[str, ...]]:
+def repair_scales(content: bytes, ranges: Ranges | None) -> tuple[bytes, tuple[str, ...]]:
     """Make a quantized flatbuffer follow the three rules; `ranges` are those of its quantization, if known."""
     graph = _Graph(content)
     if ranges is not None:

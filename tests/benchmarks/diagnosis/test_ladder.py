@@ -21,7 +21,7 @@ from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Verdict, read_benchmark
 from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
-from tests.conversion.test_mend import _TRAIN
+from tests.conversion.test_known_faults import _TRAIN
 
 
 def test_every_step_of_a_sound_variant_holds(benchmarked: Path, converted: Path, reference: Path, small: Small) -> None:

@@ -24,7 +24,7 @@ _STATES = {
 }
 
 
-def mend(content: bytes) -> tuple[bytes, tuple[str, ...]]:
+def repair_faults(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Repair known faults; returns notes too. A flatbuffer without faults is returned unchanged."""
     model, schema = unpack(content)
     clipped, separated, cells = _unclip(model, schema), _separate_states(model, schema), _rescale_cells(model, schema)

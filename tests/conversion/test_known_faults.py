@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.optimize import calibrator
 
 from edgetf.conversion.convert import ConvertOptions, convert
-from edgetf.conversion.mend import mend
+from edgetf.conversion.known_faults import repair_faults
 from edgetf.conversion.official import convert_official
 from edgetf.conversion.private import calibrating
 from edgetf.conversion.ranges import Choice, Floats, RangeChoice
@@ -87,7 +87,7 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Keras 2 LSTM (which becomes one fused op) whose cells count beyond 10, with what Keras says of samples."""
+    """A Keras 2 LSTM (which becomes one fused op) whose cells count beyond 10, its samples and Keras's answers."""
     folder = tmp_path_factory.mktemp("counting")
     env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
     subprocess.run([sys.executable, "-c", _TRAIN], cwd=folder, check=True, capture_output=True, env=env)
@@ -126,7 +126,7 @@ def test_cells_beyond_ten_are_not_clipped_and_float_parity_holds(counting: Path,
     content = (tmp_path / "out" / "float32.tflite").read_bytes()
     np.testing.assert_allclose(_run(content, series), expected, atol=1e-5)
 
-    # without the mend, the same file is far off
+    # without the repair, the outputs differ widely
     model, _ = unpack(content)
     for operator in model.subgraphs[0].operators:
         if hasattr(operator.builtinOptions, "cellClip"):
@@ -157,14 +157,14 @@ def test_two_lstm_ops_never_share_a_state(recurrent: Path, tmp_path: Path) -> No
     model, _ = unpack((tmp_path / "out" / "float32.tflite").read_bytes())
     operators = model.subgraphs[0].operators
     place = next(k for k, op in enumerate(operators) if len(listed(op.inputs)) >= 20)
-    operators.insert(place, copy.copy(operators[place]))  # the second goes on from the state of the first
+    operators.insert(place, copy.copy(operators[place]))  # the second starts with the state of the first
     shared, series = pack(model), np.load(recurrent / "growing.npz")["series"]
     expected = np.load(recurrent / "growing.npy")
     assert np.abs(_run(shared, series) - expected).max() > 1e-3
-    mended, notes = mend(shared)
+    repaired, notes = repair_faults(shared)
     assert "2 operand(s) that shared the state" in notes[0]
-    np.testing.assert_allclose(_run(mended, series), expected, atol=1e-5)
-    assert [count for count, _ in _states(mended)] == [1, 1, 1, 1]
+    np.testing.assert_allclose(_run(repaired, series), expected, atol=1e-5)
+    assert [count for count, _ in _states(repaired)] == [1, 1, 1, 1]
 
 
 def test_int8_of_a_fused_lstm_has_the_ranges_of_states_that_occur(
@@ -173,7 +173,7 @@ def test_int8_of_a_fused_lstm_has_the_ranges_of_states_that_occur(
     options = ConvertOptions(("int8",), samples=recurrent / "growing.npz")
     [int8] = convert(recurrent / "growing.h5", tmp_path / "out", options, ignore).variants
     assert any("calibrated with the state reset to zero before each sample" in note for note in int8.notes)
-    # small cells: a scale below 2^-15 had no kernel, and answers were worse than none
+    # small cells: a scale below 2^-15 had no kernel, and the outputs were garbage
     assert any("no tanh" in note for note in int8.notes)
     series, expected = np.load(recurrent / "growing.npz")["series"], np.load(recurrent / "growing.npy")
     content = (tmp_path / "out" / "int8.tflite").read_bytes()
@@ -184,10 +184,10 @@ def test_int8_of_a_fused_lstm_has_the_ranges_of_states_that_occur(
     source = fix_shapes(read_source(tmp_path / "out" / "saved_model", None), {})
     samples = make_samples("test", {"series": series}, None)
     fixed = save_with_shapes(source, tmp_path / "fixed")
-    # a TensorFlow that has not what the mend needs goes the plain official way, and the variant says so
+    # without the entry points that the repair needs, the official way is plain, and a note reports it
     monkeypatch.delattr(calibrator.Calibrator, "_feed_tensors")
-    with calibrating(bytes, bytes) as afresh:
-        assert not afresh
+    with calibrating(bytes, bytes) as resets:
+        assert not resets
     monkeypatch.undo()
     monkeypatch.setattr("edgetf.conversion.official.calibrating", lambda before, after: contextlib.nullcontext(False))
     plain, notes = convert_official(fixed, source, SCHEMES["int8"], samples, False, lambda done, of: None)
@@ -220,7 +220,7 @@ def test_the_int8_of_a_fused_lstm_is_made_by_the_official_converter(counting: Pa
 
 def test_a_file_without_faults_is_returned_unchanged(converted: Path) -> None:
     content = (converted / "float32.tflite").read_bytes()
-    assert mend(content) == (content, ())
+    assert repair_faults(content) == (content, ())
 
 
 def test_a_keras_3_model_inside_a_module_keeps_its_outputs(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_keras_3_model_inside_a_module_keeps_its_outputs(tmp_path: Path) -> No
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "wrapped"))
     runner = Interpreter(model_content=converter.convert()).get_signature_runner()
     garbage = runner(x=images[:1])["scores"]  # what was in that memory: NaN, or any number
-    assert not np.allclose(garbage, expected[:1], atol=1e-3)  # else the mend is no longer needed
+    assert not np.allclose(garbage, expected[:1], atol=1e-3)  # otherwise the repair is no longer needed
 
     options = ConvertOptions(("dynamic", "float32", "int8"), samples=tmp_path / "s.npz")
     variants = convert(tmp_path / "wrapped", tmp_path / "out", options, ignore).variants
