@@ -1,6 +1,6 @@
 """The defaults of options, each once: the command line, the functions of `edgetf` and the code below them use these.
 
-The runtime and the delegate stand with their tables, in `device.runner.delegates`; what a device uses unless a job says
+The runtime and the delegate are with their tables, in `device.runner.delegates`; what a device uses unless a job says
 otherwise, in `device.settings`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 CALIBRATION = 200  # samples that ranges are taken from
 DEVICE = "local"  # this machine
 BLOCKS = 5  # turns of each variant
-PATIENCE = 3  # times as many turns at most, where the machine is not quiet
+PATIENCE = 3  # times as many turns at most, if the machine is not quiet
 ENERGY_S = 10.0  # seconds of load with the power read
 MAX_DROP = 1.0  # points of accuracy, of 100
 MAX_METRIC_DROP = 0.01  # in the unit of the user's metric

@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """What is done now, as a part of the step where there is one."""
+    """The current phase, a part of the step if there is one."""
 
     name: str
 
@@ -102,7 +102,7 @@ def to_line(message: Message) -> str:
 
 
 def from_line(line: str | bytes) -> Message | None:
-    """The message in a line; None where it is something else: libraries print, too.
+    """The message in a line; None if it is something else: libraries print, too.
 
     The runner on a device, which imports nothing of edgetf, writes phases, progress and notes in the same form.
     """

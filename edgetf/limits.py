@@ -56,7 +56,7 @@ def find_fault(document: Any) -> str:
 
 
 class _Found(NamedTuple):
-    """A fault with its place, such as `.results[2].bytes`; `of` is "a key of " where a key has it."""
+    """A fault with its place, such as `.results[2].bytes`; `of` is "a key of " if the fault is in a key."""
 
     place: str
     fault: str

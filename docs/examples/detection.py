@@ -5,9 +5,9 @@
     edgetf reference saved_model --samples test.npz -o ref
     edgetf benchmark out --reference ref --metric detection:box_iou --metric detection:mean_average_precision -o bench
 
-Pictures of 32x32 hold up to three bright rectangles. The detector says for each cell of an 8x8 grid how sure it is that
-a rectangle has its centre there, and where its sides are. Labels are boxes (y0, x0, y1, x1) in shares of the picture,
-shape (n, 3, 4); missing ones are -1.
+Pictures of 32x32 hold up to three bright rectangles. For each cell of an 8x8 grid, the detector gives the probability
+that a rectangle has its centre there, and where its sides are. Labels are boxes (y0, x0, y1, x1) in shares of the
+picture, shape (n, 3, 4); missing ones are -1.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def make_samples(n, seed):
 
 
 def targets(labels):
-    """What the grid should say, and which cells have a box to say something about."""
+    """The correct grid; cells without a box are 0."""
     grid = np.zeros((len(labels), GRID, GRID, 5), np.float32)
     for output, known in zip(grid, labels):
         for y0, x0, y1, x1 in known[known[:, 0] >= 0]:
@@ -125,10 +125,10 @@ def main(epochs=12, train=2000, test=300):
     sides = layers.Conv2D(4, 1)(x)
     model = keras.Model(image, layers.Concatenate(name="grid")([score, sides]))
 
-    def loss(true, said):
+    def loss(true, predicted):
         ops, there = keras.ops, true[..., :1]
-        sure = keras.losses.binary_crossentropy(there, said[..., :1])
-        near = ops.sum(ops.abs(true[..., 1:] - said[..., 1:]) * there, axis=-1)
+        sure = keras.losses.binary_crossentropy(there, predicted[..., :1])
+        near = ops.sum(ops.abs(true[..., 1:] - predicted[..., 1:]) * there, axis=-1)
         return ops.mean(sure + 5.0 * near)
 
     model.compile("adam", loss)

@@ -112,7 +112,7 @@ def tune(
     if evaluations < 1:
         raise EdgetfError(f"evaluations={evaluations} are too few", "give at least 1")
     budgets = budgets_of(max_drop, max_metric_drop, None, None)
-    budgets_of(None, None, max_latency_ms, max_bytes)  # refuses what is no number
+    budgets_of(None, None, max_latency_ms, max_bytes)  # refuses what is not a number
     place = variants.folder if isinstance(variants, Variants) else Path(variants)
     pinned = reference.folder if isinstance(reference, PinnedReference) else Path(reference)
     if max_drop is not None and not metric and not _has_classes(pinned):

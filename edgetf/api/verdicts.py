@@ -146,7 +146,7 @@ class Tuned:
 
     @property
     def path(self) -> Path | None:
-        """The tuned file, or the one of the given variants that is the answer; None where nothing is proven."""
+        """The tuned file, or the one of the given variants that is the answer; None if nothing is proven."""
         proven = self.document.ending in (Ending.TUNED, Ending.PLAIN)
         return self.folder / f"{TUNED}.tflite" if proven else None
 
@@ -187,7 +187,7 @@ class Tuned:
 
     @property
     def _answer(self) -> str | None:
-        """The variant in the benchmark that was proven: the winner, or the given one that passes where none does."""
+        """The variant in the benchmark that was proven: the winner, or without one the given one that passes."""
         document = self.document
         if document.ending is Ending.TUNED:
             return TUNED

@@ -1,8 +1,8 @@
-"""The `adb` program as a way to a phone: scripts run there, files go there and come back.
+"""A phone over the `adb` program: scripts run there, files are sent and fetched.
 
-The real client and server do the work, in processes that are ended after a while. What a phone's own answer is and
-what a lost connection is are distinguished by a last line that every script prints. What is done may be done twice:
-where an answer is lost, nobody knows whether the script ended.
+The real client and server do the work, in processes with a time limit. Every script prints a last line, which
+distinguishes an answer of the phone from a lost connection. Every step may run twice: if an answer is lost, it is
+unknown whether the script ended.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from edgetf.errors import DeviceError, EdgetfError, UnreachableError
 from edgetf.texts import last_line
 
 T = TypeVar("T")
-_SETTLE_S = 15.0  # for a phone on the network to become ready, once it was connected to again
+_SETTLE_S = 15.0  # for a phone on the network to become ready after it was reconnected
 _SETTLE_POLL_S = 0.3
 _END = "edgetf-exit-code "
 
 
 class Adb:
-    """A phone. `serial` None is the only one that is connected. Every verb comes back after a lost connection."""
+    """A phone. `serial` None means the only connected one. Every method reconnects after a lost connection."""
 
     def __init__(self, name: str, program: str, serial: str | None) -> None:
         self._name, self._program, self._serial = name, program, serial
@@ -79,7 +79,7 @@ class Adb:
         """See that the phone answers; one on the network (such as 192.168.1.7:5555) is connected to.
 
         After an outage adb's server holds such a phone `offline`, says "already connected" and does nothing: it has to
-        be disconnected from first.
+        be disconnected first.
         """
         if self._connected:
             return
@@ -98,7 +98,7 @@ class Adb:
         self._lost = False
 
     def _problem(self) -> str:
-        """Why the phone is not ready, as adb reports it; empty where it is."""
+        """Why the phone is not ready, as adb reports it; empty if it is ready."""
         ended = self._adb(["-s", self.serial, "get-state"], COMMAND_S)
         state = ended.stdout.strip()
         return "" if state == "device" else _reason(ended.stderr) or f"its state is {state!r}"
@@ -193,6 +193,6 @@ def _is_lost(reason: str) -> bool:
 
 
 def _reason(text: str) -> str:
-    """The last line; of a phone that has not accepted this computer, the first, which says so."""
+    """The last line; if the phone has not accepted this computer, the first line, which reports that."""
     first = text.strip().partition("\n")[0]
     return first.strip() if "unauthorized" in first else last_line(text)

@@ -75,7 +75,7 @@ def read_state(output: str) -> dict[str, str]:
 
 
 def read_power(idle: str, active: str, runs: int, seconds: float) -> Power | None:
-    """Lines of `power` (current and voltage, whole numbers) before and during the load; None where there are none."""
+    """Lines of `power` (current and voltage, integers) before and during the load; None if there are none."""
     watts = [[_watts(pair) for pair in output.splitlines() if _PAIR.fullmatch(pair)] for output in (idle, active)]
     return Power("battery", watts[0], watts[1], runs, seconds) if all(watts) else None
 

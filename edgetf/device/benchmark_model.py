@@ -1,8 +1,8 @@
 """TFLite's own `benchmark_model`: the flags that a Job means, and what the program prints, as figures.
 
 Flags and output are those of tflite/tools/benchmark in google-ai-edge/LiteRT (2026). Older programs report no median,
-and lack `--output_filepath`: of flags that they do not know they warn, and go on. Single times are kept from us: whole
-microseconds go into a summary.
+and lack `--output_filepath`: they print a warning for unknown flags, and continue. Single times are not reported, only
+a summary in whole microseconds.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def profile_flags(csv: str) -> list[str]:
 
 
 def read_timing(log: str) -> TimeSummary | None:
-    """The last summary in what the program printed (the first is the warm-up's); None where there is none.
+    """The last summary in the output of the program (the first is the warm-up's); None if there is none.
 
-    Where all times are equal, those of a single run included, it prints `curr` and nothing else.
+    If all times are equal, as after a single run, the program prints only `curr`.
     """
     found = _STATS.findall(log)
     if len(found) < 2 or not (n := count(found[-1][0])):
@@ -110,7 +110,7 @@ _OPTIONAL = re.compile(r"(enable_op_|op_|report_peak_|profiling_)\w+")  # what o
 
 
 def unknown_flags(log: str) -> tuple[str, ...]:
-    """The names of flags that the program did not know and went on without, but for those that only inform."""
+    """The names of unknown flags that the program ignored, except for those that only inform."""
     words = [word for line in _UNKNOWN.findall(log) for word in line.split()]
     names = dict.fromkeys(_flag_name(word) for word in words if word.startswith("--"))
     return tuple(name for name in names if not _OPTIONAL.fullmatch(name))

@@ -10,7 +10,7 @@
     kind = "adb"
     benchmark_model = "~/Downloads/android_aarch64_benchmark_model"
 
-Looked for at the place that was given, else in the current folder, else in the user's configuration.
+It is read from the given path, otherwise from the current folder, otherwise from the user's configuration.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The doctor of a device: what keeps variants from running there, and what makes its times doubtful.
 
-Facts of the device in, findings out, each with what mends it.
+In: facts of the device. Out: findings, each with its remedy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _THROTTLED = {0: "under-voltage now", 1: "frequency capped now", 2: "throttled n
 
 
 def examine(name: str, settings: DeviceSettings) -> tuple[Finding, ...]:
-    """All findings of the device called `name`; that it cannot be reached is one of them."""
+    """All findings of the device named `name`, including that it cannot be reached."""
     try:
         return diagnose(probe(name, settings), settings)
     except DeviceError as error:  # what is known without reaching it is reported, too
@@ -49,13 +49,13 @@ def disturbances(facts: Facts) -> list[Finding]:
     """What disturbs a measurement of time."""
     found = []
     if facts.governor and facts.governor != "performance":
-        mend = "as root: echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append(Finding(False, f"the frequency governor is {facts.governor}: times vary with it", mend))
+        remedy = "as root: echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        found.append(Finding(False, f"the frequency governor is {facts.governor}: times vary with it", remedy))
     throttled = bits(facts.throttled) or 0
     for bit, meaning in _THROTTLED.items():
         if throttled & (1 << bit):
-            mend = "use the official power supply" if bit == 0 else "cool it: a heat sink, a fan"
-            found.append(Finding(False, meaning, mend))
+            remedy = "use the official power supply" if bit == 0 else "cool it: a heat sink, a fan"
+            found.append(Finding(False, meaning, remedy))
     if count(facts.throttled):  # Android's thermal status
         found.append(
             Finding(False, f"its thermal status is {facts.throttled}, not 0", "let it cool, take off its cover")

@@ -1,4 +1,4 @@
-"""What a device is and has: scripts that any Linux or Android shell answers, and the answer as Facts."""
+"""What a device is and has: scripts for any Linux or Android shell, and their output as Facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgetf.texts import printable
 
 @dataclass(frozen=True)
 class Facts:
-    """What the device reported; an empty text is what it did not report.
+    """What the device reported; what it did not report is an empty text.
 
     `free_mib` and `memory_mib` are mebibytes, `throttled` is `vcgencmd get_throttled` of a Raspberry Pi, and those
     from `python` on are of the Python that `devices.toml` names; `benchmark_model` is a phone's, by its SHA-256, and
@@ -80,14 +80,14 @@ command -v vcgencmd >/dev/null 2>&1 && echo "throttled=$(vcgencmd get_throttled 
 
 ASK_PYTHON = """
 import platform, sys
-def tell(name, value):
+def report(name, value):
     print(name + "=" + str(value))
-tell("python", platform.python_version())
-tell("libc", " ".join(platform.libc_ver()))
+report("python", platform.python_version())
+report("libc", " ".join(platform.libc_ver()))
 from importlib import metadata
 for name, package in (("numpy", "numpy"), ("litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime")):
     try:
-        tell(name, metadata.version(package))
+        report(name, metadata.version(package))
     except metadata.PackageNotFoundError:
         pass
 """

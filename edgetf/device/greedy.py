@@ -1,4 +1,4 @@
-"""A variant as a player: a `.tflite` file in; a function out that gives the action which the variant values most.
+"""A variant as a player. In: a `.tflite` file. Out: a function that returns the action which the variant values most.
 
 It runs as on a device, in the runner's interpreter and one observation at a time, but in this process: a game waits for
 each move.

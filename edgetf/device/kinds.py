@@ -62,7 +62,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """What is particular to one kind.
+    """The properties of one kind.
 
     `make` gives the Device of a name and its settings. `runtimes` are names of `runner.delegates`. `lacks` gives what
     keeps variants from running there: given no facts, what is missing on this machine already. `cpus` is the number of
@@ -70,7 +70,7 @@ class DeviceKind:
 
     Of `devices.toml`: `keys` are those that it has besides COMMON_KEYS, `required` those that must be there, with a
     hint. `paths` and `programs` are keys whose values are paths on this machine; a program may be a bare name. `own`
-    are the values of keys that are left out, where those of DeviceSettings do not fit.
+    are the defaults of keys if those of DeviceSettings do not fit.
     """
 
     make: Callable[[str, DeviceSettings], Device]

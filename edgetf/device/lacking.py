@@ -1,6 +1,6 @@
-"""What keeps variants from running on a device, and the command that mends each.
+"""What keeps variants from running on a device, and the command that remedies each.
 
-Facts of the device in, findings out. Nothing is ever changed on the device: that is for the user to do.
+In: facts of the device. Out: findings. Nothing is changed on the device: that is left to the user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgetf.errors import DeviceError
 
 @dataclass(frozen=True)
 class Finding:
-    """`blocks` is true for what keeps a benchmark from running, false for what makes its times doubtful."""
+    """A problem and its remedy. `blocks`: it keeps a benchmark from running; otherwise it makes its times doubtful."""
 
     blocks: bool
     problem: str
@@ -48,19 +48,19 @@ def refuse_unready(name: str, findings: Sequence[Finding]) -> None:
 
 
 def lacks_python(facts: Facts, python: str, runtime: str = AUTO) -> list[Finding]:
-    """What the runner needs and the device's `python` does not have; a runtime other than AUTO has to be there, too."""
+    """What the runner needs and the device's `python` lacks; a runtime other than AUTO must be installed, too."""
     return _lacks_any_runtime(facts, python) or _lacks_runtime(facts, python, runtime)
 
 
 def _lacks_runtime(facts: Facts, python: str, runtime: str) -> list[Finding]:
-    """Whether the runtime that was asked for is there, where another one is."""
+    """A finding if the requested runtime is missing although another one is installed."""
     versions = facts.runtimes
     pip = f"{python} -m pip install"
     if runtime in versions and not versions[runtime]:
         other = next(name for name, version in versions.items() if version)
         package = RUNTIMES[runtime].package + (" 'numpy<2'" if runtime == "tflite-runtime" else "")
-        mend = f"--runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
-        return [Finding(True, f"{runtime} is not installed", mend)]
+        remedy = f"--runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
+        return [Finding(True, f"{runtime} is not installed", remedy)]
     if runtime == "tflite-runtime" and _has_numpy_2(facts):
         return [Finding(True, _FOR_NUMPY_1.format(facts.numpy), f"{pip} 'numpy<2'")]
     return []
@@ -86,8 +86,8 @@ def _lacks_any_runtime(facts: Facts, python: str) -> list[Finding]:
         ]
     found = []
     if facts.tflite_runtime and _has_numpy_2(facts) and not facts.litert:
-        mend = f"{python} -m pip install 'numpy<2'"
-        found.append(Finding(True, _FOR_NUMPY_1.format(facts.numpy), mend))
+        remedy = f"{python} -m pip install 'numpy<2'"
+        found.append(Finding(True, _FOR_NUMPY_1.format(facts.numpy), remedy))
     if not facts.litert and not facts.tflite_runtime:
         found.append(_interpreter(facts, python, minor))
     elif not facts.numpy:
@@ -104,8 +104,8 @@ def _interpreter(facts: Facts, python: str, minor: int) -> Finding:
             return Finding(True, "there is no TFLite interpreter", command)
     reason = _unfit(facts, minor, _TFLITE_RUNTIME if facts.architecture == "armv7l" else _LITERT)
     pythons = "3.9 to 3.11" if facts.architecture == "armv7l" else "3.10 to 3.14"
-    mend = f"use a system with glibc 2.34 (Debian 12) or later and Python {pythons}"
-    return Finding(True, f"no interpreter has a wheel for this device: {reason}", mend)
+    remedy = f"use a system with glibc 2.34 (Debian 12) or later and Python {pythons}"
+    return Finding(True, f"no interpreter has a wheel for this device: {reason}", remedy)
 
 
 def _unfit(facts: Facts, minor: int, wheel: _Wheel) -> str:

@@ -1,4 +1,4 @@
-"""This machine as a Device: a Job in, a Measurement out of a runner in a process of its own, without TensorFlow."""
+"""This machine as a Device: a Job in, a Measurement out of a runner in a separate process, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOCK = "local"
 
 @dataclass(frozen=True)
 class LocalDevice:
-    """This machine: the runner in a process of its own, under `python`, with `env` added to the environment."""
+    """This machine: the runner in a separate process, under `python`, with `env` added to the environment."""
 
     name: str = "local"
     python: str = sys.executable

@@ -3,10 +3,10 @@
 Two things are held. A name in the abstract namespace of Unix sockets, which Linux keeps once for all users and frees
 with the last process that has it: nobody can put a link or a folder in its place, and nothing is left behind. And a
 file in a folder that is the user's own, which names the holder for whoever waits, and is the only lock on systems
-without such names: there, only runs of one user see each other. EDGETF_LOCKS names a folder to be shared by those who
+without such names: there, only runs of one user exclude each other. EDGETF_LOCKS names a folder for processes that
 share nothing else, such as containers of one machine; then its files are the locks.
 
-What a holder has started may hold the lock, too: what goes on after edgetf was killed is waited for.
+The child processes of a holder hold the lock, too: if they run on after edgetf was killed, others wait for them.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def hold(device: str, key: str, on_event: OnEvent | None) -> Iterator[None]:
     """Hold the lock of `key`, which all users of this machine share.
 
     While it is taken, wait, and send notes on its holders to `on_event`; without that, raise DeviceError. Raises
-    EdgetfError where there is no place for locks.
+    EdgetfError if there is no place for locks.
     """
     name = key if key.isalnum() else hashlib.sha256(key.encode()).hexdigest()[:16]
     shared = os.environ.get(_PLACE)
@@ -164,7 +164,7 @@ def _open(place: Path) -> int | None:
 
 def _remove(place: Path | None) -> None:
     if place is not None:
-        with contextlib.suppress(OSError):  # another may have it, or one beside it
+        with contextlib.suppress(OSError):  # another process may have it, or a different file at this path
             place.unlink()
             place.parent.rmdir()
 
@@ -187,7 +187,7 @@ def _sign(file: int | None, holder: str) -> None:
 def _take(
     device: str, place: Path | None, name: str | None, on_event: OnEvent | None
 ) -> tuple[int | None, socket.socket | None]:
-    """Wait for both locks; the open file, and the socket that has the name, where there are such."""
+    """Wait for both locks; returns the open file, and the socket with the name on systems that have such sockets."""
     known = None
     while True:
         file = _open(place) if place else None

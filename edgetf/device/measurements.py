@@ -1,7 +1,6 @@
 """Read results of a device: a measurement in a folder, events in lines. They are untrusted input.
 
-Goes out: plain values whose texts can be printed and whose names are those of files in the folder; or the device's
-failure.
+Out: plain values whose texts are printable and whose file names are in the folder; or a failure of the device.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _MOST = 1e18  # nanoseconds in 30 years
 
 
 def refuse_full(device: str, error: str) -> None:
-    """Raise NoRoomError where what the runner reports means that it could not store its measurements."""
+    """Raise NoRoomError if the output of the runner means that it could not store its measurements."""
     if number_of(OSError(error)) is not None:
         hint = "free some space there, and run the same command again"
         raise NoRoomError(f"the runner on {device} could not store its measurements: {error}", hint)
 
 
 def read_measurement(device: str, folder: Path) -> Measurement:
-    """Read `measurement.json` in `folder`. Raises DeviceError where the device wrote none, or a broken one."""
+    """Read `measurement.json` in `folder`. Raises DeviceError if the file is missing or damaged."""
     try:
         plain = all_printable(to_plain(read_document(folder / "measurement.json", Measurement, MEASUREMENT_SCHEMA)))
     except EdgetfError as error:
@@ -65,7 +64,7 @@ def _problems(found: Measurement) -> Iterator[str]:
 
 
 def read_events(lines: str) -> Iterator[Event]:
-    """The events in whole lines; what is not one that a device may send is ignored."""
+    """The events in complete lines; anything else than an event that a device may send is ignored."""
     for line in lines.splitlines():
         message = from_line(line)
         if isinstance(message, Phase):

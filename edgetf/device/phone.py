@@ -1,7 +1,7 @@
 """An Android phone as a Device: TFLite's own `benchmark_model` does the work, over adb, for the phone has no Python.
 
-As over SSH, what travels is content-addressed (`WORK/store/SHA256`), and a job runs detached in `WORK/jobs/ID`: after
-a lost connection edgetf comes back to it. Inputs are quantized here, outputs dequantized here.
+As over SSH, sent files are content-addressed (`WORK/store/SHA256`), and a job runs detached in `WORK/jobs/ID`: after
+a lost connection edgetf finds it again. Inputs are quantized and outputs dequantized on this machine.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class PhoneDevice:
         try:
             code = self._follow(identity, _RARE_POLL_S if timed else _POLL_S, on_event)
         except DeviceError:
-            with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
+            with contextlib.suppress(Exception):  # what arrived until then is kept, if it can still be read
                 self._adb.pull(self._job(identity, "out/."), out)
             raise
         self._adb.pull(self._job(identity, "out/."), out)
@@ -136,7 +136,7 @@ class PhoneDevice:
         return path
 
     def _push(self, adb: Adb, job: PhoneJob) -> dict[Path, str]:
-        """Send the files that the store does not have; where each is there."""
+        """Send the files that the store does not have; returns the path of each on the phone."""
         digests = {path: sha256_file(path) for path in job.files}
         sizes = {digest: path.stat().st_size for path, digest in digests.items()}
         asked = [word for digest, size in sizes.items() for word in (digest, str(size))]

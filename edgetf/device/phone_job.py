@@ -1,7 +1,7 @@
-"""A Job for a phone: files and a shell script out; and what the script left, as a Measurement, back.
+"""A Job for a phone. Out: files and a shell script. Back in: the files that the script wrote, as a Measurement.
 
 The script writes into `out/`: logs of `benchmark_model`, the phone's state, `outputs` (those of all samples, one after
-another), `phase` (what it is at) and, where that failed, `failed` with the exit code.
+another), `phase` (the current phase) and, if that failed, `failed` with the exit code.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PhoneJob:
         for k, (path, tensor) in enumerate(zip(self.inputs, self.tensors, strict=True)):
             size = prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
             store = shlex.quote(places[path])
-            taken.append(f'dd if={store} of=in{k} bs={size} skip="$1" count=1 2> dd-said || unread')
+            taken.append(f'dd if={store} of=in{k} bs={size} skip="$1" count=1 2> dd-messages || unread')
         return "; ".join(taken)
 
     def _pass(self) -> str:
@@ -96,7 +96,7 @@ class PhoneJob:
         return _PASS.format(batches=self.n // self.batch, batch=self.batch, n=self.n, once=once, size=size)
 
 
-# `run LOG FLAGS...`: a failure ends the job; `try` goes on. A priority that is refused is done without
+# `run LOG FLAGS...`: a failure ends the job; `try` continues. The job runs without a priority that is refused
 _RUN = """
 nice="{nice}"; [ -z "$nice" ] || $nice true 2> /dev/null || {{ nice=; echo refused > out/nice; }}
 phase() {{ echo "$1" >> out/phase; echo "{{\\"event\\": \\"phase\\", \\"phase\\": \\"$1\\"}}"; }}
@@ -116,7 +116,7 @@ done
 
 # `row K`: the inputs of batch K become the files in0, in1, ...
 _ROW = """
-unread() {{ cp dd-said out/failed.log; fail no-row; }}
+unread() {{ cp dd-messages out/failed.log; fail no-row; }}
 row() {{ {rows}; }}
 """
 
@@ -189,7 +189,7 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
     during = android.read_state(_text(out / "state-during"))
     after.update({name: during[name] for name in ("frequency_mhz", "governor") if name in during})
     reported = tool.read_facts(_text(out / "timing.log"))
-    watched = tool.read_facts(_text(out / "profile.log"))  # profiling takes time and memory of its own
+    watched = tool.read_facts(_text(out / "profile.log"))  # profiling takes time and memory itself
     if "peak_rss_bytes" in watched:
         reported["peak_rss_bytes"] = watched["peak_rss_bytes"]
     timing = tool.read_timing(_text(out / "timing.log"))

@@ -1,4 +1,4 @@
-"""A device, asked in one go what it is and has. It needs no Python there to answer."""
+"""The facts of a device, by one request. It does not need Python on the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def probe(name: str, settings: DeviceSettings) -> Facts:
 
 
 def runtime_of(name: str, settings: DeviceSettings) -> str:
-    """The runtime that jobs on the device use, as "litert==2.3.0". Raises DeviceError where there is none."""
+    """The runtime that jobs on the device use, as "litert==2.3.0". Raises DeviceError if there is none."""
     if PROGRAM in KINDS[settings.kind].runtimes:
         hint = "name the runtime that it was built with, such as --runtime litert==2.3"
         raise DeviceError(f"{name} runs benchmark_model, which does not report its version", hint)

@@ -1,7 +1,7 @@
 """A file that is to be a program for a phone: what it is, by its first bytes, and why it would not run there.
 
-Comes in: `benchmark_model` as the user downloaded it. The page that offers it lists an app (.apk) first, and a browser
-saves a page where a link has moved.
+In: `benchmark_model` as the user downloaded it. Its page lists an app (.apk) first, and a browser saves a page if a
+link has moved.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MAGIC = {
 def why_not(path: Path, architecture: str, abis: str = "") -> str:
     """Why the file is not a program that a phone of this architecture (`uname -m`, may be empty) runs, or "".
 
-    `abis` is what Android says of itself (`ro.product.cpu.abilist`): new phones run no 32-bit programs.
+    `abis` is the list that Android reports (`ro.product.cpu.abilist`): new phones do not run 32-bit programs.
     """
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""Coming back to a device after its connection was lost: what to do in, its result out, or that the device is gone.
+"""Reconnecting to a device. In: a function. Out: its result, or an error that the device is gone.
 
-The figures are the same for every way to a device: over SSH and over adb the same links are lost.
+The limits are the same over SSH and over adb: the same links are lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def persist(
     was_reached: Callable[[], bool],
     pause: Callable[[float], None] = sleep,
 ) -> T:
-    """The result of `act`, which connects where it has to and raises LostError when the connection is lost.
+    """The result of `act`, which connects if necessary and raises LostError when the connection is lost.
 
     Then `forget` drops the connection, and after a pause `act` starts over: whatever it does may be done twice. Raises
     the last LostError after ATTEMPTS, or at once for a device that was never reached: waiting would not help. `pause`

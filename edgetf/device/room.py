@@ -21,7 +21,7 @@ _HINT = "free some space there, or set work_dir in devices.toml to another disk"
 
 
 def read_kib(answer: str) -> int | None:
-    """The number that `scripts.FREE` printed, or None where it printed something else."""
+    """The number that `scripts.FREE` printed, or None if it printed something else."""
     text = answer.strip()
     return int(text) if text.isdecimal() and len(text) < 20 else None
 
@@ -35,7 +35,7 @@ def explain(error: DeviceError, name: str, place: str, free_kib: int | None) -> 
 
 @contextmanager
 def about(name: str, place: str, free_kib: Callable[[], int | None]) -> Iterator[None]:
-    """What fails on a device that is full fails for want of room; `free_kib` asks for the room that is left."""
+    """Report a failure on a full device as a lack of space; `free_kib` returns the free space."""
     try:
         yield
     except UnreachableError:

@@ -1,7 +1,7 @@
-"""What runs on a device besides the runner: small POSIX shell scripts, and one in Python, which take arguments.
+"""Scripts that run on a device in addition to the runner: small POSIX shell scripts and one in Python, with arguments.
 
-They are given to `sh -c` with their arguments apart, so that no name is ever read as a part of a script. Each may run
-twice, one run beside the other too: where the connection is lost, nobody knows whether it ended, and it starts over.
+They are given to `sh -c` with separate arguments, so that no name is ever read as a part of a script. Each may run
+twice, even at the same time: if the connection is lost, it is unknown whether the script ended, and it starts over.
 """
 
 PREPARE = 'mkdir -p "$1/store" "$1/jobs" && cd "$1" && pwd -P'

@@ -22,9 +22,9 @@ class DeviceSettings:
     `python` runs the runner: it has numpy and one interpreter. `work_dir` is relative to the home folder there.
     `known_hosts` verifies the host key, `key` is a private key file; without it, the SSH agent and the usual files
     are tried. Paths on this machine are relative to the file that names them. `env` is for the runner. `runtime`,
-    `delegate` (both of `runner.delegates`) and `threads` are what jobs use unless they say otherwise.
-    `emulated` says that its times are not those of the hardware: they get no verdict. Of a phone: `serial` tells it
-    from others, `adb` is the program, `benchmark_model` is TFLite's program for it, on this machine; `work_dir` is then
+    `delegate` (both of `runner.delegates`) and `threads` are the defaults of jobs. `emulated` means that its times are
+    not those of the hardware: they get no verdict. For a phone, `serial` identifies it, `adb` is the program,
+    `benchmark_model` is TFLite's program for it, on this machine, and `work_dir` is by default
     /data/local/tmp/edgetf.
     """
 
@@ -47,7 +47,7 @@ class DeviceSettings:
 
 
 def expand(path: str) -> Path:
-    """The path with `~` as the home folder; as it is where nobody has that one."""
+    """The path with `~` as the home folder; unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -1,8 +1,8 @@
 """A host over SSH, such as a Raspberry Pi, as a Device.
 
-What travels is content-addressed: `WORK/store/SHA256` holds the runner, models and samples, and what is there is not
-sent again. A job runs detached from the connection, in `WORK/jobs/ID`; when the connection drops, it runs on, and
-edgetf comes back to it. Job folders are removed when their job is done, and those of a run that was killed at the next.
+Sent files are content-addressed: `WORK/store/SHA256` holds the runner, models and samples, and none is sent again. A
+job runs detached from the connection, in `WORK/jobs/ID`; if the connection is lost, it runs on, and edgetf finds it
+again. Job folders are removed when their job is done; the next run removes those of a killed run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from edgetf.texts import last_line
 _POLL_S = 0.3
 _BLOCK = 1 << 18
 _LONGEST_ANSWER = 1000  # characters of an exit code
-_SILENCE_S = 5.0  # without a word from the runner, ask whether it lives
+_SILENCE_S = 5.0  # without output of the runner, ask whether it lives
 
 
 class SshDevice:
@@ -56,7 +56,7 @@ class SshDevice:
 
     @contextlib.contextmanager
     def reserve(self, on_event: OnEvent | None = None) -> Iterator[None]:
-        """Connect, take the lock, and sweep what a killed run left. Raises DeviceError where that fails."""
+        """Connect, take the lock, and remove the files of a killed run. Raises DeviceError if that fails."""
         with self._host.locked(on_event):
             self._host.do(self._sweep)
             yield
@@ -66,7 +66,7 @@ class SshDevice:
         identity = uuid4().hex
         on_event(Phase(f"sending to {self.name}"))
         with room.about(self.name, self._host.work, self._free_kib):
-            self._host.do(self._sweep)  # a job that a lost connection left would be measured beside this one
+            self._host.do(self._sweep)  # a job that a lost connection left would disturb this one
             there = self.push(job)
         try:
             with room.about(self.name, self._host.work, self._free_kib):
@@ -86,7 +86,7 @@ class SshDevice:
         try:
             code = self._host.do(lambda: self._follow(identity, seen, on_event))
         except DeviceError:
-            with contextlib.suppress(Exception):  # what came until then is kept, where it can still be had
+            with contextlib.suppress(Exception):  # what arrived until then is kept, if it can still be read
                 self._host.wait_for(self._fetch(identity, out))
             raise
         self._host.do(lambda: self._fetch(identity, out))
@@ -213,7 +213,7 @@ class SshDevice:
         return block[:whole].decode(errors="replace")
 
     async def _fetch(self, identity: str, out: Path) -> None:
-        """Bring plain files here: what a device says of other folders or links leads nowhere on this machine."""
+        """Fetch plain files: other folders or links that a device names have no effect on this machine."""
         out.mkdir(parents=True, exist_ok=True)
         there = [self._job(identity, "errors")]
         for entry in await self._host.sftp.readdir(self._job(identity, "out")):

@@ -59,7 +59,7 @@ class Connection:
 
     @contextlib.contextmanager
     def locked(self, on_event: OnEvent | None) -> Iterator[None]:
-        """Connect with the lock, and wait for it with notes to `on_event`; without that, raise where it is taken."""
+        """Connect with the lock, and wait for it with notes to `on_event`; without `on_event`, raise if it is taken."""
         self._locked, self._on_event = True, on_event
         with self.opened():
             yield
@@ -142,7 +142,7 @@ class Connection:
             self.sftp, _, _ = await asyncio.gather(  # at once: each is a way there and back
                 self._connection.start_sftp_client(), self._prepare(), lock
             )
-        except BaseException:  # half a connection is none: nothing may run without the lock
+        except BaseException:  # no partial connection: nothing may run without the lock
             await self._disconnect()
             raise
 
@@ -185,8 +185,8 @@ class Connection:
     async def _take_lock(self) -> None:
         """Hold WORK/lock in a process that ends with the connection, or when it hears nothing for _HOLD_S seconds.
 
-        Where another holds it, that process waits. After a lost connection, the device may not know yet that it was
-        lost: then the lock comes free a little later, and whoever does not wait does so until then.
+        If another run holds it, that process waits. After a lost connection, the device may not have noticed the loss:
+        then the lock is free a little later, and even a run that does not wait for others waits until then.
         """
         s, waits = self._settings, self._on_event is not None
         how = "wait" if waits or self._held else "try"
@@ -255,7 +255,7 @@ async def _beat(holder: Any) -> None:
 
 
 async def _cancel_all() -> None:
-    """End what a lost connection left waiting."""
+    """End the processes that a lost connection left waiting."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

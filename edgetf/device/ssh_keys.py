@@ -1,4 +1,4 @@
-"""The keys of both ends of an SSH connection: files and refusals in; what is wrong, and what to do, out."""
+"""The keys of both ends of an SSH connection. In: files and refusals. Out: the problem, and a hint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def address(settings: DeviceSettings) -> str:
 
 
 def private_key(name: str, path: Path) -> Path:
-    """`path`. Raises DeviceError where there is no private key, which the device `name` is to be given."""
+    """Return `path`. Raises DeviceError if it is not the private key that the device `name` needs."""
     leave = "or leave key out of devices.toml: then the agent and the files in ~/.ssh are tried"
     try:
         begin = path.read_bytes()[:64].lstrip()

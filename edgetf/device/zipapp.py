@@ -10,7 +10,7 @@ _MAIN = b"import sys\nfrom runner.__main__ import main\nsys.exit(main(sys.argv[1
 
 
 def build_runner() -> bytes:
-    """The bytes of a zipapp that holds `device/runner` and starts it. Needs Python 3.9+ and numpy where it runs."""
+    """The bytes of a zipapp that holds `device/runner` and starts it. Needs Python 3.9+ and numpy on the device."""
     sources = {f"runner/{path.name}": path.read_bytes() for path in (Path(__file__).parent / "runner").glob("*.py")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

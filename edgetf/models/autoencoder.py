@@ -1,7 +1,7 @@
 """An autoencoder that knows what digits look like, and an anomaly score: how far an image is from what it makes of it.
 
 It learns from whole digits. Judged are digits and anomalies: digits whose quarters have changed places. Two outputs:
-`reconstruction`, the image again, and `score`, which is above 0.5 where its error passes a threshold.
+`reconstruction`, the image again, and `score`, which is above 0.5 if its error passes a threshold.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgetf.errors import EdgetfError
 
-_KEPT = 2  # the last one, and the one before it should the last be damaged
+_KEPT = 2  # the last one, and the previous one in case the last is damaged
 
 
 class Checkpoints:
@@ -36,9 +36,9 @@ class Checkpoints:
             self._manager = tf.train.CheckpointManager(self._checkpoint, place, _KEPT)
 
     def restore(self) -> int:
-        """Take the state of the last checkpoint that is whole, if there is one; how many epochs it has behind it.
+        """Load the last complete checkpoint, if there is one; returns the number of its finished epochs.
 
-        Raises EdgetfError where there are some and none can be read.
+        Raises EdgetfError if there are checkpoints and none can be read.
         """
         first: Exception | None = None
         for path in self._found:
@@ -53,7 +53,7 @@ class Checkpoints:
         raise EdgetfError(reason, "remove it, or start over with --force") from first
 
     def save(self, done: int) -> None:
-        """Keep the state after `done` epochs."""
+        """Save the state after `done` epochs."""
         if self._manager is not None:
             self._done.assign(done)
             self._manager.save(checkpoint_number=done)

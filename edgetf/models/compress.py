@@ -64,7 +64,7 @@ def stages(compression: Compression, steps: int, calibration: Sequence[Any]) -> 
 
 
 def check_supported(model: Any, compression: Compression) -> None:
-    """Raise EdgetfError for a model that tfmot cannot take, with the reason."""
+    """Raise EdgetfError for a model that tfmot does not support, with the reason."""
     check_graph(model)
     if compression.qat:
         for layer in model.layers:
@@ -109,7 +109,7 @@ def prune(model: Any, sparsity: float, steps: int, fit: Fit) -> Any:
 
 
 def cluster_weights(model: Any, clusters: int, fit: Fit) -> Any:
-    """`model` with at most `clusters` distinct weights in each layer; zeros stay, where a layer has been pruned."""
+    """`model` with at most `clusters` distinct weights in each layer; zeros stay if a layer has been pruned."""
     centroids = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
 
     def wrap(layer: Any) -> Any:
@@ -157,7 +157,7 @@ def train_int8(model: Any, compression: Compression, calibration: Sequence[Any],
 
 @contextlib.contextmanager
 def _only_floats_quantized() -> Iterator[None]:
-    """Leave inputs of whole numbers, such as pixels and ids, as they are: tfmot (0.8.1) would fake their quantization,
+    """Leave integer inputs, such as pixels and ids, unchanged: tfmot (0.8.1) would fake their quantization,
     for which TensorFlow has no kernel."""
     kept = default_8bit_transforms.InputLayerQuantize.pattern
     default_8bit_transforms.InputLayerQuantize.pattern = lambda self: LayerPattern("InputLayer", {"dtype": "float.*"})

@@ -1,6 +1,6 @@
-"""Training for the edge with tfmot: a model of the zoo, a Keras file or a function in; a smaller model out.
+"""Training for the edge with tfmot. In: a model of the zoo, a Keras file or a function. Out: a smaller model.
 
-Everything happens in a child process that has Keras 2, whatever Keras the caller has. Leaves the model file,
+Everything happens in a child process with Keras 2, whatever Keras the caller has. It writes the model file,
 `saved_model/` to convert, `float_saved_model/` (the model as it was before), `train.npz`, `test.npz`, `training.json`.
 """
 
@@ -39,7 +39,7 @@ class Compression:
     epochs: int = FINE_TUNING_EPOCHS
 
     def check(self) -> None:
-        """Raise EdgetfError for figures that mean nothing."""
+        """Raise EdgetfError for meaningless figures."""
         if self.prune is not None and not 0 < self.prune < 1:
             raise EdgetfError(f"--prune {self.prune:g} is not between 0 and 1", "0.5 makes half of the weights zero")
         if self.cluster is not None and not 2 <= self.cluster <= 256:
@@ -52,9 +52,9 @@ class Compression:
 
 @dataclass(frozen=True)
 class CompressionRequest:
-    """What the worker is asked. `model` is a name of the zoo, a Keras file, or `module:function`, which builds one.
+    """The request to the worker. `model` is a name of the zoo, a Keras file, or `module:function`, which builds one.
 
-    A model that is not the zoo's brings labelled `train` and `test` samples (`.npz`).
+    A model that is not in the zoo needs labelled `train` and `test` samples (`.npz`).
     """
 
     model: str

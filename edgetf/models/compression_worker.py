@@ -27,7 +27,7 @@ from edgetf.results import TensorSpec
 from edgetf.samples import load_samples, save_samples
 from edgetf.system import naming
 
-_RATE_SHARE = 0.2  # of the learning rate that trained the model: it is to be mended, not to forget
+_RATE_SHARE = 0.2  # of the learning rate that trained the model: it is fine-tuned, not trained again
 _LEARNING_RATE = 1e-3
 _CALIBRATION = 20  # batches that the ranges of int8 start from
 
@@ -76,7 +76,7 @@ def _train(request: CompressionRequest, on_event: OnEvent) -> None:
 
 
 def _base(request: CompressionRequest, on_event: OnEvent) -> tuple[Any, Data, Any]:
-    """The trained float model in Keras 2, its data, and the recipe to go on with."""
+    """The trained float model in Keras 2, its data, and the recipe for further training."""
     from edgetf.models.compress import check_graph, check_supported
     from edgetf.models.fitting import Recipe
     from edgetf.models.run import Run
@@ -105,7 +105,7 @@ def _base(request: CompressionRequest, on_event: OnEvent) -> tuple[Any, Data, An
 
 
 def _load(path: Path, trust: bool) -> Any:
-    """A Keras file, by the generation that wrote it; Keras 3 works beside Keras 2 where nothing asks for `tf.keras`."""
+    """A Keras file, by the generation that wrote it; both can be used together if nothing asks for `tf.keras`."""
     return load_keras_file(path, "tf_keras" if keras_generation(path) == 2 else "keras", trust)
 
 

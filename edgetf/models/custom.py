@@ -1,6 +1,6 @@
 """Own parts: a layer with `add_weight`, a loss, and a metric, which stay what they are when saved, loaded and exported.
 
-They do what Keras's Dense, MeanSquaredError and SparseCategoricalAccuracy do: one can be held against the other.
+They do what Keras's Dense, MeanSquaredError and SparseCategoricalAccuracy do: the two can be compared.
 """
 
 from __future__ import annotations

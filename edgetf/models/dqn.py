@@ -34,7 +34,7 @@ def build() -> Any:
 
 
 def load_data() -> Data:
-    """States met by a rule of thumb, push to where the pole falls, with its moves. `train` brings its own."""
+    """States of games played by a simple rule, push where the pole falls, and its moves. `train` has its own."""
 
     def rule(observation: Any) -> int:
         return int(observation[2] + observation[3] > 0)

@@ -15,15 +15,15 @@ _PROFILED = 20  # batches
 
 
 class Epochs:
-    """The epochs of one training, of which those that a checkpoint has behind it are not done again.
+    """The epochs of one training; those that a checkpoint has finished are skipped.
 
         epochs = Epochs(run, 10, model=model, optimizer=optimizer)
         for epoch in epochs.left():
             ...
             epochs.done(epoch, loss=loss)
 
-    `count` is how many there are, where `run` asks for no other number; `every` says after how many there is a
-    checkpoint. The state by name is what a checkpoint keeps.
+    `count` is their number unless `run` asks for another one; a checkpoint is saved after every `every` epochs. The
+    state by name is what a checkpoint keeps.
     """
 
     def __init__(self, run: Run, count: int, *, every: int = 1, **state: Any) -> None:
@@ -42,7 +42,7 @@ class Epochs:
         return range(self._first, self.count)
 
     def done(self, epoch: int, **metrics: float) -> None:
-        """Tell and keep what the epoch `epoch` has come to."""
+        """Report the results of the epoch `epoch`, and save its state."""
         floats = {name: float(value) for name, value in metrics.items()}
         with self._writer.as_default(step=epoch):
             for name, value in floats.items():

@@ -83,7 +83,7 @@ def _train(model: Any, pipeline: Pipeline, recipe: Recipe, run: Run, callbacks: 
 
 
 def evaluate(model: Any, test: Samples) -> dict[str, float]:
-    """`test_accuracy` where labels are classes, else `test_mean_squared_error`."""
+    """`test_accuracy` if the labels are classes, otherwise `test_mean_squared_error`."""
     outputs, labels = _outputs(model, test), _labels(test)
     kind = _kind(outputs, labels)
     if kind == "values":
@@ -100,7 +100,7 @@ def compile_for(model: Any, train: Samples, recipe: Recipe, steps: int) -> None:
     keras = tf.keras
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
     loss = recipe.loss if recipe.loss is not None else _loss(model, train)
-    # compiled by XLA or not is for this module to say: `step` is compiled by neither
+    # this module decides whether XLA compiles: neither compiles `step`
     model.compile(keras.optimizers.Adam(rate), loss, metrics=list(recipe.metrics))
 
 
@@ -120,9 +120,9 @@ def _loss(model: Any, train: Samples) -> Any:
 
 
 def check_shares(samples: int, strategy: Any) -> None:
-    """Raise EdgetfError where the devices of `strategy` would get shares of a batch that differ.
+    """Raise EdgetfError if the devices of `strategy` would get shares of a batch of different sizes.
 
-    Each device's gradient counts alike, so that samples in smaller shares would count more.
+    The gradients of all devices count equally, so that samples in smaller shares would count more.
     """
     devices = strategy.num_replicas_in_sync
     if BATCH % devices or samples % BATCH % devices:
@@ -164,7 +164,7 @@ def _outputs(model: Any, samples: Samples) -> Any:
 
 def _inputs(model: Any, samples: Samples) -> Any:
     """As Keras wants them: one array, or several by name."""
-    known = getattr(model, "inputs", None)  # a subclassed model does not tell them
+    known = getattr(model, "inputs", None)  # a subclassed model does not list them
     if known and len(samples.inputs) != len(known):
         raise EdgetfError(f"the model has {len(model.inputs)} inputs, the samples have {len(samples.inputs)}")
     return dict(samples.inputs) if len(samples.inputs) > 1 else next(iter(samples.inputs.values()))
@@ -189,8 +189,8 @@ def _kind(outputs: Array, labels: Array) -> str:
 
 
 def _are_probabilities(model: Any, outputs: Array) -> bool:
-    """By the last activation where there is one; else by the values."""
-    last = getattr(model.layers[-1], "layer", model.layers[-1])  # inside of tfmot's wrapper, where there is one
+    """By the last activation if there is one, otherwise by the values."""
+    last = getattr(model.layers[-1], "layer", model.layers[-1])  # inside of tfmot's wrapper, if there is one
     activation = getattr(last, "activation", None)
     name = getattr(getattr(activation, "activation", activation), "__name__", "")
     if name in ("sigmoid", "softmax", "linear"):

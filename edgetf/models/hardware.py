@@ -1,6 +1,6 @@
 """What a training computes on: a GPU, its memory, logical devices (`tf.config`), a strategy (`tf.distribute`).
 
-All of it has to be chosen before TensorFlow computes anything. The choice is also described in words.
+All of it must be chosen before TensorFlow computes anything. The choice is also described in words.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StrategyName(str, Enum):
 
 @dataclass(frozen=True)
 class Hardware:
-    """`gpu` is the number of the one to use, from 0; -1 is none. `memory_growth` lets TensorFlow take memory as it
+    """`gpu` is the number of the GPU to use, from 0; -1 means none. `memory_growth` lets TensorFlow take memory as it
     needs it, `memory_limit_mb` (of each logical device) is the most. `logical_devices` is how many the GPU, or else the
     CPU, is split into.
     """
@@ -39,8 +39,8 @@ class Hardware:
 def configure(hardware: Hardware) -> tuple[Any, str]:
     """The `tf.distribute.Strategy`, or None for one device, and what was chosen in a sentence.
 
-    Raises EdgetfError for a device that is not there, settings that exclude each other, and where TensorFlow has
-    already computed something in this process.
+    Raises EdgetfError for a missing device, for settings that exclude each other, and if TensorFlow has already
+    computed something in this process.
     """
     if hardware.memory_growth and hardware.memory_limit_mb is not None:
         raise EdgetfError("memory that grows has no limit", "give --memory-growth or --memory-limit, not both")

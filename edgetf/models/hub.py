@@ -1,8 +1,8 @@
 """A SavedModel, of TensorFlow Hub or any other, as a Keras layer to build on and to fine-tune.
 
-Keras 3's own TFSMLayer does it, with the names of its variables mended: it trains the variables of the loaded function
-themselves. `hub.KerasLayer` is for Keras 2 only (tensorflow-hub 0.16 imports tf_keras), whose models cannot share a
-process with those of Keras 3. What it computes while training is what was saved: batch norm and dropout run as in
+Keras 3's own TFSMLayer does it, with the names of its variables corrected: it trains the variables of the loaded
+function themselves. `hub.KerasLayer` is for Keras 2 only (tensorflow-hub 0.16 imports tf_keras), whose models cannot
+share a process with those of Keras 3. It computes while training what was saved: batch norm and dropout run as in
 inference, as is usual for fine-tuning.
 """
 
@@ -22,8 +22,8 @@ _ENDPOINTS = ("__call__", "serve", "serving_default")  # reusable SavedModels, m
 def hub_layer(place: str | Path, trainable: bool = True, endpoint: str | None = None, *, trust: bool = False) -> Any:
     """A Keras 3 layer that computes what the SavedModel at `place` (a path, `hub:PATH` or `hub:HANDLE`) does.
 
-    It takes one tensor, or a dict of them where the endpoint does. `endpoint` is by default the first there is of
-    `__call__`, `serve` and `serving_default`. Raises EdgetfError where there is none, or nothing to train, and for a
+    It takes one tensor, or a dict of them if the endpoint does. `endpoint` is by default the first existing one of
+    `__call__`, `serve` and `serving_default`. Raises EdgetfError if there is none, or nothing to train, and for a
     model that reaches outside of its graph unless `trust`.
     """
     tf = load_tensorflow()
@@ -59,6 +59,6 @@ def _layer_class() -> Any:
 
 
 def _has(loaded: Any, name: str) -> bool:
-    """Whether it was saved: any loaded object can be called, with an error where nothing was."""
+    """Whether it was saved: any loaded object can be called, with an error if nothing was."""
     function = type(loaded).__call__ if name == "__call__" and callable(loaded) else getattr(loaded, name, None)
     return function is not None or name in loaded.signatures

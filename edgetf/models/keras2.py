@@ -1,7 +1,7 @@
 """A Keras 3 model rebuilt in Keras 2 (`tf_keras`), layer by layer, because tfmot knows Keras 2 only.
 
 Both generations can be imported side by side: only `tf.keras` has to choose. The twin's outputs are compared with the
-original's, so that a layer whose meaning has changed between the generations is found and not trusted.
+original's, so that a layer whose meaning has changed between the generations is found.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HINT = "build it with tf_keras (import tf_keras as keras) and give that file"
 def to_keras2(model: Any) -> Any:
     """The twin of a sequential or functional Keras 3 model, with its weights.
 
-    Raises EdgetfError for other models, for layers that Keras 2 lacks, and where the outputs differ.
+    Raises EdgetfError for other models, for layers that Keras 2 lacks, and if the outputs differ.
     """
     if not hasattr(model, "_functional") and not hasattr(model, "_run_through_graph"):
         raise EdgetfError(f"{model.name} is a subclassed Keras 3 model, which has no twin in Keras 2", _HINT)

@@ -71,7 +71,7 @@ def _activated(x: Any, layer: Any) -> Any:
 
 
 def _block(x: Any, filters: int, strides: int, expand: int) -> Any:
-    """Widen, filter each channel by itself, narrow; the input is added where the shapes allow it."""
+    """Widen, filter each channel by itself, narrow; the input is added if the shapes allow it."""
     entered = x
     x = _activated(x, layers.Conv2D(x.shape[-1] * expand, 1, use_bias=False))
     x = _activated(x, layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False))

@@ -1,4 +1,4 @@
-"""Samples in, `tf.data` batches out: a pure function of the seed and the epoch, so that a training can go on anywhere.
+"""Samples in, `tf.data` batches out: a pure function of the seed and the epoch, so that a training can resume anywhere.
 
 No shuffle buffer and no random state: the order of an epoch is a permutation that is computed index by index
 (`tf.random.experimental.index_shuffle`), and what is random in a sample has its own stateless seed.

@@ -20,7 +20,7 @@ class Run:
 
     `checkpoints` is a folder for its state after each epoch: a training that finds one there resumes from it. `logs` is
     a folder for TensorBoard, which gets a profile as well with `profile`. `strategy` is a `tf.distribute.Strategy`, or
-    None for one device, and `hardware` says what was chosen. `epochs` replaces the model's own number of them.
+    None for one device, and `hardware` describes the choice. `epochs` replaces the model's own number of epochs.
     """
 
     on_event: OnEvent = ignore
@@ -32,7 +32,7 @@ class Run:
     hardware: str = ""
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where the variables of a model are to be made."""
+        """The scope in which the variables of a model are made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def on_one_device(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """To TensorFlow Serving: a model as MODELS_DIR/NAME/N, N a number, which a running server finds by itself.
 
-A version appears under its number only when it is whole and was loaded back: a server looks at the folder every second.
+A version appears under its number only when it is complete and was loaded once: a server reads the folder every second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _next_version(base: Path) -> int:
 
 
 def _check(place: Path) -> None:
-    """Load the SavedModel and ask it once, as a server will."""
+    """Load the SavedModel and call it once, as a server will."""
     tf = load_tensorflow()
     loaded = tf.saved_model.load(str(place))
     if _SIGNATURE not in loaded.signatures:

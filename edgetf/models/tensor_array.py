@@ -1,6 +1,6 @@
 """A recurrent network by hand: `tf.function` turns a Python loop into WHILE, and a `tf.TensorArray` keeps each state.
 
-It reads a digit row by row, 28 rows of 28 pixels; the mean of its states says which digit it was.
+It reads a digit row by row, 28 rows of 28 pixels; the mean of its states gives the digit.
 """
 
 from __future__ import annotations

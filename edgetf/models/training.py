@@ -1,6 +1,6 @@
-"""Training a model of the zoo: its name in; the model, its samples and what it reached out.
+"""Training a model of the zoo. In: its name. Out: the model, its samples and its metrics.
 
-Leaves `model.keras`, `train.npz` (to calibrate on), `test.npz` (to judge on) and `training.json`.
+Writes `model.keras`, `train.npz` (to calibrate on), `test.npz` (to judge on) and `training.json`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) 
     try:
         return train(name, out, force, replace(run, checkpoints=folder, logs=out / LOGS if logs else None))
     finally:
-        if leads() and not _has_begun(folder):  # it failed before there was anything to go on with
+        if leads() and not _has_begun(folder):  # it failed before there was anything to resume
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # other files are there
                 out.rmdir()
@@ -114,7 +114,7 @@ def _has_begun(folder: Path) -> bool:
 
 
 def in_words(training: Training) -> str:
-    """What a training reached, such as "97.9% right, on 1,000 samples that it had not seen"."""
+    """The result of a training, such as "97.9% right, on 1,000 samples that it had not seen"."""
     described = [
         _WORDS[name].format(v) if name in _WORDS else f"{name.replace('_', ' ')} {v:.4g}"
         for name, v in training.metrics.items()

@@ -172,7 +172,7 @@ def _reasons(names: list[str]) -> list[str]:
         lines += [
             f"- dqn: the values of its two actions lie {apart:.2g} apart (median) at about {values.mean():.0f}, and a",
             f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no",
-            "  return where either move keeps the pole up, as `dynamic` shows; only the games tell.",
+            "  return where either move keeps the pole up, as `dynamic` shows; only the games show it.",
         ]
     return lines
 

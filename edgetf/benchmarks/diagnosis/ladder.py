@@ -100,8 +100,8 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     n, outputs = result.parity.counted, result.parity.outputs
     metrics, budgets = result.parity.metrics, options.budgets
     judged = [verdict.judge_metric(result.scheme, metric, budgets, outputs) for metric in metrics]
-    telling = [output for output in outputs if verdict.is_telling(output, outputs)]
-    judged += [verdict.judge_output(result.scheme, n, output, budgets, metrics) for output in telling]
+    informative = [output for output in outputs if verdict.is_informative(output, outputs)]
+    judged += [verdict.judge_output(result.scheme, n, output, budgets, metrics) for output in informative]
     whole = verdict.worst(judged)
     return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, whole.reason)
 

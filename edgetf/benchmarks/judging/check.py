@@ -13,8 +13,8 @@ from edgetf.benchmarks.judging.verdict import (
     Budgets,
     Judged,
     is_exact,
+    is_informative,
     is_judged_by_metrics,
-    is_telling,
     judge_bytes,
     judge_drop,
     judge_latency,
@@ -82,7 +82,7 @@ def refuse_changed(results: Sequence[Result], checked: Sequence[Checked]) -> lis
 
 
 def judge_file(result: Result) -> Judged | None:
-    """A failure where the file of a variant has changed since it was measured."""
+    """A failure if the file of a variant has changed since it was measured."""
     if not has_changed(result):
         return None
     return Judged(Verdict.FAIL, f"{result.path}: the file has changed since it was measured: benchmark it again")
@@ -164,7 +164,7 @@ def _judge_parity(scheme: str | None, parity: Parity, budgets: Budgets, explicit
     for metric in parity.metrics:
         parts[_free(metric.name, parts)] = judge_metric(scheme, metric, budgets, parity.outputs)
     for output in parity.outputs:
-        if not is_telling(output, parity.outputs):
+        if not is_informative(output, parity.outputs):
             continue
         found = problems_of(output, parity.metrics)
         if found or not is_judged_by_metrics(scheme, output.name, parity.metrics):

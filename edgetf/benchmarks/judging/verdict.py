@@ -31,7 +31,7 @@ from edgetf.results import (
 from edgetf.schemes import SCHEMES
 
 _UNKNOWN_SQNR_DB = 20.0  # as for int8
-MIN_SAMPLES = 10  # the bootstrap of fewer says little
+MIN_SAMPLES = 10  # the bootstrap of fewer is not meaningful
 # float32 against TensorFlow's own noise floor: in ten networks it was at most 1.33 times as far from TensorFlow as
 # TensorFlow from itself, 1.8 times in thirteen on a GPU, the largest of as many samples (docs/parity.md)
 FLOOR_FACTOR = 4.0
@@ -63,7 +63,7 @@ class Budgets:
 
     @property
     def metric_drop(self) -> float:
-        """What a metric of the user's may lose."""
+        """What the user's metric may lose."""
         return MAX_METRIC_DROP if self.max_metric_drop is None else self.max_metric_drop
 
 
@@ -97,7 +97,7 @@ def judge_parity(
     for metric in metrics:
         judged = judge_metric(scheme, metric, budgets, figures)
         measured.append(MetricParity(**vars(metric), verdict=judged.verdict, reason=judged.reason))
-    all_ = [(o.name, Judged(o.verdict, o.reason)) for o in outputs if is_telling(o, outputs)]
+    all_ = [(o.name, Judged(o.verdict, o.reason)) for o in outputs if is_informative(o, outputs)]
     all_ = [
         (m.name, Judged(m.verdict, m.reason)) for m in measured
     ] + all_  # of equal verdicts, that of a metric comes first
@@ -105,7 +105,7 @@ def judge_parity(
     return Parity(total.verdict, total.reason, n, tuple(outputs), tuple(measured))
 
 
-def is_telling(output: OutputFigures, outputs: Sequence[OutputFigures]) -> bool:
+def is_informative(output: OutputFigures, outputs: Sequence[OutputFigures]) -> bool:
     """Whether an output counts among `outputs`: one that is constant and the same on both sides shows nothing.
 
     It counts if there is no other: then nothing has been compared.

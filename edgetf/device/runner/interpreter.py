@@ -42,7 +42,7 @@ def find_runtime(asked: str) -> Runtime:
             return Runtime(name, importlib.metadata.version(package), module)
         except ModuleNotFoundError:
             reasons.append(f"{package} is not installed (pip install {package})")
-        except (ImportError, AttributeError) as error:  # numpy 2 beside tflite-runtime ends here
+        except (ImportError, AttributeError) as error:  # numpy 2 with tflite-runtime fails here
             reasons.append(f"{package} does not load: {error}; it may need: pip install 'numpy<2'")
     raise JobError("; ".join(reasons))
 
@@ -87,7 +87,7 @@ class Tensor:
 
 @contextmanager
 def naming_sample(number: int) -> Iterator[None]:
-    """Enclose a run on a sample: what the interpreter raises becomes a JobError that names it, and the operation."""
+    """Enclose a run on a sample: an error of the interpreter becomes a JobError with the sample and the operation."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -124,7 +124,7 @@ class Session:
         self.reset = self._interpreter.reset_all_variables
 
     def _signature(self, asked: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Details of inputs and outputs by name: the signature's names, or the tensors' where there is none."""
+        """Details of inputs and outputs by name: the signature's names, or without a signature those of the tensors."""
         signatures = self._interpreter.get_signature_list()
         if not signatures:
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()

@@ -1,4 +1,4 @@
-"""Run a function in a forked child, so that a crash of the interpreter is a sentence and not the end of the run.
+"""Run a function in a forked child, so that a crash of the interpreter is an error message and not the end of the run.
 
 Interpreters only ever live in such children: the parent stays free of their threads and can fork again. Children
 send JSON lines through a pipe; the last one is the result.
@@ -47,7 +47,7 @@ class Child:
 
 
 def run_children(tasks: list[Callable[[Send], dict[str, Any]]], on_event: Send) -> list[dict[str, Any]]:
-    """Run each task in a child of its own, all at the same time, and return their results in order.
+    """Run each task in its own child, all at the same time, and return their results in order.
 
     A task gets a function that sends an event to `on_event` here. Raises ChildError for the first child that failed,
     after the others were ended; children never outlive the call.
@@ -101,7 +101,7 @@ def _run(
         except (JobError, RuntimeError, ValueError, OSError, MemoryError) as error:  # what interpreters raise
             send({"error": line(str(error), _LONGEST) or type(error).__name__})
         except BaseException as error:
-            traceback.print_exc()  # a bug: standard error keeps where
+            traceback.print_exc()  # a bug: standard error keeps the traceback
             send({"error": line(f"{type(error).__name__}: {error}", _LONGEST)})
     finally:
         os._exit(code)  # no clean-up of the parent's: this process never returns to it
@@ -142,7 +142,7 @@ def _signals_wait() -> Iterator[Callable[[], None]]:
 def _end_with(parent: int) -> None:
     """End this process when `parent` is killed: nobody would read what it measures, and it would disturb the next run.
 
-    Only Linux can; elsewhere it ends when it next sends something.
+    Only Linux supports that; on other systems it ends when it next sends something.
     """
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the runner is asked to do (Job) and what it brings back (Measurement), with their JSON.
+"""The request to the runner (Job) and its result (Measurement), with their JSON.
 
 Frozen dataclasses of plain values, read on the device by this module and on the host by edgetf's own reader.
 """
@@ -58,7 +58,7 @@ class Job:
     the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
     CPUs that the timed process may use, `nice` is its priority as of nice(1).
 
-    What is done: one block of timing where there is a plan, `sustained_s` seconds of load, `energy_s` seconds of load
+    The job runs one block of timing if there is a plan, `sustained_s` seconds of load, `energy_s` seconds of load
     with the power read meanwhile, and with `outputs` all samples.
     """
 
@@ -125,9 +125,9 @@ class OpTime:
 
 @dataclass(frozen=True)
 class Output:
-    """Where one output's values lie: a `.npy` file, float32 (dequantized) or the tensor's type, sample by sample.
+    """The values of one output: a `.npy` file, float32 (dequantized) or the tensor's type, sample by sample.
 
-    Where their shapes differ from sample to sample, values are padded with zeros, and `shapes` is a `.npy` file with
+    If their shapes differ from sample to sample, values are padded with zeros, and `shapes` is a `.npy` file with
     the shape of each sample's, int64.
     """
 
@@ -138,7 +138,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Pass:
-    """The pass over all samples: how many, in how many processes, how long, and where the outputs lie."""
+    """The pass over all samples: their number, the number of processes, the duration, and the files of the outputs."""
 
     n: int
     workers: int
@@ -230,7 +230,7 @@ def check(job: Job) -> None:
 
 
 def write_json(path: Path, record: Job | Measurement) -> None:
-    """Write a Job or Measurement beside its place, then rename it there."""
+    """Write a Job or Measurement to a temporary file next to its path, then rename it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(to_json(record))
     beside.replace(path)

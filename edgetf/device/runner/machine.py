@@ -30,7 +30,7 @@ def describe_machine() -> dict[str, str]:
 def describe_state() -> dict[str, str]:
     """What changes: governor, frequency, temperature, throttling, swap, load. Only values that the system reports.
 
-    `throttled` is `vcgencmd get_throttled` of a Raspberry Pi; `power_meter` is what can tell the power drawn.
+    `throttled` is `vcgencmd get_throttled` of a Raspberry Pi; `power_meter` names the meter that reports the power.
     """
     frequency = _scaled(_CPU / "cpu0/cpufreq/scaling_cur_freq", 1000)  # first: it falls as soon as the load is over
     meter = find_meter()
@@ -55,7 +55,7 @@ def cores() -> int:
 
 
 class Neighbours:
-    """What other programs take of the CPUs, from its creation on, beside this process."""
+    """The load of the CPUs by other programs since its creation."""
 
     def __init__(self) -> None:
         self._begin = (_busy_s(), time.process_time(), time.perf_counter())
@@ -158,7 +158,7 @@ def _kib(file: str, name: str) -> int | None:
 
 
 def _temperature() -> str:
-    """The zone of the CPU where one is named so, else the first."""
+    """The thermal zone that is named after the CPU, otherwise the first one."""
     zones = sorted(Path("/sys/class/thermal").glob("thermal_zone*"))
     named = [zone for zone in zones if any(word in _read(zone / "type").lower() for word in ("cpu", "pkg", "soc"))]
     return _scaled((named or zones)[0] / "temp", 1000) if zones else ""

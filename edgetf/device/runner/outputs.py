@@ -1,7 +1,7 @@
-"""The pass over all samples: every core runs an interpreter of its own, and the outputs go straight to disk.
+"""The pass over all samples: every core runs its own interpreter, and the outputs are written directly to disk.
 
 Processes, not threads: `invoke` releases the GIL, but feeding and fetching small tensors does not, and two threads
-reached only 1.5 times the speed of one where two processes reached 1.85. Memory does not grow with the number of
+reached only 1.5 times the speed of one, while two processes reached 1.85. Memory does not grow with the number of
 samples: inputs and outputs are memory-mapped.
 """
 
@@ -83,7 +83,7 @@ def describe(job: Job, session: Session, tensor: Tensor, values: np.ndarray[Any,
     """
     if job.unbatched_outputs is not None:
         unbatched = tensor.name in job.unbatched_outputs
-    else:  # where all inputs have a fixed batch, what has a free axis 0 has as many rows as it likes
+    else:  # if all inputs have a fixed batch, an output with a free axis 0 may have any number of rows
         unbatched = 0 in tensor.free and not session.free_batch
     by_sample = values.shape[:1] == (session.batch,) and not unbatched
     free = [axis for axis in tensor.free if axis > 0 or not by_sample]
@@ -126,7 +126,7 @@ def _task(job: Job, specs: list[OutputSpec], out: Path, first: int, last: int) -
 
 
 class _Fixed:
-    """Writes rows of one shape where they belong in a mapped array."""
+    """Writes rows of one shape to their place in a mapped array."""
 
     def __init__(self, path: Path, spec: OutputSpec, first: int) -> None:
         self._spec, self._row = spec, first * spec.rows
@@ -211,11 +211,11 @@ class _Progress:
 
     def __init__(self, n: int, on_event: Send) -> None:
         self._n, self._on_event = n, on_event
-        self._done, self._told_ns = 0, 0
+        self._done, self._reported_ns = 0, 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         self._done += event["rows"]
         now = perf_counter_ns()
-        if now - self._told_ns > 1e8 or self._done == self._n:
-            self._told_ns = now
+        if now - self._reported_ns > 1e8 or self._done == self._n:
+            self._reported_ns = now
             self._on_event({"event": "progress", "done": self._done, "of": self._n})

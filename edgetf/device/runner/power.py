@@ -1,8 +1,8 @@
 """The power consumption of the machine in watts, if it has a meter, and that of inferences.
 
 A Raspberry Pi 5 has a power controller that `vcgencmd pmic_read_adc` reads: volts and amperes of each rail. The sum
-leaves out what the controller itself and the 5 V rail lose, so that only differences of it say much. Elsewhere a
-battery may tell, while it is not being charged.
+leaves out the losses of the controller itself and of the 5 V rail, so that only differences are meaningful. On other
+machines a battery may report the power while it discharges.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def measure_power(run: Callable[[], None], seconds: float) -> Power | None:
 
 
 class _Reader(threading.Thread):
-    """Reads a meter again and again, beside what is measured."""
+    """Reads a meter repeatedly while something else is measured."""
 
     def __init__(self, meter: Meter, seconds: float) -> None:
         super().__init__(daemon=True)
@@ -76,7 +76,7 @@ class _Reader(threading.Thread):
 
 
 def read_rails(output: str) -> float | None:
-    """The sum over the rails of volts times amperes in what `vcgencmd pmic_read_adc` printed; None where it has none.
+    """The sum over the rails of volts times amperes in the output of `vcgencmd pmic_read_adc`; None if it has none.
 
     It has lines such as `VDD_CORE_A current(7)=1.25A` and `VDD_CORE_V volt(15)=0.72V`.
     """
@@ -100,7 +100,7 @@ def read_battery(supply: Path) -> float | None:
 
 
 def ask(*command: str) -> str:
-    """What a small program of the system prints; nothing where it is not there or does not answer."""
+    """The output of a small program of the system; empty if it is missing or does not answer."""
     if shutil.which(command[0]) is None:
         return ""
     try:

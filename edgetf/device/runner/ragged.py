@@ -1,7 +1,7 @@
 """Outputs whose shape differs from sample to sample: each worker appends its rows to a file, and they are joined here.
 
-Values go in as they come, with the shape of each row; what comes out is an `.npy` file padded with zeros to the largest
-shape, and one with the shapes where they do differ.
+In: values as they arrive, with the shape of each row. Out: an `.npy` file padded with zeros to the largest shape, and
+one with the shapes if they differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RaggedWriter:
         self._shapes += [rows.shape[1:]] * len(rows)
 
     def close(self) -> None:
-        """Write the shapes. Raises JobError where the number of axes differs."""
+        """Write the shapes. Raises JobError if the number of axes differs."""
         if len({len(shape) for shape in self._shapes}) > 1:
             raise JobError("the number of axes of an output changes from sample to sample")
         with _beside(self._path, "shapes").open("wb") as file:
@@ -39,7 +39,7 @@ class RaggedWriter:
 
 
 def join(parts: list[Path], dtype: np.dtype[Any], out: Path) -> Path | None:
-    """Write the rows of all `parts`, in order, as the array `out`; returns the file of shapes where they differ.
+    """Write the rows of all `parts`, in order, as the array `out`; returns the file of shapes if they differ.
 
     The parts are removed.
     """

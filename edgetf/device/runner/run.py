@@ -29,7 +29,7 @@ from .timing import measure, sustain
 def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
     """Run `job`, write `measurement.json` and the outputs into `out`, and return the measurement.
 
-    Raises OSError where that cannot be written.
+    Raises OSError if they cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {
@@ -94,7 +94,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
         session.invoke()
     first_ns = perf_counter_ns() - begin
 
-    threads_after, peak = count_threads(), resident_bytes(peak=True)  # before the timings take memory of their own
+    threads_after, peak = count_threads(), resident_bytes(peak=True)  # before the timings take memory
     started = None if threads_before is None or threads_after is None else threads_after - threads_before
     facts = {
         "load_ns": load_ns,
@@ -128,7 +128,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
 def _digests(job: Job) -> dict[str, Any]:
     """The digests of the files that run: the caller compares them with the expected ones.
 
-    What cannot be read is left to whoever needs it.
+    An unreadable file is left to the step that needs it.
     """
     try:
         inputs = {name: _sha256(file) for name, file in job.inputs.items()} if job.outputs else None

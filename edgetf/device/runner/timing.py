@@ -19,7 +19,7 @@ from .isolate import Send
 from .job import TimingPlan, Window
 from .machine import describe_state
 
-_WINDOW = 10  # runs whose medians are compared to tell whether the warm-up is over
+_WINDOW = 10  # runs whose medians are compared to decide whether the warm-up is over
 _STEADY = 0.02  # two windows within 2 % of each other are steady
 _SECOND_NS = 1_000_000_000
 
@@ -66,7 +66,7 @@ def warm_up(run: Callable[[], None], max_s: float) -> array[int]:
 def repeat(runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, max_s: float) -> tuple[array[int], ...]:
     """Run each at least `min_runs` times and for `min_s` seconds, but stop after `max_s` (never before 2 runs of each).
 
-    They take turns of _WINDOW runs, so that what comes and goes on the machine meets all of them.
+    They take turns of _WINDOW runs, so that temporary load on the machine affects all of them.
     """
     found = tuple(array("q") for _ in runs)
     start = perf_counter_ns()

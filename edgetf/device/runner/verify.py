@@ -1,4 +1,4 @@
-"""Proves on the spot that a deployed variant still does what was signed for: `python edgetf-runner.pyz verify BUNDLE`.
+"""Proves on the device that a deployed variant works as signed: `python edgetf-runner.pyz verify BUNDLE`.
 
 A bundle is a zip with `manifest.json`, the variant, and golden samples with their outputs; its comment, at the end, is
 the digest of all bytes before it. Every file must have the digest that the manifest names, and the variant must give
@@ -35,7 +35,7 @@ MANIFEST, SEAL_BYTES = "manifest.json", 64  # SHA-256 in hex
 
 @dataclass(frozen=True)
 class Proof:
-    """What became of it: `problems` is empty when all is as it was; `errors` are the largest by output.
+    """The result of a check: `problems` is empty if nothing has changed; `errors` are the largest by output.
 
     `signed` is the verdict that it was signed with.
     """
@@ -52,7 +52,7 @@ _FOLDER = "edgetf-verify-"
 
 
 def _sweep() -> None:
-    """Remove what killed processes of this user left."""
+    """Remove the files of killed processes of this user."""
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         pid = left.name[len(_FOLDER) :].split("-")[0]
         gone = pid.isdigit() and Path("/proc/self").exists() and not Path("/proc", pid).exists()
