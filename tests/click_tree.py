@@ -16,6 +16,6 @@ def _walk(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tupl
             yield from _walk((*words, name), child)
 
 
-# by their words: () is edgetf itself
+# by their words; () is edgetf itself
 COMMANDS = dict(_walk((), cli))
 EXECUTABLE = {words: command for words, command in COMMANDS.items() if not isinstance(command, click.Group)}

@@ -1,4 +1,4 @@
-"""What tests share: one small real network, its samples, and what the verbs make of them, each made once."""
+"""Fixtures that tests share: one small real network, its samples, and the results of each command, each made once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgetf.files import write_document
 from edgetf.samples import make_samples, save_samples
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # what the CPU says, also where there is a GPU: it is chosen once per process
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # results of the CPU, even if there is a GPU: it is chosen once per process
 os.environ["EDGETF_HISTORY"] = str(
     Path(tempfile.mkdtemp(prefix="edgetf-history-")) / "history.sqlite"
 )  # not the user's
@@ -36,7 +36,7 @@ os.environ["EDGETF_CACHE"] = tempfile.mkdtemp(prefix="edgetf-cache-")
 for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(ending) is signal.SIG_IGN:
         signal.signal(ending, signal.default_int_handler if ending == signal.SIGINT else signal.SIG_DFL)
-# CI tries the same examples every time, other runs look for new ones; a busy machine fails no test
+# CI tries the same examples every time, other runs search for new ones; a busy machine does not fail a test
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)
 settings.load_profile("here")
@@ -45,10 +45,10 @@ if os.environ.get("CI"):
 if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["TMPDIR"] = tempfile.tempdir = str(Path(tempfile.gettempdir()) / f"edgetf-tests-{WORKER}")
     Path(tempfile.tempdir).mkdir(exist_ok=True)
-# workers beside each other are machines of their own, with locks of their own
+# parallel workers act as separate machines, with separate locks
 os.environ["EDGETF_LOCKS"] = tempfile.mkdtemp(prefix="edgetf-locks-")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
-BLOCKS = 2  # the fewest
+BLOCKS = 2  # the minimum
 FEWEST = Path(__file__).parent / "fewest"
 
 
@@ -144,7 +144,7 @@ def edgetf(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The same in this process, which costs a tenth: for what does not depend on how a process starts and ends."""
+    """The same in this process, in a tenth of the time, for tests that do not need a separate process."""
 
     def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         from edgetf.cli import cli, ending
@@ -160,7 +160,7 @@ def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-# files that take minutes, the longest first: the last one to start is waited for by all workers but one
+# files that take minutes, the longest first: all other workers wait for the last one to finish
 LONG = (
     *("real/test_models_of_others.py", "docs/test_tour.py", "models/test_compression.py", "device/test_ssh.py"),
     *(

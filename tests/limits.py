@@ -1,4 +1,4 @@
-"""What the system grants this process, made less for a while."""
+"""Temporarily lower limits of the system for this process."""
 
 from __future__ import annotations
 

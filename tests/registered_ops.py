@@ -75,7 +75,7 @@ def find_python(minor: str) -> str | None:
 
 
 def probe(package: str, version: str, python: str, models: Path, folder: Path) -> dict[str, int] | None:
-    """The latest version of each op, or None where the package cannot be had. Gaps would be an error."""
+    """The latest version of each op, or None if the package is not available. Gaps would be an error."""
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     bare = str(folder / "bin" / "python")
     install = [bare, "-m", "pip", "install", "-q", "--only-binary=:all:", f"{package}=={version}", "numpy<2"]

@@ -168,7 +168,7 @@ def test_existing_files_are_never_overwritten_even_if_no_claim_names_them(tmp_pa
 
 
 def _replace(out: Path, cut: BaseException | None = None) -> None:
-    """Replace `out`'s results by new ones, which take an entry from elsewhere in it; `cut` ends it before the move."""
+    """Replace the results in `out`, which moves an entry from elsewhere in it; `cut` ends it before the move."""
     with files.staged(out, ["data", "done.json"], True, {"taken": out / ".kept" / "taken"}) as staging:
         _write(staging / "data", "new")
         _write(staging / "done.json", "new")
@@ -200,7 +200,7 @@ def test_a_replacement_can_move_an_entry_from_elsewhere(results: Path) -> None:
 
 
 def _cut(monkeypatch: pytest.MonkeyPatch, moves: int, end: Callable[[], None]) -> None:
-    """Call `end` in the place of a move, after so many."""
+    """Call `end` instead of a move, after `moves` moves."""
     rename, left = Path.rename, [moves]
 
     def cut(self: Path, target: Path) -> Path:
@@ -212,7 +212,7 @@ def _cut(monkeypatch: pytest.MonkeyPatch, moves: int, end: Callable[[], None]) -
     monkeypatch.setattr(Path, "rename", cut)
 
 
-MOVES = 6  # two of the old entries, which step aside, and four of the new ones
+MOVES = 6  # two old entries, which are moved aside, and four new ones
 
 
 @pytest.mark.parametrize("moves", range(MOVES))
@@ -249,7 +249,7 @@ def test_a_killed_replacement_is_undone_by_a_reader_that_misses_its_document(
 
 
 def _kill_at(monkeypatch: pytest.MonkeyPatch, results: Path, moves: int) -> None:
-    """Let a process replace the results, and end at once after so many moves."""
+    """Let a process replace the results, and end immediately after `moves` moves."""
     child = os.fork()
     if child == 0:
         _cut(monkeypatch, moves, lambda: os._exit(9))
@@ -330,7 +330,7 @@ def test_a_character_device_is_written_to_and_not_replaced(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", [b"hello\n", bytes(1 << 20)])
 def test_an_anonymous_pipe_is_written_to(content: bytes) -> None:
-    """As with `-o /dev/stdout | program`; more than a pipe holds at once, too."""
+    """As with `-o /dev/stdout | program`; also with more data than a pipe can hold."""
     write = "from edgetf.files import write_whole; from pathlib import Path; import sys; "
     write += "write_whole(Path('/dev/stdout'), sys.stdin.buffer.read())"
     ended = subprocess.run([sys.executable, "-c", write], input=content, capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The hint for a missing package is a command that works from where edgetf was installed."""
+"""The hint for a missing package is a command that works with the source that edgetf was installed from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("gpu", '"tensorflow[and-cuda]>=2.18"'),
         ("all", "\"plain-none; (python_version < '3.12' and sys_platform == 'linux')\""),
-        ("broken", "numpy"),  # it is there, and does not load
+        ("broken", "numpy"),  # it is installed, and does not load
         ("unknown", "the-package"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What killed processes left is found; what belongs to somebody is not touched."""
+"""Files of killed processes are found; files that still have an owner are not touched."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DEAD = 999_999_999
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for temporary files that nothing was swept in yet."""
+    """An empty folder for temporary files, in which nothing was removed yet."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     owned._sweep_once.cache_clear()
     return tmp_path
 
 
 def _killed(prefix: str, parent: Path) -> Path:
-    """A folder whose process ended without a word."""
+    """A folder whose process was killed."""
     child = os.fork()
     if child == 0:
         with owned.owned(parent, prefix):
@@ -78,7 +78,7 @@ def test_a_reused_process_number_does_not_keep_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_container_is_kept_by_its_lock(tmp_path: Path) -> None:
     with owned.owned(tmp_path, "x-") as folder:
-        elsewhere = folder.rename(tmp_path / f"x-{DEAD}-there")  # a number that nobody has here
+        elsewhere = folder.rename(tmp_path / f"x-{DEAD}-there")  # a number that no process has here
         assert list(abandoned(tmp_path, "x-")) == []
         elsewhere.rename(folder)
 

@@ -20,7 +20,7 @@ from edgetf.process import HungError, run_child
 
 
 def _python(code: str, **options: object) -> tuple[list[Message], int, str]:
-    """What a child sent, its exit code, and its standard error."""
+    """The messages of a child, its exit code, and its standard error."""
     sent: list[Message] = []
     command = [sys.executable, "-c", code]
     ended = run_child(command, sent.append, on_answer=sent.append, idle_s=20, **options)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_a_child_and_its_children_end_when_this_process_is_killed(tmp_path: Path
         assert parent.stdout is not None
         parent.stdout.readline()
         group = next(p.pid for p in psutil.Process(parent.pid).children() if p.cmdline()[-1].startswith("sleep 60 &"))
-        assert len(_group(group)) >= 2  # the shell and what it left in the background
+        assert len(_group(group)) >= 2  # the shell and its background process
         parent.kill()
         parent.wait()
         ended = time.monotonic() + 10

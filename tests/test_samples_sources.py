@@ -1,4 +1,4 @@
-"""Samples from where they come: TFRecord, image folders, TensorFlow Datasets, functions."""
+"""Sources of samples: TFRecord, image folders, TensorFlow Datasets, functions."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_wrong_with_shards_names_the_file_and_the_record(tmp_path: Path)
         second.write_bytes(bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]))
         with pytest.raises(EdgetfError, match=rf"s-00001-of-00003\.tfrecord is {message}"):
             load_samples(out, [ROW])
-    second.write_bytes(whole[:length])  # ends between two records: only the count tells
+    second.write_bytes(whole[:length])  # ends between two records: only the count shows it
     with pytest.raises(EdgetfError, match="has 1 records, of 2"):
         load_samples(out, [ROW])
     second.write_bytes(whole[:length] + whole[:length])

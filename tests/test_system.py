@@ -1,4 +1,4 @@
-"""What the system refuses is one line that names the place, and a hint."""
+"""An error of the system is one line that names the path, and a hint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.limits import limited
         (errno.ENOENT, "run the same command again"),
         (errno.ENOTDIR, "another place"),
         (errno.EISDIR, "folder"),
-        (errno.EHOSTDOWN, "try again"),  # one that no table has
+        (errno.EHOSTDOWN, "try again"),  # not in any table
     ],
 )
 def test_each_system_error_names_the_place_and_has_a_hint(number: int, hint: str) -> None:

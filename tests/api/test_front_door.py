@@ -1,4 +1,4 @@
-"""What a user writes in a notebook: `import edgetf` and nothing else of it."""
+"""The Python API as a notebook uses it: `import edgetf` and nothing else of the package."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 import edgetf
 from edgetf.cli import cli
 
-# commands around files on disk: a data set, a trained network, a file for a device
+# commands for files on disk: a data set, a trained network, a file for a device
 WORKSHOP = {"demo", "models", "runner", "samples"}
 FUNCTIONS = [name for name in edgetf.__all__ if name not in ("EdgetfError", "load")]
-PRINTING = {"json", "keep_going"}  # what a command prints, and its exit code
+PRINTING = {"json", "keep_going"}  # options for the output of a command, and its exit code
 ARGUMENTS = {"bench", "benches", "budget", "bundle", "model", "variants", "what"}
 # options that are given several times, and a word that Python has for itself
 PLURALS = {"scheme": "schemes", "shape": "shapes", "for": "objective"}
@@ -103,7 +103,7 @@ def test_the_five_lines_of_a_notebook_work(notebook: dict[str, Any], capsys: pyt
     tf.config.experimental.enable_tensor_float_32_execution(True)
     exec(SCRIPT, notebook)
     assert capsys.readouterr().out.startswith("PASS: accuracy drop +0.00 points [")
-    assert tf.config.experimental.tensor_float_32_execution_enabled()  # the process is as it was
+    assert tf.config.experimental.tensor_float_32_execution_enabled()  # the process is unchanged
     bench = notebook["bench"]
     assert bench["int8"].latency_ms.median > 0
     assert bench["int8"].path.samefile("out/int8.tflite")
@@ -117,7 +117,7 @@ def test_the_five_lines_of_a_notebook_work(notebook: dict[str, Any], capsys: pyt
     with pytest.raises(KeyError, match="did you mean 'int8'"):
         bench["int9"]
     assert edgetf.load("bench")["int8"].record == bench["int8"].record
-    # the examples in the docstrings go on from here
+    # the examples in the docstrings start from here
     Path("budget.toml").write_text('variants = ["int8"]\n[budgets]\nmax_drop = 5.0\n')
     for name in ("check", "gate", "choose", "explain", "bundle", "verify", "load", "inspect", "devices", "history"):
         _run_examples(name, notebook)

@@ -79,7 +79,7 @@ def write_samples(path: Path, x: Array, labels: Array | None = None) -> Path:
 
 
 def write_reference(folder: Path, samples: Path, outputs: Floats, digest: str = "5" * 64) -> Path:
-    """A reference that says `outputs` on the samples, of a SavedModel with this digest."""
+    """A reference with these `outputs` for the samples, of a SavedModel with this digest."""
     folder.mkdir(parents=True, exist_ok=True)
     made = (TensorSpec("p", (None, *outputs.shape[1:]), outputs.dtype.name),)
     inputs = (TensorSpec("x", (None, FEATURES), "float32", True),)

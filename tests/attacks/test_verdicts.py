@@ -1,4 +1,4 @@
-"""Attacks on the verdict: each row is a way to a green light that nobody has earned, and what stops it.
+"""Attacks on the verdict: each row is a way to an undeserved PASS, and what stops it.
 
 The first table goes through the whole comparison with arrays on disk, without running anything; the commands that
 follow run tiny classifiers for real.
@@ -54,7 +54,7 @@ PASS, FAIL, OPEN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs, what the reference says and what the variant says, all of shape (n, ...), and labels or none."""
+    """Inputs, the outputs of the reference and of the variant, all of shape (n, ...), and labels or None."""
 
     x: Array
     theirs: Array
@@ -69,7 +69,7 @@ def _inputs(n: int, copies: int = 1, noise: float = 0.0, seed: int = 1) -> Array
 
 
 def _good(n: int = 1000, copies: int = 1, noise: float = 0.0, labels: bool = True) -> Case:
-    """A variant that answers nearly as the reference does, which is right."""
+    """A variant whose outputs are close to those of the reference, which is right."""
     x = _inputs(n, copies, noise)
     theirs = answers(x, WEIGHTS, NONE)
     ours = answers(x, WEIGHTS * np.float32(1.0001), NONE)
@@ -132,13 +132,13 @@ def _numbers(copies: int, broken: bool = False, n: int = 200) -> Case:
 
 
 def _column(case: Case) -> Case:
-    """The same as one logit, which says yes above 0."""
+    """The same as one logit, which means yes above 0."""
     theirs, ours = (np.log(p[:, 1:] / p[:, :1]) for p in (case.theirs.astype(np.float64), case.ours.astype(np.float64)))
     return replace(case, theirs=theirs.astype(np.float32), ours=ours.astype(np.float32))
 
 
 ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
-    # what is right stays right
+    # a correct variant still passes
     "a good variant": (_good, PASS, ""),
     "a good variant without labels": (lambda: _good(labels=False), PASS, ""),
     "saturated scores that decide alike": (lambda: _changed(lambda p: np.eye(4)[p.argmax(1)]), PASS, ""),
@@ -262,7 +262,7 @@ def test_copies_are_not_evidence_in_a_sequential_test_either() -> None:
 
 
 def test_similar_samples_are_not_copies() -> None:
-    """Those with one or two properties that vary, tables of other units, and outliers."""
+    """Samples with one or two properties that vary, tables of different units, and outliers."""
     random = np.random.default_rng(2)
     phase, size = random.uniform(0, 6, (2, 1000, 1))
     wave = np.sin(phase + np.arange(32) / 5)
@@ -297,7 +297,7 @@ def test_a_benchmark_warns_of_copies_with_noise(tmp_path: Path) -> None:
 
 
 def _quiet(numbers: int = FEATURES) -> tuple[Array, Array]:
-    """Clips of which a tenth, class 0, are silence with a hiss of its own each."""
+    """Clips of which a tenth, class 0, are silence, each with a different hiss."""
     random = np.random.default_rng(1)
     labels = np.where(np.arange(1000) % 10 == 0, 0, random.integers(1, 12, 1000))
     loud = np.where(labels == 0, 10 ** random.uniform(-4, -3, 1000), 10 ** random.uniform(-2, -0.5, 1000))
@@ -338,8 +338,8 @@ def test_metrics_with_the_same_name_are_refused_before_anything_runs(tmp_path: P
 
 @pytest.mark.parametrize("low", [-1, -(1 << 62), 1 << 60])
 def test_classes_may_be_any_whole_numbers(low: int) -> None:
-    said = (low + np.arange(200) % 3).astype(np.int64)[:, np.newaxis]
-    figures = compare("p", said, said.copy(), interpret({"p": said}, None)["p"])
+    classes = (low + np.arange(200) % 3).astype(np.int64)[:, np.newaxis]
+    figures = compare("p", classes, classes.copy(), interpret({"p": classes}, None)["p"])
     assert sorted(one.label for one in figures.classes) == [low, low + 1, low + 2]
     assert read_plain(to_plain(figures), OutputFigures) == figures
 
@@ -411,19 +411,19 @@ def _edited(world: Path, to: Path, change: Callable[[Any], None]) -> Path:
     return to
 
 
-def _say_pass(result: Any) -> None:
+def _set_pass(result: Any) -> None:
     for one in (result["parity"], *result["parity"]["outputs"]):
         one.update(verdict="pass", reason="fine")
 
 
 def _narrow(result: Any) -> None:
-    _say_pass(result)
+    _set_pass(result)
     result["parity"]["outputs"][0]["accuracy"].update(low=-0.1, high=0.1, drop_points=0.0)
 
 
 def _all_right(result: Any) -> None:
-    """All figures that belong together."""
-    _say_pass(result)
+    """Change all figures that belong together."""
+    _set_pass(result)
     [output] = result["parity"]["outputs"]
     right = json.loads(json.dumps(output["accuracy"]))
     right.update(only_reference_right=0, only_variant_right=0, variant=right["reference"])
@@ -437,9 +437,9 @@ def _all_right(result: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "checked", "bundled"),
     [
-        (_say_pass, FAIL, "did not pass"),
+        (_set_pass, FAIL, "did not pass"),
         (_narrow, None, "contradicts its counts"),
-        (_all_right, PASS, "contradict benchmark.json"),  # what lies beside it is looked at
+        (_all_right, PASS, "contradict benchmark.json"),  # the files next to it are read
     ],
 )
 def test_an_edited_benchmark_is_judged_again_and_makes_no_bundle(
@@ -471,8 +471,8 @@ def test_a_bundle_needs_the_reference_that_the_benchmark_had(world: Path, tmp_pa
     ("released", "verdict"),
     [
         ({"good": "good"}, PASS),
-        ({"good": "bad"}, FAIL),  # exchanged since
-        ({"good": "good", "new": "new"}, FAIL),  # measured by nobody
+        ({"good": "bad"}, FAIL),  # replaced since
+        ({"good": "good", "new": "new"}, FAIL),  # never measured
         ({"other": "good"}, PASS),  # renamed
         ({}, FAIL),
     ],
@@ -498,7 +498,7 @@ def test_the_gate_judges_the_files_that_are_released(
 
 
 def test_the_gate_refuses_a_benchmark_that_is_older_than_the_file(world: Path, tmp_path: Path) -> None:
-    """It knows where the file lay; where there is none, as on another machine, there is nothing to see."""
+    """The benchmark records the path of the file; if there is no file, as on another machine, nothing is compared."""
     (tmp_path / "gate.toml").write_text("[budgets]\nmax_drop = 1.0\n")
     document, gate = read_benchmark(world / "bench"), load_gate(tmp_path / "gate.toml")
     good = document.results[0]
@@ -507,11 +507,11 @@ def test_the_gate_refuses_a_benchmark_that_is_older_than_the_file(world: Path, t
         assert {one.verdict for one in found} == verdicts
 
 
-# what is exchanged while it runs ----------------------------------------------------------------------------------
+# what is replaced while it runs -----------------------------------------------------------------------------------
 
 
 class _Hooked(LocalDevice):
-    """This machine, where something happens before each job but the first."""
+    """This machine; something happens before each job except the first."""
 
     def __init__(self, act: Callable[[Job], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Benchmarks with as many variants as a test wants, made of one that was measured by replacing figures."""
+"""Benchmarks with any number of variants, made from a measured one by replacing figures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def variant(document: Benchmark, name: str, ms: float = 1.0, size: int = 1000, *
 
 
 def int8(document: Benchmark) -> Result:
-    """The measured one that others are made of."""
+    """The measured variant that others are made from."""
     return next(result for result in document.results if result.variant == "int8")
 
 
 def float32(document: Benchmark, ms: float = 3.0, size: int = 4000) -> Result:
-    """The one that others are compared with; it passes."""
+    """The variant that others are compared with; it passes."""
     return variant(document, "float32", ms, size, scheme="float32", parity=dropped(document.results[0], 0, 0))
 
 
@@ -51,7 +51,7 @@ def figures_of(like: Result) -> OutputFigures:
 
 
 def measured(like: Result, drop: float, reach: float) -> Parity:
-    """Parity judged by a metric of the user's."""
+    """Parity judged by a user's metric."""
     metric = MetricFigures("own:score", None, 1000, 0.9, 0.9 - drop, drop, drop - reach, drop + reach, ())
     return judge_parity(like.scheme, 1000, [figures_of(like)], Budgets(), [metric])
 

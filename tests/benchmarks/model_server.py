@@ -1,6 +1,6 @@
 """A stand-in for TensorFlow Serving: its REST and gRPC protocols in front of a real SavedModel, in this process.
 
-Serving itself is a program of its own that no package index holds. The gRPC messages and service are those of
+Serving itself is a separate program that no package index holds. The gRPC messages and service are those of
 `tensorflow-serving-api`; the REST answers have the form of https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
@@ -26,7 +26,7 @@ NAME = "digits"
 
 
 class Model:
-    """The signatures of a SavedModel; `left` requests are answered, then it is out of order."""
+    """The signatures of a SavedModel; it answers `left` requests, then it fails."""
 
     def __init__(self, saved_model: Path, left: int = 10**9) -> None:
         self.left = left
@@ -51,7 +51,7 @@ def rest(model: Model) -> Iterator[str]:
         def do_GET(self) -> None:
             defs = {name: json.loads(json_format.MessageToJson(one)) for name, one in model.defs.items()}
             snake = json.loads(json.dumps(defs).replace("tensorShape", "tensor_shape"))
-            self._say(200, {"metadata": {"signature_def": {"signature_def": snake}}})
+            self._respond(200, {"metadata": {"signature_def": {"signature_def": snake}}})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -61,10 +61,10 @@ def rest(model: Model) -> Iterator[str]:
                 self.close_connection = True
                 return
             plain = {name: values.tolist() for name, values in outputs.items()}
-            self._say(200, {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
+            self._respond(200, {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
 
-        def _say(self, code: int, said: object) -> None:
-            content = json.dumps(said).encode()
+        def _respond(self, code: int, body: object) -> None:
+            content = json.dumps(body).encode()
             self.send_response(code)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

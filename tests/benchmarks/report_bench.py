@@ -1,4 +1,4 @@
-"""A benchmark with everything in it that a report can show, and with names that try to break it."""
+"""A benchmark with everything that a report can show, and with names that try to break it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVIL = "<script>document.title='broken'</script><b>$x_$"
 
 
 def rich(benchmarked: Path, reference: Path, out: Path) -> Path:
-    """A copy of `benchmarked` at `out`, its `reference` beside it, in which int8 decides wrongly on 60 samples."""
+    """A copy of `benchmarked` at `out`, with its `reference`, in which int8 decides wrongly on 60 samples."""
     shutil.copytree(benchmarked, out)
     shutil.copytree(reference, out.parent / "ref")
     document = read_benchmark(out)

@@ -39,7 +39,7 @@ def bundle(benchmarked: Path, converted: Path, reference: Path, tmp_path: Path) 
 
 
 def _changed(bundle: Path, name: str, content: bytes, to: Path) -> Path:
-    """The same zip with another content of one file, sealed anew."""
+    """The same zip with a different content of one file, and with a new seal."""
     with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(to, "w") as new:
         new.comment = bytes(64)
         for entry in old.namelist():
@@ -88,7 +88,7 @@ def test_any_byte_that_changed_is_found(where: float, bit: int, bundle: Path, tm
 
 
 def test_changed_outputs_are_found_although_all_digests_match(bundle: Path, tmp_path: Path) -> None:
-    """Packed anew, digests and seal and all, with other golden outputs: the model says something else."""
+    """Packed again with new digests, a new seal and other golden outputs: the model computes different ones."""
     with zipfile.ZipFile(bundle) as archive:
         outputs = np.load(io.BytesIO(archive.read("output-0.npy")))
         manifest = json.loads(archive.read("manifest.json"))

@@ -44,7 +44,7 @@ def test_a_missing_row_is_zeros_and_the_numbers_of_rows_differ() -> None:
 
 def test_outputs_of_one_shape_are_unchanged() -> None:
     one = Outputs({"y": np.zeros((4, 3))})
-    other = Outputs({"y": np.zeros((4, 2))})  # an error, which is for the comparison to report
+    other = Outputs({"y": np.zeros((4, 2))})  # an error that the comparison reports
     theirs, ours = together(one, other)
     assert (theirs["y"].shape, ours["y"].shape) == ((4, 3), (4, 2))
 

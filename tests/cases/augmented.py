@@ -8,7 +8,7 @@ import numpy as np
 
 
 def make(folder: Path) -> None:
-    """`model.keras` (input by a call), `uint8.keras` (an Input of pixels, the augmentation in a model of its own), and
+    """`model.keras` (input by a call), `uint8.keras` (an Input of pixels, the augmentation in a separate model), and
     `samples.npz` / `uint8.npz`, labelled by the models themselves."""
     import keras
 

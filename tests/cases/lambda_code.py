@@ -1,4 +1,4 @@
-"""Keras files of both generations and formats that bring code: a Lambda whose code leaves a MARK where it runs."""
+"""Keras files of both generations and formats that contain code: a Lambda whose code writes a MARK when it runs."""
 
 from __future__ import annotations
 

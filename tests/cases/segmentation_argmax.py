@@ -1,4 +1,4 @@
-"""Segmentation whose graph gives the map of classes (argmax, int64) beside the probabilities; labels are maps."""
+"""Segmentation whose graph gives the map of classes (argmax, int64) and the probabilities; labels are maps."""
 
 from __future__ import annotations
 

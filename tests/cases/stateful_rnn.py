@@ -1,4 +1,4 @@
-"""Variables that are written, beside others that are only read: a streaming LSTM, and batch norm in training mode."""
+"""Variables that are written, and others that are only read: a streaming LSTM, and batch norm in training mode."""
 
 from __future__ import annotations
 

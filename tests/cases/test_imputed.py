@@ -1,4 +1,6 @@
-"""NaN in samples is refused with the option that allows it, and goes all the way with it; so does an input `labels`."""
+"""NaN in samples is refused, with a hint at the option that allows it; with it, every command works.
+
+So it does with an input named `labels`."""
 
 from __future__ import annotations
 
@@ -29,6 +31,6 @@ def test_nan_that_the_model_imputes_is_allowed_with_the_option(tmp_path: Path, e
     float32 = read_benchmark(tmp_path / "bench").results[0]
     assert float32.parity is not None
     assert float32.parity.verdict is Verdict.PASS
-    accuracy = float32.parity.outputs[0].accuracy  # `labels_`, beside the input `labels`
+    accuracy = float32.parity.outputs[0].accuracy  # `labels_`, in addition to the input `labels`
     assert accuracy is not None
     assert accuracy.reference == 1.0

@@ -1,4 +1,4 @@
-"""Verdicts on four networks whose outputs or labels have forms of their own."""
+"""Verdicts on four networks whose outputs or labels have special forms."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_detector_whose_scores_are_all_zero_fails_and_the_columns_are_named(tm
     assert "columns 4 to 6 of axis 2" in found["int8"].reason
     [output] = found["int8"].outputs
     assert output.centred_db is not None
-    assert output.centred_db > 20  # as a whole it would pass
+    assert output.centred_db > 20  # over all columns it would pass
 
 
 def test_a_map_of_class_numbers_is_judged_by_the_positions_that_are_right(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_file_in_half_precision_is_exported_under_float32_with_a_note(made: Pa
         assert reference.precision.dtype == "float32"
         [ours] = load_outputs(reference, place).values.values()
         theirs = keras.models.load_model(made / name, compile=False)(np.load(made / "samples.npz")["image"])
-        assert np.abs(ours - np.asarray(theirs)).max() < 0.01  # the same weights, rounded otherwise on the way
+        assert np.abs(ours - np.asarray(theirs)).max() < 0.01  # the same weights, rounded differently by the export
 
 
 def test_a_saved_model_in_half_precision_gives_the_reason(made: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Outputs without an axis for samples, with rows that vary in number, go all the way to a verdict by rows."""
+"""Outputs without an axis for samples, with a varying number of rows, get a verdict by rows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_rows_are_padded_and_their_number_is_stored(made: Path) -> None:
 
 
 def test_rows_that_tflite_adds_are_detected(made: Path) -> None:
-    """TFLite's NMS always gives the most rows, those behind the kept ones are none of the model's."""
+    """TFLite's NMS always gives the maximum number of rows; those after the kept ones are not the model's."""
     for result in read_benchmark(made / "saved_model-bench").results:
         assert result.parity is not None
         assert result.parity.verdict is Verdict.FAIL
@@ -70,7 +70,7 @@ def test_float32_passes_and_a_row_that_int8_loses_is_detected(made: Path, name: 
     assert [output for output in outputs if output.endswith(":rows")] == (rows if name == "kept" else [])
     int8 = results["int8"].parity
     assert int8 is not None
-    if name == "kept" and int8.outputs[0].max_abs > 0:  # int8 keeps another number somewhere
+    if name == "kept" and int8.outputs[0].max_abs > 0:  # int8 keeps a different number of rows for some sample
         assert int8.verdict is not Verdict.PASS
 
 

@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("model", ["streaming", "training"])
 def test_variables_that_are_only_read_are_constants_although_others_are_written(place: Path, model: str) -> None:
-    """They were empty: "ok", "100% of its weights are zero", and no interpreter ran it."""
+    """They used to be empty: the status was "ok", all weights were zero, and no interpreter could run it."""
     samples, out = place / f"{model}.npz", place / f"{model}-out"
     options = ConvertOptions(("float32", "dynamic", "int8"), samples=samples)
     made = convert(place / model, out, options, ignore).variants

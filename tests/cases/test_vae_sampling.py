@@ -40,13 +40,13 @@ def test_a_reference_records_outputs_that_cannot_be_compared(
     made = _reference(tmp_path, name)
     assert (made.random_outputs, made.batch_outputs) == (random, mixing)
     assert made.batch == (1 if mixing else 60)
-    if name == "shuffled":  # alone, a sample stays where it is
+    if name == "shuffled":  # alone, a sample is not moved
         assert made.comparable("y") is Comparable.ALONE
         assert load_outputs(made, tmp_path / "ref").values["y"].shape == (60, 4)
 
 
 def test_no_scheme_is_judged_by_a_random_output_and_the_other_output_is_judged(tmp_path: Path) -> None:
-    """As of a variational autoencoder that is exported with its sampling layer."""
+    """As in a variational autoencoder that is exported with its sampling layer."""
     _reference(tmp_path, "drawn")
     convert(tmp_path / "saved_model", tmp_path / "out", ConvertOptions(schemes=("float32", "float16")), ignore)
     options = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS, patience=1)

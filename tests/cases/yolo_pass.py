@@ -1,4 +1,4 @@
-"""A detector whose output holds boxes of 0 to 640 beside scores of 0 to 1, as YOLO's exports do."""
+"""A detector whose output holds boxes of 0 to 640 and scores of 0 to 1, as YOLO's exports do."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python -m tests.chaos [--rounds 20] [--seed S] [COMMAND...]
 
-The exit code is 1 where anything did not hold. The seed makes the same delays and signals again.
+The exit code is 1 if anything did not hold. The same seed gives the same delays and signals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgetf.results import read_benchmark, read_conversion, read_reference
 from tests.chaos.model import make
-from tests.chaos.rounds import Command, Place, Round, play, whole_bundle, whole_folder, whole_history
+from tests.chaos.rounds import Command, Place, Round, complete_bundle, complete_folder, complete_history, play
 
 
 def commands(made: Path, out: Path) -> list[Command]:
@@ -33,27 +33,29 @@ def commands(made: Path, out: Path) -> list[Command]:
             "convert",
             ("convert", model, "-o", str(places[0]), "--samples", samples),
             places[0],
-            whole_folder(read_conversion, "path"),
+            complete_folder(read_conversion, "path"),
         ),
         Command(
             "reference",
             ("reference", model, "--samples", samples, "-o", str(places[1]), "--on", "cpu"),
             places[1],
-            whole_folder(read_reference, "file"),
+            complete_folder(read_reference, "file"),
         ),
         Command(
             "benchmark",
             ("benchmark", int8, "--reference", reference, "-o", str(places[2]), "--blocks", "2"),
             places[2],
-            whole_folder(read_benchmark, "measurement"),
+            complete_folder(read_benchmark, "measurement"),
         ),
-        Command("bundle", (*of_bundle, "--reference", reference, "-o", str(bundle)), bundle, whole_bundle),
-        Command("history", ("history", "add", bench, "--history", str(history)), history, whole_history, fresh=bench),
+        Command("bundle", (*of_bundle, "--reference", reference, "-o", str(bundle)), bundle, complete_bundle),
+        Command(
+            "history", ("history", "add", bench, "--history", str(history)), history, complete_history, fresh=bench
+        ),
     ]
 
 
 def rounds_of(command: Command, folder: Path, count: int, chance: random.Random) -> list[Round]:
-    """Undisturbed once, which tells how long it takes; then `count` rounds, every other with nothing there before."""
+    """Run it once undisturbed to measure its duration; then `count` rounds, every other without earlier results."""
     place = Place(folder)
     command.out.parent.mkdir(parents=True, exist_ok=True)
     seconds = place.seconds(command.arguments)
@@ -70,7 +72,7 @@ def rounds_of(command: Command, folder: Path, count: int, chance: random.Random)
 
 
 def _renew(file: Path) -> None:
-    """Make another benchmark of it: one that is there already adds nothing to a history."""
+    """Make it a different benchmark: one that the history has already adds nothing."""
     text = file.read_text()
     file.write_text(re.sub(r'"created": "\d+', lambda found: f'"created": "{int(found[0][-4:]) + 1}', text, count=1))
 

@@ -19,7 +19,7 @@ from edgetf.samples import make_samples, save_samples
 
 
 def make(folder: Path) -> Path:
-    """Make all of it in `folder`, in a process of its own: TensorFlow's threads are not to be here."""
+    """Make all of it in `folder`, in a separate process: TensorFlow's threads must not be in this one."""
     subprocess.run([sys.executable, "-m", "tests.chaos.model", str(folder)], check=True)
     return folder
 
@@ -52,7 +52,7 @@ def _make(folder: Path) -> None:
 
 
 def _ignore(event: Event) -> None:
-    """Nobody watches."""
+    """For functions whose events do not matter."""
 
 
 if __name__ == "__main__":

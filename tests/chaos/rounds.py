@@ -1,8 +1,8 @@
-"""One round: a command, a random moment, a signal or several; then what it left, and the same command again.
+"""One round: a command, and one or more signals at a random moment; then its files, and the same command again.
 
-What must hold, whenever it ends and however: nothing that it started runs on; an earlier result is as it was, or the
-new one is whole; the same command then succeeds; after that nothing is left beside the results or in TMPDIR. What was
-not killed outright leaves nothing at once, and prints no traceback.
+What must hold whenever and however it ends: no child process survives; an earlier result is unchanged, or the new one
+is complete; the same command then succeeds; after that nothing is left except the results, neither next to them nor in
+TMPDIR. A command that was not killed by SIGKILL leaves nothing behind immediately, and prints no traceback.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _ORPHAN_S = 3.0  # a process that was just killed takes a moment to go
 
 @dataclass(frozen=True)
 class Command:
-    """`arguments` of edgetf that write to `out`; `whole` counts the results there, and raises where one is not whole.
+    """`arguments` of edgetf that write to `out`; `whole` counts the results there, and raises if one is incomplete.
 
-    Where there is a result, it is given --force. One with `fresh` adds a result instead, which is that of this folder.
+    If there is a result, it is run with --force. A command with `fresh` adds the result in that folder instead.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Round:
-    """What came of a round: when the signals were sent, which, and each thing that did not hold."""
+    """The result of a round: the signals, when they were sent, and each thing that did not hold."""
 
     delay_s: float
     signals: tuple[signal.Signals, ...]
@@ -68,7 +68,7 @@ class Round:
 
 
 class Place:
-    """A machine of its own for one command: TMPDIR, locks and history that nobody else uses."""
+    """A private environment for one command: TMPDIR, locks and history that no other process uses."""
 
     def __init__(self, folder: Path) -> None:
         self.temporary = folder / "tmp"
@@ -92,7 +92,7 @@ class Place:
         )
 
     def seconds(self, arguments: Sequence[str]) -> float:
-        """How long the command takes when nothing disturbs it. Raises where it does not succeed."""
+        """The duration of the undisturbed command. Raises if it does not succeed."""
         begin = time.monotonic()
         reported, code = _end(self.start(arguments))
         if code:
@@ -120,7 +120,7 @@ def play(command: Command, place: Place, delay_s: float, chance: random.Random) 
     with suppress(subprocess.TimeoutExpired):
         process.wait(delay_s)
     for one in signals:
-        process.send_signal(one)  # nothing where it has ended
+        process.send_signal(one)  # nothing if it has ended
         time.sleep(chance.choice((0.0, 0.001, 0.02)))
     reported, ended = _end(process)
     faults = [f"runs on: {one}" for one in _after(_ORPHAN_S, place.orphans)]
@@ -148,7 +148,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[str, int]:
 
 
 def _after(seconds: float, look: Callable[[], list[str]]) -> list[str]:
-    """What is still seen after so long."""
+    """What `look` still finds after `seconds`."""
     end = time.monotonic() + seconds
     while (found := look()) and time.monotonic() < end:
         time.sleep(0.05)
@@ -156,14 +156,14 @@ def _after(seconds: float, look: Callable[[], list[str]]) -> list[str]:
 
 
 def files_of(out: Path) -> dict[str, str]:
-    """The digests of all results, by name; hidden entries are none."""
+    """The digests of all results, by name; hidden entries are not results."""
     places = [out] if out.is_file() else sorted(out.rglob("*")) if out.is_dir() else []
     inside = [path for path in places if path.is_file() and not str(path.relative_to(out)).startswith(".edgetf")]
     return {str(path.relative_to(out)): files.sha256_file(path) for path in inside}
 
 
 def _holds(command: Command, earlier: int) -> bool:
-    """Whether what was there is there, or something whole in its place; where nothing was, whether nothing is."""
+    """Whether the earlier results, or complete new ones, are there; without earlier ones, complete new ones or none."""
     try:
         return command.whole(command.out) >= earlier
     except Exception:
@@ -171,20 +171,20 @@ def _holds(command: Command, earlier: int) -> bool:
 
 
 def _left(command: Command, place: Place) -> list[str]:
-    """What no result is: beside the results and in TMPDIR."""
+    """Files that are not results: next to the results, and in TMPDIR."""
     out = command.out
     beside = [*out.parent.glob(".edgetf*"), *(out.glob(".*") if out.is_dir() else ()), *out.parent.glob("*-journal")]
     return [path.name for path in (*beside, *place.temporary.iterdir())]
 
 
-def whole_bundle(path: Path) -> int:
+def complete_bundle(path: Path) -> int:
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
     return 1
 
 
-def whole_history(path: Path) -> int:
-    """How many rows there are: those of a benchmark, two, together or not at all."""
+def complete_history(path: Path) -> int:
+    """The number of rows; both rows of a benchmark are there, or none."""
     with sqlite3.connect(path) as base:
         assert base.execute("pragma integrity_check").fetchone() == ("ok",)
         rows = int(base.execute("select count(*) from result").fetchone()[0])
@@ -192,8 +192,8 @@ def whole_history(path: Path) -> int:
     return rows
 
 
-def whole_folder(read: Callable[[Path], object], key: str) -> Callable[[Path], int]:
-    """That what the document of a folder names under `key` is there, with the digest where it has one."""
+def complete_folder(read: Callable[[Path], object], key: str) -> Callable[[Path], int]:
+    """A check that the files named under `key` exist, with their digests if the document of the folder has them."""
 
     def whole(out: Path) -> int:
         for plain in _parts(files.to_plain(read(out))):

@@ -1,4 +1,4 @@
-"""A real pseudo-terminal for tests: a command in; what its screen showed, again and again and at the end, out."""
+"""A real pseudo-terminal for tests. In: a command. Out: its screens, after each write and at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CODE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b.|[\r\n]|[^\x1b\r\n]+", re.DO
 
 @dataclass
 class Screen:
-    """What a terminal of `columns` shows of the codes that rich writes; longer lines go on in the next one."""
+    """What a terminal of `columns` shows of the codes that rich writes; longer lines are wrapped."""
 
     columns: int
     lines: list[str] = field(default_factory=lambda: [""])
@@ -65,7 +65,7 @@ class Terminal:
     shown: list[str] = field(default_factory=list)
 
     def read(self) -> bool:
-        """Take what comes next; False at the end."""
+        """Read the next output; False at the end."""
         block = b""
         with suppress(OSError):  # EIO: the other end was closed
             block = os.read(self.end, 1 << 16)
@@ -81,7 +81,7 @@ class Terminal:
         return self.screen.text()
 
     def until(self, word: str) -> None:
-        """Wait until `word` is on the screen. Raises AssertionError where it never comes."""
+        """Wait until `word` is on the screen. Raises AssertionError if it never is."""
         while word not in self.screen.text():
             assert self.read(), f"{word!r} was never shown: {self.screen.text()}"
 

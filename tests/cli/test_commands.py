@@ -91,7 +91,7 @@ def test_the_shell_completes_commands_options_and_values(shell: str, typed: list
 
 
 def test_bash_itself_completes_with_the_script_of_the_installed_command() -> None:
-    """As a press of the tab key runs it."""
+    """As the tab key runs it."""
     lines = [
         'eval "$(_EDGETF_COMPLETE=bash_source edgetf)"',
         "COMP_WORDS=(edgetf history t) COMP_CWORD=2",
@@ -129,7 +129,7 @@ def test_commands_that_only_write_files_print_the_paths_as_json(
 
 
 def _error(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The error as one line and one hint; nothing else, and no traceback."""
+    """The error: one line and one hint, nothing else, no traceback."""
     assert ended.returncode == code, ended.stderr
     lines = [
         line for line in ended.stderr.splitlines() if not re.match(r"(Converting|Measuring|Reference|Training)\b", line)
@@ -316,7 +316,7 @@ def test_the_next_conversion_removes_the_files_of_a_killed_one(small: Small, tmp
         workers = _children_of(process.pid)
         process.kill()
         process.wait()
-    for worker in workers:  # an orphan would go on for a moment; what it leaves must not matter
+    for worker in workers:  # an orphan would run on for a moment; its files must not matter
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
     assert not (tmp_path / "out" / "conversion.json").exists()

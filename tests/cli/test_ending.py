@@ -1,4 +1,4 @@
-"""How the command ends: signals, readers that have gone, and what the system refuses."""
+"""How the command ends: signals, closed pipes, and errors of the system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What hints name exists: every command and every option in a hint of any error, found in the source.
+"""Every command and every option in a hint of any error exists; hints are found in the source.
 
-Nobody is sent to a command or an option that was renamed. Hints are followed in the tests of what gives them.
+No hint names a command or an option that was renamed. The tests of each error follow its hint.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.click_tree import COMMANDS, EXECUTABLE
 _SOURCES = Path(edgetf.__file__).parent
 _ERRORS = {"EdgetfError", "DeviceError", "UnreachableError", "UsageError", "KeptInterrupt"}
 _WORD = r"[a-z][a-z-]*"
-_GAP = "\0"  # what a hint fills in
+_GAP = "\0"  # a value that a hint inserts
 # options of other programs and of functions that hints name
-_OF_OTHERS = {"--upgrade", "--index-url"}
+_FOREIGN_OPTIONS = {"--upgrade", "--index-url"}
 
 
 def _text(node: ast.expr) -> str | None:
-    """A text as it stands in the source, with gaps where something is filled in; None for what is no text."""
+    """A text as in the source, with gaps for inserted values; None if it is not a text."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -38,7 +38,7 @@ def _text(node: ast.expr) -> str | None:
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The second texts of errors, where they stand or in a variable of that name."""
+    """The second texts of errors, given directly or in a variable."""
     named: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -70,7 +70,7 @@ def test_the_hints_are_found() -> None:
 
 @pytest.mark.parametrize("hint", _HINTS)
 def test_commands_and_options_in_hints_exist(hint: str) -> None:
-    every = set().union(*map(_options, COMMANDS.values()), {"--help"}, _OF_OTHERS)
+    every = set().union(*map(_options, COMMANDS.values()), {"--help"}, _FOREIGN_OPTIONS)
     for piece in re.split(r"[;,]| or | and |\(", hint):
         asked = re.search(rf"edgetf ((?:{_WORD} ?)+)", piece)
         words = tuple(asked[1].split()) if asked else ()

@@ -1,4 +1,4 @@
-"""`edgetf inspect` takes whatever edgetf reads."""
+"""`edgetf inspect` accepts every format that edgetf reads."""
 
 from __future__ import annotations
 

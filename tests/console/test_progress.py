@@ -1,4 +1,4 @@
-"""How far a command is: figures that are right, and a line that fits every terminal."""
+"""The progress of a command: correct figures, and a line that fits every terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_steps_are_counted_from_one_and_shares_from_zero(clock: Clock) -> None:
         assert state.share == (k - 1) / 4
     state.take(Progress(100, 200))
     assert (state.share, state.counter) == (2.5 / 4, "100/200")
-    state.take(Step("int8", of=4))  # tried in another way, after a crash
+    state.take(Step("int8", of=4))  # tried again in another way after a crash
     assert state.words == "Converting 3 of 4: int8"
     assert state.share == 2.5 / 4  # never less than before
 
@@ -49,7 +49,7 @@ def test_steps_are_counted_from_one_and_shares_from_zero(clock: Clock) -> None:
 def test_the_remaining_time_follows_the_steps_and_decreases(clock: Clock) -> None:
     state = State("Converting", clock)
     state.take(Phase("loading TensorFlow"))
-    clock.now = 100.0  # which tells nothing of the steps
+    clock.now = 100.0  # which gives no information on the steps
     state.take(Step("a", of=4))
     assert state.left_s is None
     clock.now = 110.0
@@ -59,7 +59,7 @@ def test_the_remaining_time_follows_the_steps_and_decreases(clock: Clock) -> Non
     assert state.left_s == pytest.approx(20)
     assert state.elapsed_s == 120.0
     clock.now = 150.0
-    assert state.left_s is None  # it was too little: no false zero
+    assert state.left_s is None  # the estimate was too small: no false zero
 
 
 def test_a_remaining_time_in_an_event_replaces_the_estimate(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Tables in terminals of any width, and piped: what matters is never cut."""
+"""Tables in terminals of any width, and in pipes: important cells are never cut."""
 
 from __future__ import annotations
 

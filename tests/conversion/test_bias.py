@@ -1,4 +1,4 @@
-"""Biases that are wrong are put right, and nothing else is touched."""
+"""Wrong biases are corrected, and nothing else changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges beside those of TensorFlow's own calibrator, and quantized variants beside the official converter's."""
+"""Ranges compared with TensorFlow's own calibrator, and quantized variants with the official converter."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_ranges_are_those_of_the_reference_kernels(network: Network) -> None:
 
 @pytest.mark.parametrize("scheme", ["int8", "int16x8"])
 def test_scales_and_outputs_are_the_official_converters(network: Network, scheme: str) -> None:
-    """Where they differ, it is the official range that is wrong: an op overwrote its input before it was looked at."""
+    """Where they differ, it is the official range that is wrong: an op overwrote its input before it was observed."""
     ours = network.engines.make(SCHEMES[scheme], None)
     assert ours.engine == "fast"
     theirs, _ = convert_official(
@@ -151,7 +151,9 @@ def test_scales_and_outputs_are_the_official_converters(network: Network, scheme
         same = np.allclose(scales, their_scales[name][0], rtol=1e-4) and (zero_points == their_scales[name][1]).all()
         if not same:
             differing.append(name)
-            assert (scales <= their_scales[name][0] * (1 + 1e-4)).all(), name  # theirs is too wide, never too narrow
+            assert (scales <= their_scales[name][0] * (1 + 1e-4)).all(), (
+                name
+            )  # the official range is too wide, never too narrow
     assert len(differing) <= 0.1 * len(our_scales), differing
     step = _parameters(theirs)
     last = max(

@@ -218,7 +218,7 @@ def test_ops_of_tensorflow_are_allowed_with_the_option_and_noted(tmp_path: Path)
     assert variant.status is Status.OK
     flex, not_run = variant.notes
     assert flex == "needs the Flex delegate, for Atan"
-    assert "not run here" in not_run  # LiteRT's wheel lacks it, which is no fault of the variant
+    assert "not run here" in not_run  # LiteRT's wheel lacks it, which is not a fault of the variant
     assert "FlexAtan" in not_run
     assert variant.ran_in is None
 

@@ -1,4 +1,4 @@
-"""Two exports of the same weights are the same model; other weights or another structure are another."""
+"""Two exports of the same weights are the same model; other weights or another structure are another model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger's SavedModel would do to this machine is found before TensorFlow runs any of it."""
+"""Side effects of an untrusted SavedModel are found before TensorFlow runs any of it."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_the_list_names_operations_of_tensorflow_and_none_that_names_files() -> 
     }
 
 
-# what a hostile file tries --------------------------------------------------------------------------------------------
+# attacks of a hostile file --------------------------------------------------------------------------------------------
 
 
 def _changed(model: Path, out: Path, change: Callable[[Any], None]) -> tuple[Effect, ...]:
@@ -342,7 +342,7 @@ def _tables_of_tensorflow_1(folder: Path, needs: bool) -> Path:
 
 
 def test_the_path_of_an_asset_is_replaced_in_the_initialization_alone(tmp_path: Path) -> None:
-    """What a signature needs is run with the path that stands in the file, and that may be any."""
+    """Operations that a signature needs run with the path in the file, which may be any path."""
     assert find_effects(_tables_of_tensorflow_1(tmp_path / "usual", needs=False)) == ()
     [effect] = find_effects(_tables_of_tensorflow_1(tmp_path / "hostile", needs=True))
     assert effect == Effect("InitializeTableFromTextFileV2", "reads a file that is not an asset of the model", "")
@@ -362,7 +362,7 @@ def test_a_harmless_table_reads_the_asset_whatever_path_the_file_names(tmp_path:
 
 
 def _list_assets(proto: Any) -> None:
-    """Assets and the init op stand where TensorFlow 2 writes them."""
+    """Assets and the init op are in the fields of TensorFlow 2."""
     meta = proto.meta_graphs[0]
     for packed in meta.collection_def["saved_model_assets"].any_list.value:
         packed.Unpack(meta.asset_file_def.add())
@@ -384,7 +384,7 @@ def _restoring_fills_it(proto: Any) -> None:
 
 
 def _initialization_takes_inputs(proto: Any) -> None:
-    """TensorFlow then makes a signature of it too."""
+    """TensorFlow then makes a signature from it, too."""
     signatures = proto.meta_graphs[0].signature_def
     signatures["__saved_model_init_op"].inputs["x"].CopyFrom(signatures["serving_default"].inputs["x"])
 
@@ -459,10 +459,10 @@ def test_links_inside_a_model_and_to_it_are_allowed(small: Small, tmp_path: Path
     (model / "variables").rename(model / "weights")
     (model / "variables").symlink_to("weights")
     (tmp_path / "link").symlink_to("model")
-    (model / "notes").symlink_to("/etc")  # TensorFlow does not look there
+    (model / "notes").symlink_to("/etc")  # TensorFlow does not read it
     assert find_effects(tmp_path / "link") == ()
     (model / "weights" / "more").symlink_to("..")
-    assert [effect.op for effect in find_effects(model)] == ["notes"]  # which it now may
+    assert [effect.op for effect in find_effects(model)] == ["notes"]  # TensorFlow now may read it
     (model / "notes").unlink()
     assert find_effects(model) == ()
     (model / "weights" / "variables.index").unlink()

@@ -63,11 +63,11 @@ def test_a_module_is_fine_tuned_and_reaches_the_device(module: Path, tmp_path: P
     assert np.abs(np.array(weights) - before).max() > 1e-3
     export_model(model, tmp_path / "saved_model")
     convert(tmp_path / "saved_model", tmp_path / "out", ConvertOptions(schemes=("float32",)), ignore)
-    said = model.predict(rows, verbose=0)
-    np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), said, atol=1e-5)
+    expected = model.predict(rows, verbose=0)
+    np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), expected, atol=1e-5)
     assert (
         np.abs(tf.saved_model.load(str(module)).weights.numpy() - before).max() == 0
-    )  # the module itself is as it was
+    )  # the module itself is unchanged
 
 
 def test_a_frozen_layer_is_unchanged(module: Path) -> None:
@@ -86,8 +86,8 @@ def test_a_frozen_layer_is_unchanged(module: Path) -> None:
 def test_a_module_is_converted_by_its_path(module: Path, tmp_path: Path) -> None:
     convert(find_model(f"hub:{module}"), tmp_path / "out", ConvertOptions(schemes=("float32",)), ignore)
     rows = np.ones((2, 8), np.float32)
-    said = tf.saved_model.load(str(module))(rows)
-    np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), said, atol=1e-5)
+    expected = tf.saved_model.load(str(module))(rows)
+    np.testing.assert_allclose(_run(tmp_path / "out" / "float32.tflite", rows), expected, atol=1e-5)
 
 
 def test_a_handle_is_found_in_the_cache_and_a_failed_download_is_an_error(
@@ -126,8 +126,8 @@ def test_versions_for_serving_count_up_and_can_be_asked(small: Small, tmp_path: 
     assert export_for_serving(str(small.saved_model), served / "digits", None, False, ignore) == served / "digits" / "2"
     for version in ("1", "2"):
         loaded = tf.saved_model.load(str(served / "digits" / version))
-        said = loaded.signatures["serving_default"](tf.zeros([2, 8, 8, 1]))
-        assert next(iter(said.values())).shape == (2, 3)
+        outputs = loaded.signatures["serving_default"](tf.zeros([2, 8, 8, 1]))
+        assert next(iter(outputs.values())).shape == (2, 3)
     assert {child.name for child in (served / "digits").iterdir()} == {"1", "2"}
     with pytest.raises(EdgetfError, match="already holds 2"):
         export_for_serving(str(small.saved_model), served / "digits", 2, False, ignore)

@@ -1,4 +1,4 @@
-"""Layers that stay in float in a quantized variant."""
+"""Layers that are kept in float in a quantized variant."""
 
 from __future__ import annotations
 

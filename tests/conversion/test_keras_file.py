@@ -18,7 +18,7 @@ from tests.conftest import Small
 
 @pytest.fixture(scope="module")
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files written by Keras 2, in a process of its own: model.h5, model.keras and weights.h5."""
+    """Files written by Keras 2, in a separate process: model.h5, model.keras and weights.h5."""
     folder = tmp_path_factory.mktemp("legacy")
     code = (
         "import tf_keras as keras\n"

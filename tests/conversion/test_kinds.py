@@ -27,7 +27,7 @@ TOKENS = RANDOM.integers(0, 50, (30, 8)).astype(np.int32)
 
 @keras.saving.register_keras_serializable("edgetf-tests")
 class Scale(keras.layers.Layer):  # type: ignore[misc]
-    """A layer of the user's own."""
+    """A user's own layer."""
 
     def build(self, shape: Any) -> None:
         self.factor = self.add_weight(shape=(shape[-1],), initializer="random_normal")

@@ -71,7 +71,7 @@ def test_tensors_are_named_after_keras_layers(exported: tuple[str, Path]) -> Non
     names = find_layers(saved_model, "serving_default")
     assert {tensor: layer_of(tensor, names) for tensor in TENSORS[generation]} == TENSORS[generation]
     output = next(name for name in names if name.startswith("StatefulPartitionedCall"))
-    # the quantizer names what it makes of an output after it
+    # the quantizer names its tensors after the output
     assert layer_of(output, names) == layer_of(f"{output}1", names) == "dense_1"
 
 

@@ -62,7 +62,7 @@ def test_the_results_of_a_layer_with_related_inputs_are_much_nearer() -> None:
 
 
 def test_errors_are_passed_on_between_blocks() -> None:
-    """The taps of one block take up what those of another have left: all inputs are one."""
+    """The taps of one block compensate the errors of another: all inputs are one."""
     weights, inputs = np.full((1, 1, 200), 0.3), np.ones((1, 50, 200))
     levels = round_for_inputs(weights, np.ones((1, 1)), inputs.transpose(0, 2, 1) @ inputs)
     assert abs(int(levels.sum()) - 60) <= 1  # to the nearest, it would be 0

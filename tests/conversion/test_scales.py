@@ -84,7 +84,7 @@ GRAPHS: dict[str, tuple[str, Callable[..., Any]]] = {
     "REVERSE_V2": ("x", lambda x: tf.reverse(x, [1])),
     "SUM in 16 bits": ("x", lambda x: tf.reduce_sum(x, 1)),
 }
-# what TensorFlow's quantizer refuses in 16 bits, and what LiteRT has no kernel for
+# ops that TensorFlow's quantizer refuses in 16 bits, or that LiteRT has no kernel for
 NOT_IN_16_BITS = {"ONE_HOT", "SELECT_V2", "SCATTER_ND", "SPARSE_TO_DENSE", "MATRIX_DIAG", "MATRIX_SET_DIAG"}
 NOT_IN_16_BITS |= {"DYNAMIC_UPDATE_SLICE", "TOPK_V2"}
 

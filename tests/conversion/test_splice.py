@@ -1,4 +1,4 @@
-"""Mixtures of the files of one conversion: what they answer, in every runtime, and which files cannot be mixed."""
+"""Mixtures of the files of one conversion: their outputs in every runtime, and files that cannot be mixed."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_loops_are_compared_by_content_and_a_splice_of_all_differences_computes_
 
 
 def _kernels_apart(splicer: Splicer, inputs: dict[str, Values]) -> dict[str, float]:
-    """How far XNNPACK and the kernels without it are apart on the files themselves; a step of the range at least."""
+    """The difference between XNNPACK and the kernels without it on the plain files, at least a step of the range."""
     found: dict[str, float] = {}
     for name in splicer.names:
         made = splicer.splice(Mixture((name,) * len(splicer.operations)))

@@ -1,4 +1,4 @@
-"""A variant counts as made when it has run here: what does not run, or answers nonsense, is no file."""
+"""A variant is written only if it runs on this machine and its outputs make sense."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _request(variants: dict[str, Path], small: Small, tmp_path: Path) -> TrialRe
 
 
 def test_a_variant_that_cannot_run_does_not_affect_the_others(small: Small, converted: Path, tmp_path: Path) -> None:
-    """A model that is constant, one that is NaN, and one whose op reads what is not there."""
+    """A model that is constant, one that is NaN, and one whose op reads a missing tensor."""
 
     def spoil(name: str, change: Callable[[Any, Any], None]) -> Path:
         model, _ = unpack((converted / "float32.tflite").read_bytes())

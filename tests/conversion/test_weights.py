@@ -1,4 +1,4 @@
-"""The schemes whose constants are int8: what they hold, what they answer, and that repairs are proved."""
+"""The schemes whose constants are int8: their content, their outputs, and the proof of repairs."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_the_worst_output_counts_and_a_zero_error_has_a_number() -> None:
     random = np.random.default_rng(0)
     exact = {"a": random.normal(size=(20, 3)), "b": 100 * random.normal(size=(20, 3)), "class": np.arange(20)}
     noisy = {"a": exact["a"] + 0.1, "b": exact["b"] + 0.1, "class": np.zeros(20, np.int64)}
-    assert sqnr_db(exact, noisy) == pytest.approx(20, abs=1.5)  # of a; classes are looked at where nothing else is
+    assert sqnr_db(exact, noisy) == pytest.approx(20, abs=1.5)  # of a; classes count only if there is nothing else
     assert sqnr_db(exact, exact) == 200
     assert sqnr_db({"class": exact["class"]}, noisy) < 3
     assert sqnr_db(exact, {**exact, "a": np.full((20, 3), np.nan)}) == -200

@@ -1,6 +1,6 @@
 """An adb daemon on the loopback for tests: enough that the real `adb` connects, runs shells and moves files.
 
-Its shell and files are those of this machine. It can be cut off, forget who may come in, and say what a phone would.
+Its shell and files are those of this machine. It can cut connections, refuse authorization, and answer like a phone.
 The protocol is that of packages/modules/adb in Android (protocol.txt, SYNC.TXT, shell_protocol.h).
 """
 
@@ -21,13 +21,16 @@ from typing import IO
 _CNXN, _OPEN, _OKAY, _WRTE, _CLSE, _AUTH = (
     int.from_bytes(word, "little") for word in (b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE", b"AUTH")
 )
-_VERSION, _LARGEST = 0x01000001, 256 * 1024  # checksums are not looked at from this version on
+_VERSION, _LARGEST = 0x01000001, 256 * 1024  # from this version on, checksums are ignored
 _BANNER = b"device::ro.product.name=emulated;ro.product.model=Emulated;features=shell_v2,cmd,stat_v2"
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 
 
 class AdbServer:
-    """A phone at `serial`. `path` is put before PATH in its shells; `authorized` False is one that nobody accepted."""
+    """A phone at `serial`. `path` is put before PATH in its shells.
+
+    `authorized` False means that it has not accepted this computer.
+    """
 
     def __init__(self, path: Path | None = None, authorized: bool = True) -> None:
         self.path, self.authorized = path, authorized
@@ -101,7 +104,7 @@ class _Connection:
 
     def _handle(self, command: int, first: int, second: int, data: bytes) -> None:
         if command in (_CNXN, _AUTH) and not self.server.authorized:
-            if first != 3:  # a public key, over which the screen asks; nobody answers
+            if first != 3:  # a public key, which the screen asks to accept; nobody does
                 self.send(_AUTH, 1, 0, bytes(20))  # a token to sign; no signature will do
         elif command == _CNXN:
             self.largest = min(second, _LARGEST)
@@ -158,7 +161,7 @@ class _Stream:
             if data is None:
                 self._inbox.put(None)
                 raise EOFError
-            self._connection.send(_OKAY, self.local, self.remote)  # only now may the next one come
+            self._connection.send(_OKAY, self.local, self.remote)  # only now may the next one be sent
             self._buffer += data
         found, self._buffer = self._buffer[:size], self._buffer[size:]
         return found
@@ -294,7 +297,7 @@ def _take_file(stream: _Stream, request: bytes, spec: str) -> None:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         file = Path(place).open("wb")  # noqa: SIM115  # closed below, after all that comes was read
     except OSError as error:
-        problem = error  # the data comes all the same
+        problem = error  # the data is sent nevertheless
     while True:
         kind, size = struct.unpack("<4sI", stream.read(8))
         if kind == b"DONE":

@@ -1,8 +1,8 @@
 """A stand-in for TFLite's `benchmark_model`: the same flags and output, with the real interpreter of this machine.
 
-Its lines are those that android_aarch64_benchmark_model printed in 2025 (LiteRT 1.x), its numbers its own. Like the
-real one it warns of flags that it does not know and goes on, prints errors on standard error, ends with SIGABRT where
-it says FATAL, and fails in four ways to use a GPU.
+Its lines are those that android_aarch64_benchmark_model printed in 2025 (LiteRT 1.x), with its own numbers. Like the
+real one it prints a warning for unknown flags and continues, prints errors on standard error, ends with SIGABRT after
+FATAL, and fails in four ways to use a GPU.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 
 def main(arguments: list[str]) -> int:
-    say("STARTING!")
+    log("STARTING!")
     flags = parse(arguments)
-    say(f"Graph: [{flags['graph']}]")
+    log(f"Graph: [{flags['graph']}]")
     if "EDGETF_TEST_DIES" in os.environ:
         os.kill(os.getpid(), signal.SIGSEGV)
     begin = time.perf_counter()
     try:
         interpreter = load(flags)
     except (RuntimeError, ValueError) as error:
-        say(f"ERROR: {str(error).splitlines()[0]}")
-        say("ERROR: Benchmarking failed.")
+        log(f"ERROR: {str(error).splitlines()[0]}")
+        log("ERROR: Benchmarking failed.")
         return 1
     if flags.get("use_gpu") == "true":
         how = os.environ.get("EDGETF_TEST_GPU", "though")
-        say(GPU[how])
+        log(GPU[how])
         if how == "failed":
             return 1
-    say("VERBOSE: Replacing 5 out of 5 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions")
+    log("VERBOSE: Replacing 5 out of 5 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions")
     init_us = (time.perf_counter() - begin) * 1e6
     feed(interpreter, flags)
     warmup = runs(interpreter, int(flags.get("warmup_runs", 1)), float(flags.get("warmup_min_secs", 0.5)), 150)
@@ -45,11 +45,11 @@ def main(arguments: list[str]) -> int:
     measured = runs(interpreter, int(flags.get("num_runs", 50)), float(flags.get("min_secs", 1)), most)
     first = warmup[0] if warmup else 0
     mean = statistics.mean(warmup) if warmup else 0
-    say(f"Inference timings in us: Init: {init_us:.0f}, First inference: {first:.0f}, Warmup (avg): {mean:g}, "
+    log(f"Inference timings in us: Init: {init_us:.0f}, First inference: {first:.0f}, Warmup (avg): {mean:g}, "
         f"Inference (avg): {statistics.mean(measured):g}")  # fmt: skip
-    say("Memory footprint delta from the start of the tool (MB): init=5.4961 overall=6.25")
+    log("Memory footprint delta from the start of the tool (MB): init=5.4961 overall=6.25")
     if flags.get("report_peak_memory_footprint") == "true":
-        say("Overall peak memory footprint (MB) via periodic monitoring: 12.5")
+        log("Overall peak memory footprint (MB) via periodic monitoring: 12.5")
     if "output_filepath" in flags:
         outputs = [interpreter.get_tensor(detail["index"]).tobytes() for detail in interpreter.get_output_details()]
         Path(flags["output_filepath"]).write_bytes(b"".join(outputs))
@@ -62,12 +62,12 @@ def parse(arguments: list[str]) -> dict[str, str]:
     flags = dict(argument[2:].partition("=")[::2] for argument in arguments)
     known = set(KNOWN.split()) - set(os.environ.get("EDGETF_TEST_LACKS", "").split())
     if unknown := [f"--{name}={flags.pop(name)}" for name in list(flags) if name not in known]:
-        say(f"WARN: Unconsumed cmdline flags: {' '.join(unknown)}")
+        log(f"WARN: Unconsumed cmdline flags: {' '.join(unknown)}")
     return flags
 
 
 def feed(interpreter: Any, flags: dict[str, str]) -> None:
-    """Inputs from their files; what has none stays as it is (the real one takes random numbers)."""
+    """Inputs from their files; an input without a file is unchanged (the real one uses random numbers)."""
     files = dict(item.split(":") for item in flags.get("input_layer_value_files", "").split(",") if item)
     for name, detail in zip(flags["input_layer"].split(","), interpreter.get_input_details(), strict=True):
         if name not in files:
@@ -75,7 +75,7 @@ def feed(interpreter: Any, flags: dict[str, str]) -> None:
         content = Path(files[name]).read_bytes()
         size = int(np.prod(detail["shape"])) * np.dtype(detail["dtype"]).itemsize
         if len(content) != size:
-            say(f"FATAL: The size of {files[name]} is {len(content)} bytes. It should be {size} bytes.")
+            log(f"FATAL: The size of {files[name]} is {len(content)} bytes. It should be {size} bytes.")
             os.abort()
         interpreter.set_tensor(detail["index"], np.frombuffer(content, detail["dtype"]).reshape(detail["shape"]))
 
@@ -94,8 +94,8 @@ def load(flags: dict[str, str]) -> Any:
 
 
 def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[float]:
-    """Microseconds of each run, and the line that sums them up, as the program's loop does it."""
-    say(f"Running benchmark for at least {least} iterations and at least {seconds:g} seconds but terminate if "
+    """Microseconds of each run; prints the summary line as the program's loop does."""
+    log(f"Running benchmark for at least {least} iterations and at least {seconds:g} seconds but terminate if "
         f"exceeding {most:g} seconds.")  # fmt: skip
     begin, times = time.perf_counter(), list[float]()
     while len(times) < least or time.perf_counter() - begin < seconds:
@@ -105,18 +105,18 @@ def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[floa
         interpreter.invoke()
         times.append((time.perf_counter_ns() - start) // 1000)
     if not times:
-        say("count=0")
+        log("count=0")
         return times
     s = sorted(times)
     p5, p95 = s[int(0.05 * (len(s) - 1))], s[int(0.95 * (len(s) - 1))]
     same = f"curr={times[-1]:.0f}{'(all same)' if len(s) > 1 else ''}"
     parts = f"first={times[0]:.0f} curr={times[-1]:.0f} min={s[0]:.0f} max={s[-1]:.0f} avg={statistics.mean(s):g} std={statistics.pstdev(s):.0f}"  # noqa: E501
     summary = same if s[0] == s[-1] else parts
-    say(f"count={len(s)} {summary} p5={p5:.0f} median={statistics.median(s):.0f} p95={p95:.0f}")
+    log(f"count={len(s)} {summary} p5={p5:.0f} median={statistics.median(s):.0f} p95={p95:.0f}")
     return times
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     stream = sys.stderr if line.startswith(("ERROR", "FATAL")) else sys.stdout
     stream.write(f"{line if line.startswith(('VERBOSE', 'WARN', 'ERROR', 'FATAL')) else f'INFO: {line}'}\n")
     stream.flush()

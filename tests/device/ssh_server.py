@@ -17,7 +17,7 @@ import asyncssh
 
 
 class Server:
-    """Lets the key in `key` in; commands run in `home`, whose `work` is what devices.toml calls work_dir."""
+    """Accepts the key in `key`; commands run in `home`, whose `work` is the work_dir of devices.toml."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
@@ -40,7 +40,7 @@ class Server:
         return asyncio.run_coroutine_threadsafe(act, self._loop).result(30)
 
     def trust(self, key: Any) -> None:
-        """Make `key` the one that known_hosts has for the link."""
+        """Make `key` the key of the link in known_hosts."""
         public = key.export_public_key().decode().strip()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.link.port} {public}\n")
 
@@ -110,7 +110,7 @@ class Link:
         self.cut_at: int | None = None  # bytes sent
         self.refuse = False
         self._to, self._writers, self._clients = port, set[asyncio.StreamWriter](), set[asyncio.StreamWriter]()
-        self._kept = set[asyncio.StreamWriter]()  # to the server, open although the client has gone
+        self._kept = set[asyncio.StreamWriter]()  # to the server, still open after the client has gone
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -155,7 +155,7 @@ class Link:
         await asyncio.gather(self._pump(reader, back, up=True), self._pump(there, writer, up=False))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
-        """Pass on what comes, each block `delay_s` late: delay, and no limit to what is on the way."""
+        """Forward data, each block `delay_s` late: a delay without a limit on data in transit."""
         late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         now = asyncio.get_running_loop().time
 
@@ -184,7 +184,7 @@ class Link:
 
 
 async def _stop(server: Any) -> None:
-    """Close a server and end all else in its loop."""
+    """Close a server and end everything else in its loop."""
     server.close()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:

@@ -1,4 +1,4 @@
-"""What adb's own server does after an outage, by a stand-in for the client that answers as it does."""
+"""The behaviour of adb's own server after an outage, imitated by a stand-in for the client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from edgetf.device.adb import Adb
 from edgetf.errors import DeviceError, UnreachableError
 
-# the server keeps `state` and `then`, which it becomes a few looks after it was connected to
+# the server keeps `state`, and `then`, the state a few requests after the phone was connected
 _CLIENT = r"""#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 echo "$*" >> calls

@@ -16,7 +16,7 @@ from edgetf.device.benchmark_model import (
 from edgetf.device.runner.delegates import DELEGATES
 from edgetf.device.runner.job import Job, TimingPlan
 
-# what android_aarch64_benchmark_model of 2025 prints
+# the output of android_aarch64_benchmark_model of 2025
 NEW = """INFO: STARTING!
 INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
 VERBOSE: Replacing 2136 out of 2168 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 65 partitions for subgraph 0.
@@ -29,7 +29,7 @@ INFO: Inference timings in us: Init: 207799, First inference: 90710, Warmup (avg
 INFO: Memory footprint delta from the start of the tool (MB): init=23.5938 overall=26.6797
 INFO: Overall peak memory footprint (MB) via periodic monitoring: 40.5
 """  # noqa: E501
-# and what that of TensorFlow 2.4 did
+# and of the one of TensorFlow 2.4
 OLD = """count=2 first=339304 curr=266325 min=266325 max=339304 avg=302814 std=36489
 count=50 first=266601 curr=266931 min=265837 max=268116 avg=266473 std=419
 Inference timings in us: Init: 20283, First inference: 339304, Warmup (avg): 302814, Inference (avg): 266473
@@ -125,7 +125,7 @@ def test_the_flags_of_a_plan_and_of_a_single_run() -> None:
         "--min_secs=0.3",
         "--max_secs=6",
     ]
-    assert "--warmup_runs=0" in once_flags("once")  # ops that keep state start anew
+    assert "--warmup_runs=0" in once_flags("once")  # ops that keep state start over
 
 
 PROFILE = """Operator-wise Profiling Info for Regular Benchmark Runs:
@@ -181,7 +181,7 @@ def test_the_inside_of_a_loop_is_counted_once() -> None:
     assert {op.kind: round(op.mean_ms, 6) for op in ops} == {
         "FULLY_CONNECTED": 5.0,
         "CONV_2D": 2.0,
-        "WHILE": 2.0,  # what the loop takes itself: 8 ms without the 5 and the 1 inside
+        "WHILE": 2.0,  # the time of the loop itself: 8 ms without the 5 and the 1 inside
         "TANH": 1.0,
     }
     assert sum(op.share for op in ops) == pytest.approx(1)

@@ -31,7 +31,7 @@ def test_a_complete_and_idle_device_has_no_findings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "problem", "mend"),
+    ("change", "problem", "remedy"),
     [
         ({"python": "", "python_error": "not found"}, "does not run: not found", "python3 -m venv"),
         ({"python": "3.8.10"}, "too old: the runner needs 3.9", "newer"),
@@ -46,12 +46,12 @@ def test_a_complete_and_idle_device_has_no_findings() -> None:
     ],
 )
 def test_what_prevents_the_runner_from_running_is_reported_with_a_remedy(
-    change: dict[str, str], problem: str, mend: str
+    change: dict[str, str], problem: str, remedy: str
 ) -> None:
     (finding,) = diagnose(replace(GOOD, **change), SETTINGS)
     assert finding.blocks
     assert problem in finding.problem
-    assert mend in finding.mend
+    assert remedy in finding.mend
 
 
 @pytest.mark.parametrize(

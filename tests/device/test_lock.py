@@ -1,4 +1,4 @@
-"""Whoever finds a device busy waits, and learns for whom."""
+"""A run that finds a device busy waits, and names the holder of the lock."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_lock_of_a_killed_process_is_free() -> None:
 
 
 def test_the_runner_of_a_killed_run_ends_with_it_and_the_device_is_free(tmp_path: Path) -> None:
-    python = tmp_path / "python"  # a runner that takes its time
+    python = tmp_path / "python"  # a slow runner
     python.write_text('#!/bin/sh\necho \'{"event": "phase", "phase": "timing"}\'\nsleep 60\n')
     python.chmod(0o755)
     code = f"""
@@ -113,7 +113,7 @@ with hold("local", "local", None):
 
 @pytest.fixture
 def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """That of a lock which nobody else has; its file lies below `tmp_path`."""
+    """The key of a lock that no other test uses; its file is below `tmp_path`."""
     monkeypatch.delenv("EDGETF_LOCKS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     (tmp_path / "run").mkdir()

@@ -1,4 +1,4 @@
-"""The road to a phone: the real adb client and server, a daemon on the loopback, a stand-in for benchmark_model."""
+"""A phone: the real adb client and server, a daemon on the loopback, a stand-in for benchmark_model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not 
 QUICK = TimingPlan(max_warmup_s=0.1, min_runs=25, min_s=0.05, max_s=2.0)
 ROWS = 6
 
-_SAYS = {
+_PROGRAMS = {
     "getprop": 'case "$1" in ro.build.version.release) echo 14;; ro.product.model) echo "Pixel 8";; *) echo x;; esac',
     "dumpsys": "cat <<'END'\nThermal Status: 0\nCached temperatures:\n"
     " Temperature{mValue=99.0, mType=0, mName=CPU0, mStatus=0}\nCurrent temperatures from HAL:\n"
@@ -52,7 +52,7 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone: its daemon, its work folder, its devices.toml, and what benchmark_model is for it."""
+    """A phone: its daemon, its work folder, its devices.toml, and its benchmark_model."""
 
     server: AdbServer
     folder: Path
@@ -79,7 +79,7 @@ class Phone:
         assert isinstance(device, PhoneDevice)
         return device
 
-    def says(self, name: str, script: str) -> None:
+    def install(self, name: str, script: str) -> None:
         program = self.folder / "bin" / name
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
@@ -87,7 +87,7 @@ class Phone:
 
 @pytest.fixture(scope="module")
 def own_adb_server() -> Iterator[None]:
-    """An adb server of this test's own, which knows no phone of anybody else."""
+    """A private adb server for this test, which does not know other phones."""
     os.environ["ANDROID_ADB_SERVER_PORT"] = str(20_000 + os.getpid() % 10_000)
     yield
     subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
@@ -103,8 +103,8 @@ def phone(own_adb_server: None, tmp_path: Path) -> Iterator[Phone]:
     program.write_text(f"#!{sys.executable}\n{stand_in.read_text()}")
     server = AdbServer(folder / "bin")
     phone = Phone(server, folder, program)
-    for name, script in _SAYS.items():
-        phone.says(name, script)
+    for name, script in _PROGRAMS.items():
+        phone.install(name, script)
     yield phone
     subprocess.run(["adb", "disconnect", server.serial], capture_output=True, check=False)
     server.close()
@@ -177,7 +177,7 @@ def test_sustained_load_and_energy_come_back(phone: Phone, job: Callable[[str], 
     assert window.runs > 10
     assert (window.at_s, window.state["temperature_c"]) == (1.5, "43.0")
     assert window.runs * window.median_ns < 2e9
-    assert measurement.power is None  # this machine has no battery that tells
+    assert measurement.power is None  # this machine has no battery that reports its power
 
 
 def test_power_is_read_only_while_the_battery_discharges() -> None:
@@ -236,7 +236,7 @@ HOSTILE = r"printf 'Pixel\033[2J\033]0;title\007 8\r\n::error::x\nthrottled=1\xe
 def test_the_output_of_a_phone_cannot_control_the_terminal(
     phone: Phone, job: Callable[[str], Job], edgetf: Run, tmp_path: Path
 ) -> None:
-    phone.says("getprop", HOSTILE)
+    phone.install("getprop", HOSTILE)
     phone.program.write_text(f"#!/bin/sh\n{HOSTILE}\n{HOSTILE} | sed 's/^/ERROR: /' >&2; exit 1\n")
     events: list[Event] = []
     measurement = _run(phone.device(), replace(job("float32"), timing=QUICK), tmp_path / "out", events.append)
@@ -300,14 +300,14 @@ def test_a_connection_that_is_cut_while_results_are_fetched_is_restored(
 def test_every_step_may_run_twice(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to each command, and to each file, is lost once: after it was done, and before anybody knows."""
+    """The answer to each command, and to each file, is lost once: after it was done, before the host knows it."""
     monkeypatch.setattr("edgetf.device.reconnect.PAUSE_S", 0.01)
     asked = job("float32")
     np.save(asked.inputs["image"], np.load(asked.inputs["image"])[:2])
     seen: list[str] = []
 
     def lose_once(what: str) -> bool:
-        """Of the files that come back, that of the first: one try brings them all."""
+        """For the files that are fetched, the answer to the first: one try fetches them all."""
         seen.append("RECV" if what.startswith("RECV") else what)
         return seen.count(seen[-1]) == 1
 
@@ -349,15 +349,17 @@ def test_a_phone_that_fills_up_during_the_run_is_reported_as_full(
     how: str, phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     phone.program.write_text(f"#!/bin/sh\n{FILLS_UP[how]}\n")
-    phone.says("df", _DF)
+    phone.install("df", _DF)
     measurement = _run(phone.device(), job("float32"), tmp_path / "out")
     assert (measurement.error or "").startswith("there is no free space on phone: 102 kB are free in ")
     assert "set work_dir" in (measurement.error or "")
 
 
 def test_a_job_over_its_quota_is_reported_as_full(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
-    """As under a quota: there is room on the disk, and none for the shell."""
-    phone.says("cat", 'case "$1" in once) echo "cat: No space left on device" >&2; exit 1;; esac; exec /bin/cat "$@"')
+    """As under a quota: there is space on the disk, but not for the shell."""
+    phone.install(
+        "cat", 'case "$1" in once) echo "cat: No space left on device" >&2; exit 1;; esac; exec /bin/cat "$@"'
+    )
     measurement = _run(phone.device(), job("float32"), tmp_path / "out")
     assert (measurement.error or "").startswith("there is no free space on phone: ")
 
@@ -365,9 +367,9 @@ def test_a_job_over_its_quota_is_reported_as_full(phone: Phone, job: Callable[[s
 def test_a_job_that_can_write_nothing_is_reported_as_full(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    phone.program.write_text("#!/bin/sh\n: > ../code; : > code\n")  # as where no byte can be written
-    phone.says("df", _DF)
-    phone.says("mv", 'case "$*" in *code.part*) exit 1;; esac; exec /bin/mv "$@"')
+    phone.program.write_text("#!/bin/sh\n: > ../code; : > code\n")  # as if no byte can be written
+    phone.install("df", _DF)
+    phone.install("mv", 'case "$*" in *code.part*) exit 1;; esac; exec /bin/mv "$@"')
     with pytest.raises(DeviceError, match=r"there is no free space on phone: 102 kB are free in .*; the run on phone "):
         _run(phone.device(), job("float32"), tmp_path / "out")
 
@@ -376,7 +378,7 @@ def test_a_phone_that_returns_garbage_is_a_failure_of_the_device(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
     device = phone.device()
-    phone.says("sh", "head -c 300 /dev/urandom")
+    phone.install("sh", "head -c 300 /dev/urandom")
     with pytest.raises(DeviceError, match="answer makes no sense"):
         _run(device, job("float32"), tmp_path / "out")
 
@@ -423,7 +425,7 @@ def test_a_run_that_the_gpu_did_not_accept_is_not_reported_as_a_gpu_run(
 LACKS = {
     "output_filepath": "this benchmark_model does not know --output_filepath: download a newer one",
     "input_layer_value_files": "this benchmark_model does not know --input_layer_value_files: download a newer one",
-    "report_peak_memory_footprint": None,  # what only informs costs nothing
+    "report_peak_memory_footprint": None,  # flags that only inform do not matter
 }
 
 
@@ -442,8 +444,8 @@ def test_a_program_that_ignores_a_necessary_flag_is_refused(
 def test_the_message_of_a_program_that_aborts_is_reported(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    """A file of the store that lost its end, as on a card that breaks: the tool's own check finds it."""
-    phone.says("dd", "head -c 5 /dev/zero > in0")
+    """A file of the store that lost its end, as on a failing card: the tool's own check finds it."""
+    phone.install("dd", "head -c 5 /dev/zero > in0")
     measurement = _run(phone.device(), replace(job("float32"), timing=QUICK, outputs=False), tmp_path / "out")
     assert measurement.error == "The size of in0 is 5 bytes. It should be 256 bytes."
     assert (tmp_path / "out" / "failed").read_text() == "134\n"  # SIGABRT
@@ -459,7 +461,7 @@ def test_inputs_that_benchmark_model_cannot_read_are_refused_before_anything_is_
         before = phone.server.received
         with pytest.raises(DeviceError, match=r"'image' takes a single value \(rank 0\)") as caught:
             device.run(replace(job("float32"), model=str(scalar)), tmp_path / "out", ignore)
-        assert phone.server.received - before < 100  # nothing was asked of the phone
+        assert phone.server.received - before < 100  # the phone was not used
     assert "another device" in caught.value.hint
 
 
@@ -473,9 +475,9 @@ def test_the_graph_that_runs_is_read_if_there_are_several_signatures(
     [spec] = read_signature(asked).inputs
     assert (spec.name, spec.shape) == ("image", (1, 8, 8, 1))
     there = prepare(asked, phone.program, tmp_path)
-    assert there.job.signature == "serving_default"  # the tool has to be reported
+    assert there.job.signature == "serving_default"  # the tool needs the signature as a flag
     first = prepare(replace(asked, model=str(converted / "float32.tflite")), phone.program, tmp_path)
-    assert first.job.signature is None  # which tools of all ages run by themselves
+    assert first.job.signature is None  # tools of any version run the first graph by default
     assert [tensor.shape for tensor in there.outputs] == [(1, 3)]
     with pytest.raises(EdgetfError, match="has no signature 'third'"):
         prepare(replace(asked, signature="third"), phone.program, tmp_path)
@@ -512,14 +514,14 @@ def _add_first_graph(model: Any) -> None:
 def test_a_run_continues_without_a_refused_priority_and_reports_it(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    phone.says("nice", "echo 'nice: Permission denied' >&2; exit 1")
+    phone.install("nice", "echo 'nice: Permission denied' >&2; exit 1")
     asked = replace(job("float32"), timing=QUICK, outputs=False, nice=-5)
     measurement = _run(phone.device(), asked, tmp_path / "out")
     assert (measurement.error, measurement.nice, measurement.nice_effective) == (None, -5, 0)
 
 
 def test_a_script_that_did_not_end_is_a_failure(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
-    phone.says("dd", "kill -9 $PPID")
+    phone.install("dd", "kill -9 $PPID")
     with pytest.raises(DeviceError, match="ended with exit code 137"):
         _run(phone.device(), job("float32"), tmp_path / "out")
 
@@ -529,7 +531,7 @@ def test_a_phone_whose_shell_hangs_ends_the_run(phone: Phone, monkeypatch: pytes
     monkeypatch.setattr("edgetf.device.adb.sleep", lambda seconds: None)
     device = phone.device()
     device.probe()
-    phone.says("sh", "sleep 5")
+    phone.install("sh", "sleep 5")
     with pytest.raises(DeviceError, match="phone cannot be reached: no answer for 0 s"):
         device.probe()
 
@@ -544,7 +546,7 @@ def test_a_phone_that_reboots_or_hangs_ends_the_run(phone: Phone, job: Callable[
 
     with pytest.raises(DeviceError, match="the run on phone is gone"):
         _run(phone.device(), job("float32"), tmp_path / "out", forget)
-    assert (tmp_path / "out" / "outputs").stat().st_size >= 2 * 3 * 4  # what came until then is kept
+    assert (tmp_path / "out" / "outputs").stat().st_size >= 2 * 3 * 4  # what arrived until then is kept
     phone.program.write_text("#!/bin/sh\nsleep 60\n")
     device = PhoneDevice("phone", load_settings(phone.settings())["phone"], idle_s=1.0)
     with pytest.raises(DeviceError, match="hung: no word for 1 s"):
@@ -553,7 +555,7 @@ def test_a_phone_that_reboots_or_hangs_ends_the_run(phone: Phone, job: Callable[
 
 
 def test_files_damaged_on_arrival_are_not_kept(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
-    phone.says("sha256sum", "echo 0000 $1")
+    phone.install("sha256sum", "echo 0000 $1")
     with pytest.raises(DeviceError, match="its digest is 0000, not "):
         _run(phone.device(), job("float32"), tmp_path / "out")
     assert list((phone.work / "store").iterdir()) == []
@@ -566,7 +568,7 @@ def test_a_file_that_has_changed_on_the_phone_is_not_run_and_sent_again(
     model = sha256_file(Path(asked.model))
     assert _run(phone.device(), asked, tmp_path / "first").model_sha256 == model
     kept = phone.work / "store" / model
-    kept.write_bytes(bytes(kept.stat().st_size))  # as long as it was
+    kept.write_bytes(bytes(kept.stat().st_size))  # of the same length as before
     changed = _run(phone.device(), asked, tmp_path / "changed")
     assert "has changed there" in str(changed.error)
     assert changed.samples is None
@@ -598,11 +600,11 @@ def test_each_phone_has_one_run_at_a_time_and_is_identified_by_its_serial(phone:
 
 
 def test_an_unauthorized_phone_gives_a_hint_about_its_screen(phone: Phone) -> None:
-    stranger = AdbServer(authorized=False)
+    unauthorized = AdbServer(authorized=False)
     with pytest.raises(DeviceError, match="does not trust this computer yet") as caught:
-        phone.device(serial=stranger.serial).probe()
+        phone.device(serial=unauthorized.serial).probe()
     assert "unlock its screen" in caught.value.hint
-    stranger.close()
+    unauthorized.close()
 
 
 def test_what_is_missing_on_this_side_is_reported(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a user may have downloaded in the place of benchmark_model, and what the doctor calls it."""
+"""Files that a user may have downloaded instead of benchmark_model, and the doctor's messages on them."""
 
 from __future__ import annotations
 

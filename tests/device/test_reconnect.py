@@ -11,7 +11,7 @@ from edgetf.device.reconnect import ATTEMPTS, LostError, persist
 
 
 class _Link:
-    """Lost `losses` times, with `pauses` slept meanwhile."""
+    """A link that is lost `losses` times; `pauses` records the waits."""
 
     def __init__(self, losses: int) -> None:
         self.losses, self.tries, self.dropped = losses, 0, 0

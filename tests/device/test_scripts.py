@@ -1,4 +1,4 @@
-"""What runs on a device, run here by this machine's shell: once, twice, and beside itself."""
+"""The scripts for devices, run by this machine's shell: once, twice, and twice at the same time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_file_that_was_stored_already_is_stored(tmp_path: Path) -> None:
     ended = _sh(scripts.STORED, tmp_path, DIGEST, f".{DIGEST}")
     assert ended.returncode == 1
     assert b"its digest is " in ended.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [DIGEST]  # which was right, and is still there
+    assert [path.name for path in tmp_path.iterdir()] == [DIGEST]  # which was correct, and still exists
 
 
 def test_a_missing_or_damaged_file_is_not_stored(tmp_path: Path) -> None:

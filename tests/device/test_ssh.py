@@ -68,7 +68,7 @@ def _run(device: SshDevice, bench: Bench, on_event: object = ignore) -> Measurem
         return device.run(bench.job, bench.out, on_event)  # type: ignore[arg-type]
 
 
-def _whole(measurement: Measurement, bench: Bench) -> None:
+def _assert_complete(measurement: Measurement, bench: Bench) -> None:
     """The measurement has everything, and its outputs are those of this machine's interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -84,7 +84,7 @@ def _whole(measurement: Measurement, bench: Bench) -> None:
 def test_a_job_runs_over_ssh_and_leaves_no_files(server: Server, bench: Bench, tmp_path: Path) -> None:
     events: list[Event] = []
     device = _device(server, tmp_path)
-    _whole(_run(device, bench, events.append), bench)
+    _assert_complete(_run(device, bench, events.append), bench)
     assert {type(event) for event in events} >= {Phase, Progress}
     assert device.store == str(server.home / "work" / "store")
     assert list((server.home / "work" / "jobs").iterdir()) == []
@@ -109,7 +109,9 @@ def test_a_connection_that_is_cut_while_files_are_sent_is_made_again(
     images = np.repeat(bench.images, 40, axis=0)
     np.save(tmp_path / "image.npy", images)
     server.link.cut_when_sent(after)
-    _whole(_run(_device(server, tmp_path), Bench(bench.job, bench.out, images)), Bench(bench.job, bench.out, images))
+    _assert_complete(
+        _run(_device(server, tmp_path), Bench(bench.job, bench.out, images)), Bench(bench.job, bench.out, images)
+    )
     assert server.link.cut_at is None  # it was cut
 
 
@@ -124,7 +126,7 @@ def test_a_connection_that_is_cut_while_the_runner_works_loses_nothing(
             if event.name == "timing" and phases.count("timing") == 1:
                 server.link.cut()
 
-    _whole(_run(_device(server, tmp_path), bench, cut_once), bench)
+    _assert_complete(_run(_device(server, tmp_path), bench, cut_once), bench)
     assert phases.count("timing") == 1  # the runner was not started again
 
 
@@ -141,14 +143,14 @@ def test_a_connection_that_is_cut_while_results_come_back_is_made_again(
         await fetch(identity, out)
 
     monkeypatch.setattr(device, "_fetch", cut_then_fetch)
-    _whole(_run(device, bench), bench)
+    _assert_complete(_run(device, bench), bench)
     assert cuts
 
 
 def test_every_step_may_run_twice(
     server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to each command is lost once: after it was done, and before anybody knows."""
+    """The answer to each command is lost once: after it was done, before the host knows it."""
     monkeypatch.setattr("edgetf.device.reconnect.PAUSE_S", 0.01)
     monkeypatch.setattr("edgetf.device.reconnect.ATTEMPTS", 10)  # files go at once: one try may lose several answers
     seen: list[str] = []
@@ -162,7 +164,7 @@ def test_every_step_may_run_twice(
     events: list[Event] = []
     with (device := _device(server, tmp_path)).reserve():
         server.loses = lose_once
-        _whole(device.run(bench.job, bench.out, events.append), bench)
+        _assert_complete(device.run(bench.job, bench.out, events.append), bench)
     repeated = {command for command in seen if seen.count(command) > 1}
     assert len(repeated) >= 4  # prepare, sweep, what is missing, start; a file that was stored is not sent again
     assert [event.name for event in events if isinstance(event, Phase)].count("timing") == 1
@@ -173,7 +175,7 @@ def test_every_step_may_run_twice(
 def test_two_runs_never_measure_each_other(server: Server, bench: Bench, tmp_path: Path) -> None:
     with _device(server, tmp_path).reserve(), pytest.raises(DeviceError, match="pi is in use by another run"):
         _run(_device(server, tmp_path), bench)
-    _whole(_run(_device(server, tmp_path), bench), bench)  # the lock is free again
+    _assert_complete(_run(_device(server, tmp_path), bench), bench)  # the lock is free again
 
 
 def test_a_run_that_waits_for_a_device_names_the_holder_without_disturbing_it(
@@ -228,7 +230,7 @@ def test_a_changed_host_key_is_a_warning_that_does_not_offer_to_accept_it(
         assert key.get_fingerprint() in caught.value.message
     assert "ssh -p" not in caught.value.hint
     command = caught.value.hint.partition("remove the old key: ")[2]
-    assert subprocess.run(shlex.split(command), check=True, capture_output=True).returncode == 0  # it can be followed
+    assert subprocess.run(shlex.split(command), check=True, capture_output=True).returncode == 0  # the hint works
     with pytest.raises(DeviceError, match="is not known in"):
         _run(_device(server, tmp_path), bench)
 
@@ -243,8 +245,8 @@ def test_a_missing_or_public_key_is_named(server: Server, bench: Bench, tmp_path
             _run(find_device("pi", tmp_path / "devices.toml"), bench)  # type: ignore[arg-type]
         assert "leave key out of devices.toml" in caught.value.hint
     assert f"give the private one, {server.key}" in caught.value.hint
-    (tmp_path / "devices.toml").write_text(settings.replace(str(server.key), "server/id"))  # beside the file
-    _whole(_run(find_device("pi", tmp_path / "devices.toml"), bench), bench)  # type: ignore[arg-type]
+    (tmp_path / "devices.toml").write_text(settings.replace(str(server.key), "server/id"))  # next to the file
+    _assert_complete(_run(find_device("pi", tmp_path / "devices.toml"), bench), bench)  # type: ignore[arg-type]
 
 
 def test_a_device_without_an_interpreter_is_reported_once_and_nothing_is_sent(
@@ -295,7 +297,7 @@ def test_names_of_files_never_reach_a_shell_unquoted(
     hostile.write_bytes((converted / "float32.tflite").read_bytes())
     job = Job(str(hostile), bench.job.inputs, timing=SHORT)
     device = _device(server, tmp_path, env='{ "A" = "$(touch pwned); \'touch pwned" }')
-    _whole(_run(device, Bench(job, bench.out, bench.images)), Bench(job, bench.out, bench.images))
+    _assert_complete(_run(device, Bench(job, bench.out, bench.images)), Bench(job, bench.out, bench.images))
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -334,7 +336,7 @@ def test_a_runner_whose_output_is_slow_is_not_ended(
 ) -> None:
     monkeypatch.setattr("edgetf.device.ssh._SILENCE_S", 0.2)
     slow = _script(tmp_path, f'sleep 2; exec {sys.executable} "$@"')
-    _whole(_run(_device(server, tmp_path, python=slow), bench), bench)
+    _assert_complete(_run(_device(server, tmp_path, python=slow), bench), bench)
 
 
 def test_a_runner_without_output_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_a_runner_without_output_is_ended(server: Server, bench: Bench, tmp_path
     with pytest.raises(DeviceError, match="hung"):
         _run(device, bench)
     assert list((server.home / "work" / "jobs").iterdir()) == []
-    for _ in range(100):  # the lock's process ends when it hears that the connection did
+    for _ in range(100):  # the lock's process ends when it notices the end of the connection
         if subprocess.run(["pgrep", "-f", str(tmp_path / "python")], check=False, capture_output=True).returncode == 1:
             return
         time.sleep(0.1)
@@ -353,7 +355,7 @@ def test_a_runner_without_output_is_ended(server: Server, bench: Bench, tmp_path
 
 
 def _first_in_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
-    """Put a program called `name` before all others of the device."""
+    """Put a program named `name` first in PATH on the device."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
@@ -369,7 +371,7 @@ def test_files_damaged_in_transfer_are_found_and_not_kept(
             _run(_device(server, tmp_path), bench)
     kept = [path.name for path in (server.home / "work" / "store").iterdir() if not path.name.startswith(".")]
     assert sha256_file(Path(bench.job.model)) not in kept
-    _whole(_run(_device(server, tmp_path), bench), bench)
+    _assert_complete(_run(_device(server, tmp_path), bench), bench)
     assert not list((server.home / "work" / "store").glob(".*"))
 
 
@@ -389,7 +391,7 @@ FILLS_UP = {
     "the answer is cut short": "echo '{' > out/measurement.json",
     "there is no answer": "exit 1",
     "the code is not written": "kill -KILL $PPID",
-    "the runner says so": "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
+    "the runner reports it": "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
 }
 
 
@@ -417,7 +419,7 @@ def test_an_error_of_the_variant_on_a_full_device_has_the_reason(
     assert measurement.error is not None
     assert measurement.error.startswith("there is no free space on pi: ")
     assert "No space left on device" in measurement.error
-    assert measurement.timings is not None  # what was measured until then is kept
+    assert measurement.timings is not None  # earlier measurements are kept
     assert read_measurement("pi", bench.out) == measurement
 
 
@@ -428,7 +430,7 @@ def test_a_device_that_returns_garbage_is_a_failure_of_the_device(server: Server
 
 
 def test_a_variant_whose_lock_was_lost_is_not_measured(server: Server, bench: Bench, tmp_path: Path) -> None:
-    """After "in use", the next variant asks again, and does not run on half a connection."""
+    """After "in use", the next variant connects again, and does not run without the lock."""
     with _device(server, tmp_path).reserve():
         second = _device(server, tmp_path)
         second._host._locked = True
@@ -445,7 +447,7 @@ def test_the_lock_is_taken_again_when_the_device_has_not_noticed_the_loss(
     device = _device(server, tmp_path)
     with device.reserve():
         server.link.forget()  # the way to the device is cut; the device keeps its end open
-        _whole(device.run(bench.job, bench.out, ignore), bench)
+        _assert_complete(device.run(bench.job, bench.out, ignore), bench)
 
 
 def test_two_inputs_with_the_same_bytes_are_sent_once(server: Server, bench: Bench, tmp_path: Path) -> None:
@@ -516,7 +518,7 @@ def test_files_of_other_folders_that_a_server_lists_are_not_fetched(
             asked.append(path)
 
     monkeypatch.setattr(asyncssh.SFTPServer, "scandir", scandir)
-    _whole(_run(_device(server, tmp_path), bench), bench)
+    _assert_complete(_run(_device(server, tmp_path), bench), bench)
     assert asked
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -547,7 +549,7 @@ def test_the_benchmark_command_measures_on_the_device(
 
 
 def _script(tmp_path: Path, body: str) -> str:
-    """A Python that takes the lock as the real one, and for the runner does `body`."""
+    """A Python that takes the lock like the real one, and runs `body` instead of the runner."""
     script = tmp_path / "python"
     script.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{body}\n')
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""README.md and the pages of docs/: in which order they are read, and what their blocks hold."""
+"""README.md and the pages of docs/: their order, and the content of their blocks."""
 
 from __future__ import annotations
 

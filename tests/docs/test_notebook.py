@@ -20,9 +20,9 @@ def test_the_notebook_goes_from_a_model_to_a_report(tmp_path: Path, monkeypatch:
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(cells) == 5
-    assert not any(cell.outputs for cell in cells)  # what a machine printed is not kept
+    assert not any(cell.outputs for cell in cells)  # outputs of a machine are not kept
     nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    for cell in cells[1:4]:  # results show themselves
+    for cell in cells[1:4]:  # results have their own display
         assert "<pre" in cell.outputs[-1].data["text/html"]
     printed = "".join(output.text for output in cells[4].outputs if output.output_type == "stream")
     assert printed.startswith(("PASS: accuracy drop", "NOT ENOUGH DATA: accuracy drop"))

@@ -1,4 +1,4 @@
-"""What README.md and the pages promise that can be looked up without running a model."""
+"""Promises of README.md and the pages that can be checked without running a model."""
 
 from __future__ import annotations
 

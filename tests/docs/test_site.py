@@ -1,4 +1,4 @@
-"""The site that `make docs` builds: strict, whole, and with nothing from other hosts."""
+"""The site that `make docs` builds: strict, complete, and with nothing from other hosts."""
 
 from __future__ import annotations
 

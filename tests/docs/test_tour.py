@@ -1,4 +1,4 @@
-"""Every command of README.md and of the pages, run as it stands, in order, in one folder.
+"""Every command of README.md and of the pages, run as written, in order, in one folder.
 
 The demo is run first, as `make demo` runs it. A line that an earlier page has run is not run again. Blocks with a
 title are files, and are written when their page is reached.

@@ -1,4 +1,4 @@
-"""The whole road to a Raspberry Pi: arm64 Debian under qemu behind a real sshd, both runtimes. Times are emulated."""
+"""A complete Raspberry Pi: arm64 Debian under qemu behind a real sshd, both runtimes. Times are emulated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORT = os.environ.get("PI_PORT", "2222")
 
 @pytest.fixture(scope="module")
 def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A devices.toml with the emulated Pi, which is started where it can be."""
+    """A devices.toml with the emulated Pi, which is started if possible."""
     if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("apt-get"):
         pytest.skip("the emulated Pi needs Debian's packages, and root to mount and to chroot")
     started = subprocess.run(["bash", str(SCRIPT), "up"], capture_output=True, text=True, timeout=300, check=False)

@@ -1,6 +1,6 @@
 """`python -m tests.fuzz SECONDS FOLDERS... [--only FORMAT,...]`: what `make fuzz` runs, in a process that may fork.
 
-FOLDERS are the fields of `Made`. A table of cases comes out, then each fault with the number that shows it again.
+FOLDERS are the fields of `Made`. Prints a table of cases, then each fault with the number that reproduces it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GOAL = 100_000
 
 
 def main(seconds: float, made: Made, only: Sequence[str]) -> int:
-    """The exit code: 1 where there was a fault."""
+    """The exit code: 1 if there was a fault."""
     if Path("/dev/shm").is_dir() and "TMPDIR" not in os.environ:  # in memory: a case is a folder, made and removed
         tempfile.tempdir = "/dev/shm"
     start = int.from_bytes(os.urandom(4), "little") << 20

@@ -1,4 +1,4 @@
-"""Formats that devices and people write as text: settings, budgets, what programs of a device print."""
+"""Formats that devices and people write as text: settings, budgets, output of programs on a device."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _image(kind: str) -> bytes:
 
 
 def _records() -> tuple[bytes, bytes]:
-    """A TFRecord file and the document beside it."""
+    """A TFRecord file and its document."""
     from edgetf.samples import write_arrays
 
     images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What the fuzzer's formats share: a format with its sound files, and what counts as a fault.
+"""What the fuzzer's formats share: a format with its sound files, and the definition of a fault.
 
-A Format's `use` gets a folder of its own and the damaged content. It may end well or raise a clear error; everything
-else that comes out is a fault.
+A Format's `use` gets its own folder and the damaged content. It may succeed or raise a clear error; everything else is
+a fault.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Made:
-    """Folders with what the verbs made of one small network, and its files."""
+    """Folders with the results of the commands for one small network, and its files."""
 
     saved_model: Path
     keras_file: Path
@@ -49,7 +49,7 @@ class Made:
     benchmarked: Path
 
 
-KEPT = ("float32", "int8")  # variants: a case costs what its document is long
+KEPT = ("float32", "int8")  # variants: the time of a case grows with the length of its document
 
 
 def reduced(made: Made, folder: Path) -> Made:
@@ -69,18 +69,18 @@ def reduced(made: Made, folder: Path) -> Made:
 
 
 class FaultError(Exception):
-    """What was neither a result nor a clear error."""
+    """The outcome was neither a result nor a clear error."""
 
 
 def run_case(one: Format, chance: Random) -> bool:
-    """Damage a seed and use it; whether it was accepted. Raises what `use` raises but clear errors."""
+    """Damage a seed and use it; returns whether it was accepted. Raises what `use` raises, except clear errors."""
     content = one.mutate(chance, chance.choice(one.seeds))
     with tempfile.TemporaryDirectory() as folder:
         return is_accepted(one, chance, Path(folder), content)
 
 
 def is_accepted(one: Format, chance: Random, folder: Path, content: bytes) -> bool:
-    """Whether the content is accepted, and all that is done with it ends well. Raises as `run_case`."""
+    """Whether the content is accepted and every use of it succeeds. Raises as `run_case`."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             one.use(chance, folder, content)

@@ -1,4 +1,4 @@
-"""The documents that edgetf writes for people and for itself, with all commands that read them."""
+"""The documents that edgetf writes for users and for itself, with all commands that read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every format that edgetf reads: sound files, how they are damaged, and all that is done with one that is accepted."""
+"""Every format that edgetf reads: sound files, how they are damaged, and every use of an accepted one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Damage one format for a while in forked processes: a crash or a hang ends the process, and is a fault like another.
+"""Damage one format for a while in forked processes: a crash or a hang ends the process, and is a fault.
 
-A fault is named by its place, with the number of a case that shows it again.
+A fault is named by its place, with the number of a case that reproduces it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEMORY_BYTES = 12 << 30
 
 @dataclass(frozen=True)
 class Figures:
-    """What became of a format: `faults` are lines, each with a number for `Random`."""
+    """The result for a format: `faults` are lines, each with a number for `Random`."""
 
     name: str
     cases: int
@@ -76,14 +76,14 @@ def fuzz_all(formats: Sequence[Format], first: int, seconds: float, most: int) -
 
 
 def _warm_up(one: Format) -> None:
-    """Load what a sound file needs, once and not in each process that a crash ends; TensorFlow does not bear a fork."""
+    """Load the modules for a sound file once, and not in each process that a crash ends; a fork breaks TensorFlow."""
     if not one.slow:
         with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
             is_accepted(one, Random(0), Path(folder), one.seeds[0])
 
 
 def by_place(faults: Sequence[str]) -> list[str]:
-    """Each place once, with how often it was met."""
+    """Each place once, with its count."""
     places = Counter(fault.rpartition(" [")[0] for fault in faults)
     shown = {fault.rpartition(" [")[0]: fault for fault in faults}
     return [f"{count} times: {shown[place]}" for place, count in places.most_common()]
@@ -148,6 +148,6 @@ def _loop(one: Format, first: int, seconds: float, most: int, pipe: int) -> None
 def _place_of(error: Exception) -> str:
     everything = traceback.extract_tb(error.__traceback__)
     frames = [f for f in everything if "/edgetf/" in f.filename or "/fuzz/" in f.filename]
-    said = " ".join(str(error).split())[:100]
+    message = " ".join(str(error).split())[:100]
     at = frames[-1] if frames else None
-    return f"{type(error).__name__} at {Path(at.filename).name if at else '?'}:{at.lineno if at else 0}: {said}"
+    return f"{type(error).__name__} at {Path(at.filename).name if at else '?'}:{at.lineno if at else 0}: {message}"

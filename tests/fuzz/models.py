@@ -36,7 +36,7 @@ def formats(made: Made) -> list[Format]:
 
 
 def _as_it_is(chance: Random, content: bytes) -> bytes:
-    """What lies beside it is damaged."""
+    """The files next to it are damaged."""
     return content
 
 

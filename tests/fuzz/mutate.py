@@ -1,6 +1,6 @@
-"""Damage, by format: the bytes of a sound file and a source of chance come in, and the bytes of a damaged one go out.
+"""Damage, by format. In: the bytes of a sound file and a source of chance. Out: the bytes of a damaged one.
 
-Chance is a `random.Random`, which hypothesis can stand for, and then finds the smallest damage that still does harm.
+Chance is a `random.Random`, which hypothesis can replace: it then finds the smallest damage that still does harm.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 Mutate = Callable[[Random, bytes], bytes]
 
-# what has broken readers: ends of integer types, what is no number, deep nesting, what moves a cursor, other types
+# values that broke readers: ends of integer types, non-numbers, deep nesting, control characters, other types
 _NUMBERS: list[Any] = [
     *(0, -1, 1, 2, 127, 128, 255, 256, -(2**31), 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30),
     *(10**400, 0.0, -0.0, 0.5, -0.5, 1e-320, 1e300, 1e308, -1e308, float("nan"), float("inf"), float("-inf")),
@@ -62,7 +62,7 @@ def mutate_bytes(chance: Random, content: bytes) -> bytes:
 
 
 def mutate_text(chance: Random, content: bytes) -> bytes:
-    """Lines and words that are lost, doubled or exchanged, and numbers that are others; else as bytes."""
+    """Lost, doubled or exchanged lines and words, and changed numbers; otherwise as bytes."""
     if chance.random() < 0.3:
         return mutate_bytes(chance, content)
     lines = content.decode(errors="replace").split("\n")
@@ -93,7 +93,7 @@ def mutate_text(chance: Random, content: bytes) -> bytes:
 
 
 def mutate_json(chance: Random, content: bytes) -> bytes:
-    """Values, keys and branches that are others, lost, doubled or exchanged; sometimes the bytes themselves."""
+    """Changed, lost, doubled or exchanged values, keys and branches; sometimes the bytes themselves."""
     if chance.random() < 0.15:
         return mutate_bytes(chance, content)
     document = json.loads(content)

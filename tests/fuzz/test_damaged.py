@@ -1,4 +1,4 @@
-"""Files that broke readers, one row each: what is refused, with the words that say why; and what is accepted."""
+"""Files that broke readers, one row each: refused ones, with the reason in the message; and accepted ones."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_the_formats_match_the_lists(formats: dict[str, Format]) -> None:
 def test_a_sound_file_is_accepted(name: str, formats: dict[str, Format], tmp_path: Path) -> None:
     for k, seed in enumerate(formats[name].seeds):
         (folder := tmp_path / str(k)).mkdir()
-        if name not in ("variables", "images", "benchmark.json", "npy", "tfrecord"):  # chance takes part in their use
+        if name not in ("variables", "images", "benchmark.json", "npy", "tfrecord"):  # their use is partly random
             assert is_accepted(formats[name], Random(0), folder, seed)
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves for its next one, what people write, bundles and histories."""
+"""State that a run leaves for the next one, files that people write, bundles and histories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupted training goes on to the weights that it would have reached without."""
+"""An interrupted training resumes and reaches the same weights as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _weights(folder: Path) -> list[np.ndarray]:  # type: ignore[type-arg]
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_and_reaches_the_same_weights(edgetf: Command, tmp_path: Path) -> None:
-    """The cnn moves its images at random and drops out: both must be as they would have been."""
+    """The cnn moves its images at random and uses dropout: both must be the same as without the interruption."""
     command = ["models", "train", "cnn", "--epochs", "2", "-o"]
     child = subprocess.Popen(
         [sys.executable, "-m", "edgetf", *command, "killed"],
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_force_starts_over(tmp_p
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path: Path) -> None:
-    """The linear model keeps one after 25 steps, and after each 25 more."""
+    """The linear model saves a checkpoint after every 25 steps."""
     with pytest.raises(_CutError):
         train_resumable("linear", tmp_path / "cut", False, replace(_cut_after(60), epochs=70), logs=False)
     folder = tmp_path / "cut" / "checkpoints"

@@ -90,7 +90,7 @@ def test_impossible_hardware_options_are_refused(hardware: Hardware, message: st
 
 
 class _OneGpu:
-    """What `configure` asks of `tf` for a machine with a GPU."""
+    """The part of `tf` that `configure` uses, for a machine with a GPU."""
 
     class config:  # noqa: N801
         @staticmethod

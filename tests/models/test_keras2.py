@@ -1,4 +1,4 @@
-"""In a process of its own: there `tf.keras` is Keras 2."""
+"""In a separate process, in which `tf.keras` is Keras 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the zoo, trained for a moment, on their road to a variant that computes the same."""
+"""Models of the zoo, trained briefly, and the variants that must compute the same."""
 
 from __future__ import annotations
 

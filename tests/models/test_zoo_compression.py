@@ -1,4 +1,4 @@
-"""What tfmot makes of every model of the zoo: a smaller twin, or a reason. In a process that has Keras 2."""
+"""tfmot with every model of the zoo: a smaller twin, or a reason. In a process with Keras 2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgetf.models.zoo import ZOO
 
 SUBCLASSED = "is a subclassed model"
 OUTPUTS = "has 2 outputs"
-# what comes of --qat, and of --prune and --cluster: "" for a twin, else a part of the reason
+# the results of --qat, and of --prune and --cluster: "" for a twin, otherwise a part of the reason
 EXPECTED = {
     "linear": (SUBCLASSED, SUBCLASSED),
     "mlp": ("", ""),

@@ -1,4 +1,4 @@
-"""One training in a process of its own: `python -m tests.models.worker OUT.npz HARDWARE_JSON`."""
+"""One training in a separate process: `python -m tests.models.worker OUT.npz HARDWARE_JSON`."""
 
 from __future__ import annotations
 

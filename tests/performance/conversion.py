@@ -1,6 +1,6 @@
-"""Conversion beside TensorFlow's own API, on MobileNetV2-224: `python -m tests.performance.conversion`.
+"""Conversion compared with TensorFlow's own API, on MobileNetV2-224: `python -m tests.performance.conversion`.
 
-Five schemes with 500 samples, each side in a process of its own (TensorFlow's import is not counted). Prints both
+Five schemes with 500 samples, each side in a separate process (TensorFlow's import is not counted). Prints both
 sides and their ratio, from one run: seconds for all schemes, milliseconds of calibration a sample, peak memory. Takes
 about five minutes.
 """

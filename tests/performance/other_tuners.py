@@ -1,6 +1,6 @@
 """What other tools would do to the same model, for a comparison: ai-edge-quantizer's recipes, and NNCF's search order.
 
-ai-edge-quantizer is not a dependency of edgetf; its recipes are left out where it is not installed. NNCF has no TFLite
+ai-edge-quantizer is not a dependency of edgetf; its recipes are left out if it is not installed. NNCF has no TFLite
 backend: its order (accuracy control: revert the operation that alone gains most, one at a time, and evaluate in full
 after each) is played here on edgetf's own mixtures, so that both searches have the same candidates.
 """
@@ -41,7 +41,7 @@ class Other:
 
 
 def quantize_by_recipes(float32: Path, calibration: Mapping[str, Array], out: Path) -> list[Other]:
-    """The files that ai-edge-quantizer's recipes make of a float32 variant; none where it is not installed."""
+    """The files that ai-edge-quantizer's recipes make of a float32 variant; none if it is not installed."""
     try:
         quantizer, recipe = (import_module(f"ai_edge_quantizer.{name}") for name in ("quantizer", "recipe"))
     except ModuleNotFoundError:

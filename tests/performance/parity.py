@@ -1,4 +1,4 @@
-"""Parity of many samples beside a naive loop, on MobileNetV2 as int8: `python -m tests.performance.parity`.
+"""Parity of many samples compared with a naive loop, on MobileNetV2 as int8: `python -m tests.performance.parity`.
 
 Prints, from one run: the time of the pass over 10,000 samples with all that is compared, beside one interpreter in a
 loop and a comparison of its top-1; the same with everything before it (reading the samples; on our side also looking
@@ -111,7 +111,7 @@ def ours(folder: Path, n: int) -> dict[str, float]:
 
 
 def naive(folder: Path, n: int) -> dict[str, float]:
-    """What one writes by hand: one interpreter, one sample after another, top-1 beside the reference's."""
+    """The manual way: one interpreter, one sample after another, top-1 compared with the reference's."""
     from ai_edge_litert.interpreter import Interpreter
 
     watch = Watch()

@@ -1,4 +1,4 @@
-"""Sending a job's files to a device beside `scp` of the same bytes, over a link with delay.
+"""Sending a job's files to a device compared with `scp` of the same bytes, over a link with delay.
 
 `python -m tests.performance.push`. The device is the emulated Raspberry Pi (tests/e2e/emulated_pi.sh up), whose sshd
 is the real one. Prints both times, their ratio, and the bytes that a second run of the same job sends.
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _push(settings: DeviceSettings, job: Job) -> float:
-    """Seconds from nothing to all files whole on the device, connecting and locking included."""
+    """Seconds until all files are complete on the device, including connecting and locking."""
     device, begin = SshDevice("pi", settings), perf_counter()
     with device.reserve():
         device.push(job)

@@ -1,4 +1,4 @@
-"""The runner beside what a user writes by hand, on MobileNetV2 (random weights): `python -m tests.performance.runner`.
+"""The runner compared with a manual loop, on MobileNetV2 (random weights): `python -m tests.performance.runner`.
 
 Prints both sides and their ratio, from one run: the median of the runner's timing against a bare loop around
 `Interpreter.invoke`, and the speed of its pass over all samples against one interpreter in a loop.
@@ -65,7 +65,7 @@ print(statistics.median(times))
 
 
 def compare_medians(variant: Path, name: str, images: Array, folder: Path) -> tuple[float, float]:
-    """Median milliseconds of a bare loop and of the runner, each in processes of its own, in turns."""
+    """Median milliseconds of a bare loop and of the runner, each in separate processes, in turns."""
     np.save(folder / "images.npy", images[:8])
     job = Job(str(variant), {name: str(folder / "images.npy")}, runtime="litert", outputs=False)
     bare: list[float] = []

@@ -1,4 +1,4 @@
-"""What a sequential test saves, and how often it is wrong: `python -m tests.performance.sequential`.
+"""The savings and the error rate of a sequential test: `python -m tests.performance.sequential`.
 
 Simulated variants on a set of 10,000 samples, looked at as `edgetf benchmark --sequential` does. Clearly good and
 clearly broken ones: how many samples were needed (the median and the most of 200 each). At the budget's edge (a true

@@ -1,7 +1,7 @@
-"""How long `edgetf --help` takes beside `python -c "import click"`: python -m tests.performance.startup [PAIRS].
+"""The time of `edgetf --help` and of `python -c "import click"`: python -m tests.performance.startup [PAIRS].
 
-Prints the processor time of both, the least of all pairs, and their ratio. It is processor time, which other programs
-on the machine disturb least; pairs alternate, so that what changes meanwhile changes for both.
+Prints the processor time of both, the minimum over all pairs, and their ratio. Other programs on the machine disturb
+processor time least; pairs alternate, so that changes during the run affect both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MOST = 1.5  # times click alone
 
 
 def measure(pairs: int) -> tuple[float, float]:
-    """The least seconds of `import click` and of `edgetf --help`."""
+    """The minimum seconds of `import click` and of `edgetf --help`."""
     times = [(_seconds(CLICK), _seconds(HELP)) for _ in range(pairs)]
     return min(click for click, _ in times), min(printed for _, printed in times)
 

@@ -1,4 +1,4 @@
-"""`edgetf tune` beside the plain schemes and other tools: `python -m tests.performance.tuned_models [MODEL...]`.
+"""`edgetf tune` compared with the plain schemes and other tools: `python -m tests.performance.tuned_models [MODEL...]`.
 
 Writes docs/tuning.md's table: for the zoo and published models, the best plain variant, what `edgetf tune` made for
 size and for latency, ai-edge-quantizer's recipes and NNCF's search order. All files of a model are judged and timed in
@@ -99,7 +99,7 @@ def _halves(place: Path, arrays: dict[str, Array], first: int) -> tuple[Path, Pa
 
 
 def measure(case: Case) -> list[dict[str, Any]]:
-    """All files of a model, with their figures; what is not proven to be worse than another is not sorted out."""
+    """All files of a model, with their figures; files that are not proven to be worse than another are kept."""
     place = case.search.parent
     variants = edgetf.convert(case.model, place / "out", samples=case.calibration, force=True)
     source = read_conversion(place / "out").source.path

@@ -2,7 +2,7 @@
 
 Each model is trained, exported, converted by every scheme, compared with TensorFlow and timed on this machine; dqn's
 variants play a hundred games besides. What is made stays in build/zoo; a model whose results are there is not made
-again, so that an interrupted run goes on. Takes about fifteen minutes.
+again, so that an interrupted run resumes. Takes about fifteen minutes.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _row(name: str, result: Result) -> str:
 
 
 def _figures(output: OutputParity, game: bool) -> tuple[str, str]:
-    """What an output keeps, and what it loses."""
+    """The agreement of an output, and its loss."""
     if output.accuracy is not None:
         found = output.accuracy
         return (
@@ -132,7 +132,7 @@ def _figures(output: OutputParity, game: bool) -> tuple[str, str]:
 
 
 def _games(folder: Path) -> list[str]:
-    """The returns of dqn's players, each game beside the Keras model's from the same start."""
+    """The returns of dqn's players, each game compared with the Keras model's from the same start."""
     returns = {name: np.array(each) for name, each in json.loads((folder / "returns.json").read_text()).items()}
     lines = [
         "",
@@ -153,7 +153,7 @@ def _games(folder: Path) -> list[str]:
 
 
 def _reasons(names: list[str]) -> list[str]:
-    """What lies behind the verdicts that are no pass."""
+    """The reasons for the verdicts that are not PASS."""
     lines = [
         "",
         "Behind what does not pass:",

@@ -52,7 +52,7 @@ def _row(model: Published, variant: Variant, result: Result | None) -> str:
 
 
 def _ignore(event: Event) -> None:
-    """What happens on the way does not matter here."""
+    """Events do not matter here."""
 
 
 if __name__ == "__main__":

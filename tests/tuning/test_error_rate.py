@@ -1,4 +1,4 @@
-"""The whole procedure, with nothing but candidates at the budget: choosing among many must not make them good."""
+"""The complete procedure, only with candidates at the budget: choosing among many must not make them good."""
 
 from __future__ import annotations
 

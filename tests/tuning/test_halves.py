@@ -1,4 +1,4 @@
-"""A reference in halves: no sample on both sides, and each half a reference like any other."""
+"""A reference in halves: no sample is in both, and each half is an ordinary reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operations cost alone, whether that adds up, and faults by name."""
+"""The cost of single operations, its additivity, and faults by name."""
 
 from __future__ import annotations
 

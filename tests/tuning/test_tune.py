@@ -43,7 +43,7 @@ OPTIONS = TuneOptions(asked=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
 
 @pytest.fixture(scope="module")
 def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """On other samples than those that the variants were calibrated on, which could not prove."""
+    """On other samples than those that the variants were calibrated on, which cannot prove anything."""
     import keras
 
     folder = tmp_path_factory.mktemp("others")
@@ -185,7 +185,7 @@ def test_by_latency_candidates_are_timed_on_the_device(converted: Path, referenc
     assert found.winner in {one.name for one in timed}
     assert all(
         one.stand is Stand.USELESS for one in found.candidates if one not in timed
-    )  # another is nearer, and as fast
+    )  # another variant is nearer, and equally fast
 
 
 def test_under_a_loose_limit_of_latency_the_smallest_file_stays_the_same(

@@ -37,7 +37,7 @@ def test_every_step_of_a_sound_variant_holds(benchmarked: Path, converted: Path,
 
 
 def test_the_last_step_is_the_device(benchmarked: Path, converted: Path, reference: Path, tmp_path: Path) -> None:
-    """Outputs of another device, which gives other numbers than this machine."""
+    """Outputs of another device, which computes other numbers than this machine."""
     document = read_benchmark(benchmarked)
     int8 = next(result for result in document.results if result.variant == "int8")
     folder = tmp_path / "measurements" / "int8" / "samples"
@@ -58,7 +58,7 @@ def test_the_last_step_is_the_device(benchmarked: Path, converted: Path, referen
 
 @pytest.mark.slow
 def test_clipped_cells_are_broken_by_the_float_conversion_and_not_by_quantization(tmp_path: Path, edgetf: Run) -> None:
-    """What TensorFlow's own converter makes of an LSTM whose cells pass 10: its float32 is already wrong."""
+    """The output of TensorFlow's own converter for an LSTM whose cells exceed 10: its float32 is already wrong."""
     env = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
     subprocess.run([sys.executable, "-c", _TRAIN], cwd=tmp_path, check=True, capture_output=True, env=env)
     with np.load(tmp_path / "s.npz") as archive:

@@ -38,7 +38,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Array]:
     kernel[..., 5] *= 100.0
     model.get_layer("spoilt").set_weights([kernel, bias])
     kernel, bias = model.get_layer("after").get_weights()
-    kernel[:, :, 5] /= 100.0  # what follows needs all channels alike
+    kernel[:, :, 5] /= 100.0  # the next layer needs all channels equally
     model.get_layer("after").set_weights([kernel, bias])
     model.export(str(folder / "saved_model"), verbose=False)
     images = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype(np.float32)
@@ -54,7 +54,7 @@ def test_only_the_layer_with_a_large_channel_is_blamed(spoilt: tuple[Path, Array
     assert {"sound", "spoilt", "after"} <= set(by_name)
     assert "channel 5 is far larger than the others" in by_name["spoilt"].cause
     assert by_name["sound"].cause == ""
-    assert (by_name["after"].accumulated_db or 0.0) < 10  # the network is lost from there on
+    assert (by_name["after"].accumulated_db or 0.0) < 10  # all later outputs are useless
     local = by_name["after"].local_db
     assert local is not None
     assert local < by_name["sound"].local_db  # type: ignore[operator]  # it is given the spoilt layer's coarse outputs
@@ -119,7 +119,7 @@ def test_the_command_shows_them_and_writes_them_for_model_explorer(
 
 
 def test_the_model_of_a_single_op_does_not_grow_with_the_graph(tmp_path: Path) -> None:
-    """One of 5,000 ops took all others along: that is quadratic."""
+    """The model of one of 5,000 ops contained all others: that is quadratic."""
     content = write_model(tmp_path / "v.tflite", np.ones((16, 4), np.float32), np.zeros(4, np.float32)).read_bytes()
     model, _ = unpack(content)
     graph = model.subgraphs[0]

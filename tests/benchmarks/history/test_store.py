@@ -76,7 +76,7 @@ def test_a_regression_is_reported_with_its_significance_and_noise_is_not(documen
 def test_equal_commits_differ_significantly_in_at_most_about_five_of_100_cases(
     document: Benchmark, tmp_path: Path
 ) -> None:
-    """Over all that is compared at once: Holm's rule."""
+    """Over all simultaneous comparisons: Holm's rule."""
     found = 0
     for case in range(60):
         for name in "12":
@@ -226,7 +226,7 @@ def test_a_commit_is_found_by_its_prefix_and_a_clean_one_is_preferred(document: 
     assert find_commit("aaaa1111", known) == "aaaa1111"
     assert find_commit("aaaa1111+", known) == "aaaa1111+"
     assert find_commit("aaaa", known) == "aaaa1111"
-    assert find_commit("aaaa11112222", known) == "aaaa1111"  # kept by a shorter name
+    assert find_commit("aaaa11112222", known) == "aaaa1111"  # stored under a shorter name
     assert find_commit("bbbb", known) == "bbbb2222+"
     with pytest.raises(EdgetfError, match="there are 2 commits that begin with 'a'"):
         find_commit("a", known)
@@ -282,7 +282,7 @@ def test_every_benchmark_of_the_command_is_kept_with_the_commit_of_its_model(
     assert ended.returncode == 0, ended.stderr
     listed = json.loads(edgetf("history", "list", "--history", tmp_path / "h.sqlite", "--json").stdout)
     assert [(one["commit"], one["variant"], one["device"]) for one in listed] == [(commit, "int8", "local")]
-    (tmp_path / "broken").write_text("no database" * 100)  # it costs the benchmark nothing
+    (tmp_path / "broken").write_text("no database" * 100)  # the benchmark itself succeeds
     again = edgetf("benchmark", repository / "int8.tflite", "-o", "b2", "--blocks", 2, "--history", tmp_path / "broken")
     assert (again.returncode, "not stored in the history: cannot use the history" in again.stderr) == (0, True)
 

@@ -139,7 +139,7 @@ def test_a_requested_drop_and_a_requested_metric_are_both_judged(document: Bench
     figures = [OutputFigures(**{k: v for k, v in vars(o).items() if k in known}) for o in result.parity.outputs]
     wrong = [replace(figure, accuracy=drop) for figure in figures]
     parity = judge_parity("int8", 200, wrong, Budgets(), [metric])
-    assert parity.verdict is Verdict.PASS  # the metric judges
+    assert parity.verdict is Verdict.PASS  # the metric decides
     assert result.latency_ms is not None
     measured = replace(result.latency_ms, low=result.latency_ms.median)  # two turns may leave an interval from below 0
     judged = replace(document, results=(replace(result, scheme="int8", parity=parity, latency_ms=measured),))

@@ -101,7 +101,7 @@ def test_an_unstable_timing_is_not_slower_than_what_its_blocks_overlap(document:
     assert chosen(document, steady, shaky, objective=Objective.LATENCY).variant == "steady"
     blocks = tuple(replace(block, median_ms=ms) for block, ms in zip(shaky.blocks, (0.95, 1.6), strict=False))
     shaky = replace(shaky, stable=False, blocks=blocks)
-    assert chosen(document, steady, shaky, objective=Objective.LATENCY).variant == "shaky"  # the smaller of both
+    assert chosen(document, steady, shaky, objective=Objective.LATENCY).variant == "shaky"  # the smaller of the two
     assert same_speed([steady, shaky]) == ["steady and shaky"]
 
 

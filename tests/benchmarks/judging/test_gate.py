@@ -43,7 +43,9 @@ def test_each_variant_is_judged_by_its_own_budgets(document: Benchmark, tmp_path
     assert (float32.variant, float32.parts["size"].verdict) == ("float32", Verdict.PASS)
     assert (int8.variant, int8.parts["size"].verdict) == ("int8", Verdict.FAIL)
     assert "accuracy drop" in int8.parts["parity of output_0"].reason
-    assert "budget 50" in int8.parts["parity of output_0"].reason  # what it does not set is that of all
+    assert (
+        "budget 50" in int8.parts["parity of output_0"].reason
+    )  # budgets that it does not set are those of all variants
     assert set(int8.parts) == {"parity of output_0", "latency", "size"}
 
 
@@ -183,7 +185,7 @@ def test_the_command_writes_the_reports_and_returns_the_exit_code(
 
 @pytest.mark.slow
 def test_the_workflow_for_github_works_as_written(small: Small, tmp_path: Path) -> None:
-    """Its `run` lines, in order, in a folder as it wants one; what is GitHub's own is left out."""
+    """Its `run` lines, in order, in a folder as it expects; GitHub's own steps are left out."""
     workflow = (Path(__file__).parents[3] / "docs" / "github-actions.yml").read_text()
     commands = re.findall(r"^ *(?:- )?run: (edgetf .*)$", workflow, re.MULTILINE)
     assert [command.split()[1] for command in commands] == ["convert", "reference", "benchmark", "gate", "report"]

@@ -36,8 +36,8 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.mark.parametrize("draw", ["normal", "exponential", "mostly none"])
 def test_the_paired_interval_covers_the_true_drop_in_about_95_of_100_cases(draw: str) -> None:
-    """60 samples, whose differences have the mean 0.3, in 300 runs: 93 % is the least that 95 % would nearly ever give;
-    skewed ones of so few samples are known to cover a little less."""
+    """60 samples, whose differences have the mean 0.3, in 300 runs: a coverage of 95 % is hardly ever below 93 % here;
+    skewed differences of so few samples are known to cover a little less."""
     random, held = np.random.default_rng(1), 0
     for _ in range(300):
         if draw == "normal":
@@ -60,7 +60,7 @@ def test_no_difference_in_a_few_samples_is_not_a_proof() -> None:
 
 
 def test_few_small_changes_widen_an_interval_only_slightly() -> None:
-    """One position of 40 in 2 of 300 samples: others like it, and not 300 samples that may be lost whole."""
+    """One position of 40 in 2 of 300 samples: others may be lost as well, but not 300 complete samples."""
     differences = np.zeros(300)
     differences[:2] = 2.5
     low, high = statistics.paired_bootstrap(differences, (0.0, 100.0), step=2.5)
@@ -86,7 +86,7 @@ def test_the_interval_of_few_changes_of_any_size_covers_the_true_drop(rate: floa
     assert held >= 0.92 * 400
 
 
-# what labels let one say ------------------------------------------------------------------------------------------
+# what labels show -------------------------------------------------------------------------------------------------
 
 
 def _measure(reference: Outputs, variant: Outputs, labels: Array) -> list[MetricFigures]:
@@ -141,7 +141,7 @@ def test_class_maps_are_judged_by_the_positions_that_are_right() -> None:
 
 
 def test_each_column_of_a_regression_counts_in_its_own_unit() -> None:
-    truth = RANDOM.normal(size=(400, 2)) * [1e5, 1e-3]  # a pressure beside a strain
+    truth = RANDOM.normal(size=(400, 2)) * [1e5, 1e-3]  # a pressure and a strain
     near = truth * (1 + 1e-3)
     broken = near * [1, 0]
     (found,) = _measure({"y": near}, {"y": broken}, truth)
@@ -388,7 +388,7 @@ def test_the_sequence_example_computes_the_known_metric() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "sizes"), [("detection", "2, 300, 30"), ("sequence", "1, 300, 60")])
 def test_the_commands_of_a_worked_example_work_as_written(name: str, sizes: str, tmp_path: Path) -> None:
-    """With a short training, few samples and few turns."""
+    """A short training, few samples and few turns."""
     text = (EXAMPLES / f"{name}.py").read_text()
     (tmp_path / f"{name}.py").write_text(text)
     commands = re.findall(r"^    (edgetf .*)$", text, re.MULTILINE)

@@ -121,12 +121,12 @@ def test_rare_classes_fit_although_the_most_common_label_is_nearly_as_accurate()
     assert found.use is LabelUse.CLASS
     assert found.chance == pytest.approx(0.9667, abs=1e-3)
     nothing = interpret({"p": np.full((300, 1), 0.1) + RANDOM.uniform(0, 0.01, (300, 1))}, truth)["p"]
-    assert nothing.use is LabelUse.UNFIT  # it always gives the commonest
+    assert nothing.use is LabelUse.UNFIT  # it always gives the most common label
 
 
 def test_maps_of_other_samples_do_not_fit_however_alike_all_samples_are() -> None:
     truth = np.zeros((60, 8, 8), np.int64)
-    truth[:, 2:6, 2:6] = RANDOM.integers(0, 2, (60, 4, 4))  # something in the middle, whatever the sample
+    truth[:, 2:6, 2:6] = RANDOM.integers(0, 2, (60, 4, 4))  # a middle value, whatever the sample
     scores = np.eye(2, dtype=np.float32)[truth]
     assert interpret({"map": scores}, truth)["map"].use is LabelUse.POSITIONS
     assert interpret({"map": scores}, np.roll(truth, 1, axis=0))["map"].use is not LabelUse.POSITIONS

@@ -106,7 +106,7 @@ def test_one_column_decides_at_one_half_when_labels_are_binary() -> None:
 
 
 def _detector(n: int = 60, scores: int = 3) -> NDArray[np.float64]:
-    """Boxes from 0 to 640 beside scores from 0 to 1, (n, 8, 4 + scores)."""
+    """Boxes from 0 to 640 and scores from 0 to 1, (n, 8, 4 + scores)."""
     return np.concatenate([640 * RANDOM.uniform(size=(n, 8, 4)), RANDOM.uniform(size=(n, 8, scores))], axis=-1)
 
 
@@ -117,7 +117,7 @@ def test_each_of_a_few_columns_has_its_own_signal_to_noise() -> None:
     variant[..., :4] += RANDOM.normal(0, 1, variant[..., :4].shape)
     found = compare("y", reference, variant)
     assert found.centred_db is not None
-    assert found.centred_db > 40  # as a whole it is excellent
+    assert found.centred_db > 40  # over all columns it is excellent
     assert [one.spans for one in found.columns] == [((k, k),) for k in range(7)]
     assert [one.constant for one in found.columns] == [False] * 4 + [True] * 3
     assert all(one.centred_db is not None and one.centred_db > 40 for one in found.columns[:4])
@@ -201,7 +201,7 @@ def test_nothing_passes_by_being_empty() -> None:
 
 
 def test_a_reference_with_nan_is_a_problem_and_never_an_agreement() -> None:
-    """On a ladder, what a step is compared with may itself be broken."""
+    """On a ladder, the output that a step is compared with may itself be broken."""
     reference = np.random.default_rng(0).normal(size=(50, 4))
     variant = reference + 50
     reference[3, 1] = np.nan

@@ -82,7 +82,7 @@ def test_the_interval_and_the_verdict_agree(costs: list[float], budget: float, p
 
 
 def test_the_number_of_missing_samples_follows_from_the_reported_interval() -> None:
-    """Not by the narrower one of a number of samples that was fixed before: 46 more would not do."""
+    """Not from the narrower interval of a fixed number of samples: 46 more would not suffice."""
     costs = np.zeros(3000)
     costs[:: 3000 // 15] = 1.0
     low, high = interval(costs, PAIRED)

@@ -66,7 +66,7 @@ def test_agreement_has_wilsons_interval() -> None:
     found = agreement(95, 100)
     interval = stats.binomtest(95, 100).proportion_ci(0.95, method="wilson")
     assert (found.low, found.high) == (interval.low, interval.high)
-    assert agreement(10, 10).low == pytest.approx(0.7225, abs=1e-4)  # all of few is not certainty
+    assert agreement(10, 10).low == pytest.approx(0.7225, abs=1e-4)  # all of a few samples are not a proof
 
 
 def test_the_sqnr_interval_covers_the_true_ratio() -> None:

@@ -29,7 +29,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def _classes(n: int, wrong: int) -> OutputFigures:
-    """n labelled samples of which the reference has all right and the variant all but `wrong`."""
+    """n labelled samples: the reference is right on all, the variant on all except `wrong`."""
     reference = np.eye(4)[RANDOM.integers(0, 4, n)]
     variant = reference.copy()
     variant[:wrong] = np.roll(variant[:wrong], 1, axis=1)
@@ -75,7 +75,7 @@ def test_float32_must_be_no_further_from_tensorflow_than_a_few_times_its_own_noi
 
     assert judged(3.9e-5, 1e-5).verdict is Verdict.PASS
     beyond = judged(4.1e-5, 1e-5)
-    assert beyond.verdict is Verdict.INCONCLUSIVE  # the largest of 1,000 beside the noise of 128
+    assert beyond.verdict is Verdict.INCONCLUSIVE  # the largest of 1,000, compared with the noise of 128
     assert "4 times TensorFlow's own noise, which was measured on 128 of the 1000 samples only" in beyond.reason
     ulps = 8 * 2.0**-23 * np.abs(reference).max()
     assert judged(0.9 * ulps, 0.0).verdict is Verdict.PASS  # a model whose noise does not show
@@ -103,7 +103,7 @@ def test_outputs_without_classes_are_judged_by_the_schemes_sqnr() -> None:
 
 
 def test_an_offset_that_all_samples_share_is_not_signal() -> None:
-    """300 degrees that vary by one, stored in steps of one: 58 dB by the plain ratio, and nearly nothing left."""
+    """300 degrees that vary by one, stored in steps of one: 58 dB by the plain ratio, and hardly any signal is left."""
     kelvin = 300 + RANDOM.normal(size=(500, 1))
     figures = compare("y", kelvin, np.round(kelvin))
     assert figures.sqnr_db is not None
@@ -159,7 +159,7 @@ def test_latency_and_size_have_budgets_too() -> None:
     [(100.0, Verdict.PASS), (2.2, Verdict.INCONCLUSIVE), (2.0, Verdict.INCONCLUSIVE), (0.5, Verdict.FAIL)],
 )
 def test_an_unstable_timing_is_inconclusive_only_near_the_budget(budget: float, verdict: Verdict) -> None:
-    """Blocks of an ordinary machine differ by more than 5 %, which says nothing against a budget far away."""
+    """Blocks of an ordinary machine differ by more than 5 %, which does not matter far from the budget."""
     assert judge_latency(_timed([1.8, 2.0, 2.3, 2.0, 1.9], stable=False), budget).verdict is verdict
 
 
@@ -175,7 +175,7 @@ def test_an_unstable_timing_of_one_block_or_of_a_throttled_device_misses_no_budg
 
 
 def _detector(noise: float, scores: float) -> OutputFigures:
-    """Boxes of 0 to 640 with `noise` beside scores of 0 to 1 that are multiplied by `scores`."""
+    """Boxes of 0 to 640 with `noise`, and scores of 0 to 1 that are multiplied by `scores`."""
     reference = np.concatenate([640 * RANDOM.uniform(size=(80, 9, 4)), RANDOM.uniform(size=(80, 9, 3))], axis=-1)
     variant = reference + noise * RANDOM.normal(size=reference.shape) * [1, 1, 1, 1, 1e-3, 1e-3, 1e-3]
     variant[..., 4:] *= scores
@@ -199,7 +199,7 @@ def test_float32_whose_small_columns_are_lost_in_the_noise_of_large_ones_fails()
 
 
 def test_float32_may_differ_in_the_last_place_of_a_column_that_hardly_varies() -> None:
-    """Latitudes beside altitudes: 52.37 degrees, which vary by less than a thousandth."""
+    """Latitudes and altitudes: 52.37 degrees, which vary by less than a thousandth."""
     reference = (RANDOM.normal(size=(200, 2)) * [5e-4, 100] + [52.37, 300]).astype(np.float32)
     variant = np.nextafter(reference, np.float32(np.inf))
     figures = replace(compare("y", reference, variant), floor=1e-5, floor_n=200)

@@ -19,7 +19,7 @@ def test_a_reference_knows_how_far_tensorflow_is_from_itself(reference: Path) ->
     ways = {noise.way: noise for noise in document.noise}
     assert set(ways) == {"one sample at a time", "op by op, nothing fused", "compiled by XLA"}
     for noise in ways.values():
-        assert noise.n == 192  # whole batches of 64, of 200 samples of a network that takes microseconds
+        assert noise.n == 192  # complete batches of 64, of 200 samples of a network that takes microseconds
         assert noise.counts
         assert 0 <= noise.max_abs["output_0"] < 1e-5
     floor = document.floor("output_0")
@@ -52,7 +52,7 @@ def test_more_samples_are_computed_again_where_they_cost_little(n: int, batch: i
 
 @pytest.mark.slow
 def test_op_by_op_is_what_eager_mode_computes(tmp_path: Path) -> None:
-    """And not what the fused graph does: a deep network whose rounding differs between them."""
+    """And not the fused graph: a deep network whose rounding differs between the two."""
     import keras
     import tensorflow as tf
 

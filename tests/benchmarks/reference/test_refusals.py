@@ -41,7 +41,7 @@ class Lookup(tf.Module):  # type: ignore[misc]
 
 @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.int32, name="x")])  # type: ignore[untyped-decorator]
 def python(x: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Stands outside of the model, which would be refused with it."""
+    """A function outside of the model, which would be refused with it."""
     y = tf.py_function(_refuse_large, [x], tf.float32)
     y.set_shape([None, 4])
     return {"y": y}

@@ -59,7 +59,7 @@ def test_a_lost_server_does_not_lose_answers(small: Small, tmp_path: Path) -> No
     model, events = (
         Model(small.saved_model, left=36 + 16 + 2),
         list[Event](),
-    )  # 36 to see how it answers, 16 whose weights
+    )  # 36 to probe its answers, 16 to compare the weights
     with rest(model) as url:
         options = ReferenceOptions(serving=url)
         with pytest.raises(EdgetfError, match="does not answer") as caught:

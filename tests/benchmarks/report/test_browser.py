@@ -23,7 +23,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 _DROP = "accuracy change, points"
 _PHONE, _PAPER = 375, 703  # CSS pixels; A4 less margins of 12 mm
 
-# every piece of text that is seen, its contrast with what is behind it, and what WCAG 2.1 (1.4.3) asks for
+# every visible piece of text, its contrast with the background, and the contrast that WCAG 2.1 (1.4.3) requires
 CONTRASTS = """() => {
   const parse = (text) => {
     const [r, g, b, a] = text.match(/[\\d.]+/g).map(Number);
@@ -63,10 +63,10 @@ CONTRASTS = """() => {
 
 @dataclass
 class Seen:
-    """A page, with everything that it said on the console, threw, or asked for."""
+    """A page, with its console messages, exceptions and requests."""
 
     page: Any
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
 
@@ -116,8 +116,8 @@ def seen_many(browser: Any, many: Path) -> Iterator[Seen]:
 def _see(browser: Any, report: Path) -> Iterator[Seen]:
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     found = Seen(page)
-    page.on("console", lambda message: found.said.append(message.text))
-    page.on("pageerror", lambda error: found.said.append(str(error)))
+    page.on("console", lambda message: found.messages.append(message.text))
+    page.on("pageerror", lambda error: found.messages.append(str(error)))
     page.on("request", lambda request: found.asked.append(request.url))
     page.goto(report.as_uri())
     yield found
@@ -140,7 +140,7 @@ def test_it_shows_everything_without_console_messages_or_requests(seen: Seen, re
     assert set(widths) == {8}
     assert seen.page.title() == "edgetf report"  # the script in the names did not run
     assert EVIL in rows(seen.page)
-    assert seen.said == []
+    assert seen.messages == []
     outside = [url for url in seen.asked if not url.startswith("data:")]
     assert outside == [report.as_uri()]
 
@@ -167,7 +167,7 @@ def test_ten_variants_and_more_are_filtered_by_text_and_verdict(seen_many: Seen,
     page.get_by_label("Variants with the text").fill("")
     page.get_by_label("and the verdict").select_option("")
     assert len(rows(page)) == 13
-    assert seen_many.said == []
+    assert seen_many.messages == []
 
 
 def test_the_table_is_sorted_by_click_and_by_keyboard_and_shows_the_order(seen: Seen) -> None:
@@ -250,7 +250,7 @@ def test_in_print_everything_is_shown_and_nothing_is_cut(seen_many: Seen) -> Non
     page.get_by_label("Variants with the text").fill("int8")
     page.set_viewport_size({"width": _PAPER, "height": 1000})
     page.emulate_media(media="print")
-    assert len(rows(page)) == 13  # what was filtered out, too
+    assert len(rows(page)) == 13  # including those that were filtered out
     assert not page.locator("#filter").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= _PAPER
     cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).length"

@@ -19,7 +19,7 @@ def test_few_classes_are_a_matrix_of_those_that_take_part_with_who_was_right() -
         [0, 0, 2, 0],
     ]
     assert (found.reference_right, found.variant_right) == (2, 1)
-    assert found.swaps[0].n == 2  # the commonest first
+    assert found.swaps[0].n == 2  # the most common first
     assert (found.swaps[0].reference_right, found.swaps[0].variant_right) == (1, 1)
     assert (found.shade(0), found.shade(1), found.shade(2)) == (0, 2, 4)
 

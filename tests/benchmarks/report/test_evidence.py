@@ -32,14 +32,14 @@ def bench(benchmarked: Path, reference: Path, tmp_path: Path) -> Path:
 
 def test_the_worst_samples_are_the_damaged_ones_with_both_answers(bench: Path, small: Small) -> None:
     document = read_benchmark(bench)
-    evidence = gather(document, bench, None)  # the reference lies beside it
+    evidence = gather(document, bench, None)  # the reference is next to it
     pairs, missing = pair_outputs(document, bench, evidence)
     assert (evidence.missing, missing) == ((), [])
     assert evidence.samples is not None
     worst = find_worst(pairs, evidence.samples)
     found = worst[0]
     assert (found.variant, found.verdict) == ("int8", "fail")
-    assert "pass" not in {one.verdict for one in worst}  # only what does not pass, where anything does not
+    assert "pass" not in {one.verdict for one in worst}  # if a variant does not pass, only such variants
     assert len(found.samples) == 6
     for sample in found.samples:
         assert sample.row < 60
@@ -89,14 +89,14 @@ def test_signals_in_and_images_out_are_drawn_and_small_vectors_are_reported(benc
             result, result.parity.outputs[0], reference, variant, Interpretation(LabelUse.NONE), np.arange(20), error
         )
         [worst] = find_worst([pair], samples)
-        assert [one.row for one in worst.samples] == [3, 7]  # what has no error is not among the worst
+        assert [one.row for one in worst.samples] == [3, 7]  # samples without an error are not among the worst
         assert worst.samples[1].why == "Among the largest errors: 1."
         [(name, drawn)] = worst.samples[1].inputs
         assert (name, drawn.kind, len(drawn.lines)) == ("signal", ThumbnailKind.LINES, 3)
-        said = worst.samples[1].answers[1]
-        assert (said.picture.kind if said.picture else None) is kind
+        answer = worst.samples[1].answers[1]
+        assert (answer.picture.kind if answer.picture else None) is kind
         if kind is None:
-            assert said.text == ", ".join(f"{value:.4g}" for value in variant[7])
+            assert answer.text == ", ".join(f"{value:.4g}" for value in variant[7])
 
 
 def reported(document: Benchmark, bench: Path) -> str:
@@ -120,7 +120,7 @@ def test_missing_or_replaced_files_are_reported_without_an_error(bench: Path, tm
     assert "has changed since the run" in reported(other, bench)
     shutil.rmtree(tmp_path / "ref")
     assert "are neither in the benchmark" in reported(document, bench)
-    assert "are neither in the benchmark" in render(document, bench)  # and the report says so
+    assert "are neither in the benchmark" in render(document, bench)  # and the report states it
 
 
 def test_another_reference_than_its_own_is_refused(bench: Path, reference: Path, tmp_path: Path) -> None:

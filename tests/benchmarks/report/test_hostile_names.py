@@ -1,4 +1,4 @@
-"""Names that others gave, in everything that is printed or drawn: they say what they say, and do nothing."""
+"""Untrusted names in everything that is printed or drawn: they are shown as text and have no effect."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_names_in_a_markdown_table_are_text_in_one_row() -> None:
 def test_a_terminal_receives_no_control_sequences(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)  # a line that is broken may begin with any word
+    monkeypatch.delenv("COLUMNS", raising=False)  # a wrapped line may begin with any word
     document = Benchmark(BENCHMARK_SCHEMA, "1", "now", {"cpu": EVIL}, EVIL, (EVIL,), None, None, None, (RESULT,))
     show_benchmark(document)
     show_benchmark(replace(document, results=(replace(RESULT, stable=False, stable_reason=EVIL),)))
     print_table(escape(EVIL), ["name"], [[escape(EVIL)]], long=["name"])
-    print_lines(escape(EVIL), EVIL.replace("[", ""))  # also where nobody escaped it
+    print_lines(escape(EVIL), EVIL.replace("[", ""))  # even if it was not escaped
     print_table("", ["name"], [[EVIL.replace("[", "").replace("\n", " ")]])
     reported = _Lines(EVIL)
     for event in (

@@ -76,7 +76,7 @@ def test_what_is_off_the_front_is_beaten_by_the_front_and_nothing_on_it_is_but_i
 
 
 def test_of_variants_that_beat_each_other_in_a_circle_the_fastest_is_on_the_front() -> None:
-    circle = [  # each is measurably better than the next in one thing, and in the other not distinguished
+    circle = [  # each is measurably better than the next in one cost, and cannot be distinguished in the other
         Point("a", "pass", Cost(0.5, 0, 1), Cost(10.5, 10, 11), 1),
         Point("b", "pass", Cost(2.5, 2, 3), Cost(5.5, 0, 11), 1),
         Point("c", "pass", Cost(4.5, 4, 5), Cost(0.5, 0, 1), 1),
@@ -124,7 +124,7 @@ def test_neither_one_sample_of_a_thousand_nor_an_unstable_timing_beats_anything(
     plain = variant(document, "plain", ms=1.0)
     lucky = variant(document, "lucky", ms=1.1, parity=dropped(plain, lost=0, won=1))
     one, other = points_of([plain, lucky])
-    assert dominates(one, other)  # measurably faster; one sample more is no difference
+    assert dominates(one, other)  # measurably faster; one more sample is not a difference
     blocks = tuple(replace(block, median_ms=ms) for block, ms in zip(lucky.blocks, (1.0, 1.2), strict=False))
     shaky = replace(lucky, stable=False, blocks=blocks)
     wide = latency_of(shaky)
@@ -167,9 +167,9 @@ def test_without_accuracy_the_noise_is_the_cost_and_no_error_beats_any(benchmark
         replace(dynamic, parity=replace(dynamic.parity, outputs=(noisy, replace(noisy, centred_db=40.0)))),
     )
     one, other = points_of(both)
-    assert one.cost.value < other.cost.value  # no error is better than any
+    assert one.cost.value < other.cost.value  # no error is better than any error
     assert other.cost == Cost(-30.0, -33.0, -28.0)  # the worst output, with its interval
     picture = draw_pareto(both)
     assert picture is not None
-    assert "a $b_$ &amp; &lt;c&gt; (no error)" in picture  # no formula, and escaped
+    assert "a $b_$ &amp; &lt;c&gt; (no error)" in picture  # not a formula, and escaped
     assert "SQNR" in picture

@@ -1,4 +1,4 @@
-"""An interrupted benchmark goes on after its last whole turn, and says so."""
+"""An interrupted benchmark resumes after its last complete turn, and reports it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1)
 
 
 class Interrupted(LocalDevice):
-    """This machine, on which the run ends before turn `last` + 1 as it would by Ctrl-C."""
+    """This machine; the run ends before turn `last` + 1, as by Ctrl-C."""
 
     def __init__(self, last: int, error: BaseException | None = None) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ def test_damaged_progress_never_blocks_a_rerun(tmp_path: Path, damage: Callable[
     damage(plain)
     (folder / "progress.json").write_text(json.dumps(plain))
     kept = Resumable(folder, "key", notes.append)
-    if len(plain["turns"]) == 2:  # twice the same is whole
+    if len(plain["turns"]) == 2:  # the same turn twice is complete
         assert kept.find("int8/block-0") is not None
         return
     assert kept.find("int8/block-0") is None
@@ -210,7 +210,7 @@ def test_force_replaces_complete_results_and_resumes_incomplete_ones(variants: l
     _run(variants, out, Interrupted(99))
     created = read_benchmark(out)
     _run(variants, out, Interrupted(3), force)
-    assert read_benchmark(out) == created  # until the new one is whole
+    assert read_benchmark(out) == created  # until the new one is complete
     again = Interrupted(99)
     _run(variants, out, again, force)
     assert again.ran == ["float32/block-2"]

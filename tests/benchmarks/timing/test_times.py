@@ -52,7 +52,7 @@ def test_the_interval_of_the_median_sees_a_drift_that_independent_runs_would_not
 
 @pytest.mark.parametrize("blocks", [2, 5, 20])
 def test_the_interval_over_blocks_covers_what_single_processes_differ_by(blocks: int) -> None:
-    """Each process has a speed of its own; hundreds of runs in one of them say nothing of the others."""
+    """Each process has its own speed; hundreds of runs in one of them give no information on the others."""
     random = np.random.default_rng(blocks)
     hits = 0
     for _ in range(500):
@@ -95,8 +95,8 @@ def test_whole_microseconds_are_not_exact_times() -> None:
     assert spread_of([TimeSummary(50, 0.0, 0.0, 0.0, 0.0, 0.0)]) == 0
 
 
-def _blocks(medians: list[float], runs: int = 20, **said: str) -> list[Block]:
-    common = {"frequency_mhz": "", "temperature_c": "", "governor": "", "throttled": "", **said}
+def _blocks(medians: list[float], runs: int = 20, **facts: str) -> list[Block]:
+    common = {"frequency_mhz": "", "temperature_c": "", "governor": "", "throttled": "", **facts}
     return [Block(k, median, runs, measurement="", **common) for k, median in enumerate(medians, 1)]
 
 
@@ -125,14 +125,14 @@ def test_a_drift_is_reported_with_the_changes_of_the_device() -> None:
 def test_blocks_that_agree_are_precise_and_others_are_not() -> None:
     assert is_precise([1.0, 1.005, 0.995, 1.0, 1.01])
     assert not is_precise([1.0, 1.1, 0.9, 1.0, 1.05])
-    assert not is_precise([1.0, 1.02])  # two say little
+    assert not is_precise([1.0, 1.02])  # two blocks are not enough
     assert is_precise([1.0, 1.1, 0.9, 1.0, 1.05] * 20)
 
 
 def test_past_throttling_is_not_current_throttling() -> None:
     assert not is_throttled("0x50000")  # bits 16 and up: since the start of the system
     assert is_throttled("0x4")
-    assert [is_throttled(said) for said in ("", "0", "2")] == [False, False, True]
+    assert [is_throttled(bits) for bits in ("", "0", "2")] == [False, False, True]
 
 
 def test_rare_long_interruptions_of_a_shared_machine_do_not_widen_the_spread() -> None:

@@ -79,7 +79,7 @@ def test_the_state_contains_the_throttling_and_power_of_a_pi(tmp_path: Path, mon
 
 
 def test_the_load_of_other_programs_excludes_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own clock is imitated: others keep one core busy all the time, and this process another."""
+    """The system's clock is imitated: other programs keep one core busy all the time, and this process another."""
     begin, own = time.perf_counter(), time.process_time()
     monkeypatch.setattr(machine, "_busy_s", lambda: time.perf_counter() - begin + time.process_time() - own)
     neighbours = Neighbours()

@@ -224,7 +224,7 @@ def test_a_process_has_the_requested_cpus_and_priority(job: Job, tmp_path: Path)
     assert (measurement.affinity_effective, measurement.nice_effective) == ([0], 5)
     measurement = run_job(replace(job, affinity=[999]), tmp_path / "none", ignore)
     assert "there are no CPUs [999] to run on" in (measurement.error or "")
-    assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1  # that of this process is as it was
+    assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1  # the affinity of this process is unchanged
 
 
 def test_a_full_disk_is_reported_before_anything_runs(

@@ -21,7 +21,7 @@ def test_files_of_killed_bundle_checks_are_removed(tmp_path: Path, monkeypatch: 
 
 
 def test_two_checks_can_remove_files_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What both have seen, the other one removes first."""
+    """The other check removes a folder that both have listed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for k in range(2):
         (tmp_path / f"edgetf-verify-999999999-{k}" / "in").mkdir(parents=True)
