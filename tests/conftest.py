@@ -17,6 +17,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from edgetf import defaults
+
+defaults.PATIENCE = 1  # before it is read: a machine that is busy with tests makes no benchmark longer
+
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
