@@ -28,6 +28,7 @@ from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import TimingPlan
 from edgetf.files import write_document
+from edgetf.results import Result
 from edgetf.samples import make_samples, save_samples
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -120,15 +121,21 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the benchmark of all schemes against the reference.
 
-    Its timings are marked as stable: verdicts on unstable ones have their own tests, and a busy machine must not affect
-    the other tests.
+    Its timings are marked as stable and precise: verdicts on others have their own tests, and a busy machine must not
+    affect the other tests. The interval of two turns alone may begin at 0.
     """
     out = tmp_path_factory.mktemp("benchmarked") / "bench"
     options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
     found = benchmark([converted], LocalDevice(), out, options, ignore)
-    calm = tuple(replace(result, stable=True, stable_reason="reported by the tests") for result in found.results)
-    write_document(out / "benchmark.json", replace(found, results=calm))
+    write_document(out / "benchmark.json", replace(found, results=tuple(map(_calmed, found.results))))
     return out
+
+
+def _calmed(result: Result) -> Result:
+    assert result.latency_ms is not None
+    median = result.latency_ms.median
+    latency = replace(result.latency_ms, low=0.98 * median, high=1.02 * median)
+    return replace(result, stable=True, stable_reason="reported by the tests", latency_ms=latency)
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
