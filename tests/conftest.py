@@ -173,14 +173,10 @@ def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 # files that take minutes, the longest first: all other workers wait for the last one to finish
 LONG = (
-    *("real/test_models_of_others.py", "docs/test_tour.py", "models/test_compression.py", "device/test_ssh.py"),
-    *(
-        "benchmarks/judging/test_label_metrics.py",
-        "e2e/test_emulated_pi.py",
-        "device/test_phone.py",
-        "docs/test_notebook.py",
-    ),
-    *("chaos/test_rounds.py", "cli/test_commands.py", "benchmarks/test_benchmark.py", "conversion/test_trial.py"),
+    *("real/test_models_of_others.py", "docs/test_tour.py", "cli/test_commands.py", "tuning/test_tune.py"),
+    *("tuning/test_several.py", "models/test_compression.py", "e2e/test_emulated_pi.py", "conversion/test_trial.py"),
+    *("benchmarks/test_benchmark.py", "docs/test_notebook.py", "device/test_phone.py", "device/test_ssh.py"),
+    *("benchmarks/judging/test_label_metrics.py", "api/test_front_door.py", "chaos/test_rounds.py"),
 )
 
 

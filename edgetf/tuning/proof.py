@@ -96,6 +96,8 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     results = {result.variant: result for result in document.results}
     name = None if winner is None else TUNED if winner.plain is None else winner.name
     checked = None if name is None else _checked(proof, results[name])
+    if checked is not None and checked.failed_run:
+        return Proven(None, None, document, refused=_reason(checked).reason)
     document = _settled(proof, document)
     files.write_document(proof.folder / BENCH / "benchmark.json", document)
     # a variant that is too large is accurate nevertheless: limits end no order of tests
@@ -105,8 +107,7 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     if checked is None:
         return Proven(None, best, document)
     undecided = tuple(what for what, one in checked.parts.items() if one.verdict is Verdict.INCONCLUSIVE)
-    judged = _reason(checked)
-    return Proven(judged, best, document, judged.reason if checked.failed_run else None, undecided)
+    return Proven(_reason(checked), best, document, undecided=undecided)
 
 
 @dataclass(frozen=True)
