@@ -112,7 +112,7 @@ def gate(
     several = [benches] if isinstance(benches, (Bench, str, os.PathLike)) else benches
     documents = [document for one in several for document in documents_of(one)]
     places = places_of(variants) if variants else ()
-    checked = gates.judge(gates.load_gate(Path(budget)), documents, places)
+    checked = gates.judge_gate(gates.load_gate(Path(budget)), documents, places)
     gates.write_reports(checked, _path(junit), _path(summary))
     return Checks(checked)
 

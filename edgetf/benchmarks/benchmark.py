@@ -14,7 +14,7 @@ from edgetf.benchmarks.judging.distinct import describe_distinct
 from edgetf.benchmarks.judging.ground import (
     Ground,
     is_decided,
-    judge,
+    judge_course,
     prepare,
     refuse_changed,
     with_distinct,
@@ -242,7 +242,7 @@ def _judged(course: Course, result: Result, place: Path, ground: Ground) -> Resu
     if not course.passes or course.error is not None or ground.reference is None:
         return result
     try:
-        return replace(result, parity=judge(course, place, ground))
+        return replace(result, parity=judge_course(course, place, ground))
     except EdgetfError as error:
         failure = Failure("parity", error.message, error.hint)
         return replace(result, status=Status.FAILED, error=failure)

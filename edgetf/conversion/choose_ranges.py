@@ -14,7 +14,7 @@ from time import perf_counter
 
 from edgetf.conversion.calibrate import Calibrator, Observation
 from edgetf.conversion.ranges import Choice, RangeChoice, Ranges
-from edgetf.conversion.repairs import Judge
+from edgetf.conversion.repairs import HeldOut
 from edgetf.reading import reason_of
 from edgetf.results import Repair, RepairKind, RepairState
 
@@ -28,20 +28,20 @@ _MOST_TENSORS, _BYTES = 4, 4 << 20  # tensors that are tried; none of large mode
 Quantize = Callable[[Ranges], bytes]
 
 
-def choose_ranges(calibrator: Calibrator, judge: Judge, quantize: Quantize, size: int) -> tuple[Ranges, Repair]:
+def choose_ranges(calibrator: Calibrator, held_out: HeldOut, quantize: Quantize, size: int) -> tuple[Ranges, Repair]:
     """The Ranges of all samples by the best choice, and the record; `size` is that of the float flatbuffer in bytes.
 
     Raises EdgetfError when an activation is not finite. After any other error the choice is min-max.
     """
-    begin, n = perf_counter(), len(judge.split.held)
-    fit = calibrator.observe(judge.split.fit, with_values=True)
-    whole = fit + calibrator.observe(judge.split.held, with_values=True)
+    begin, n = perf_counter(), len(held_out.split.held)
+    fit = calibrator.observe(held_out.split.fit, with_values=True)
+    whole = fit + calibrator.observe(held_out.split.held, with_values=True)
     plain = whole.ranges(MINMAX)
     try:
-        scores = {choice: judge.score(quantize(fit.ranges(choice))) for choice in (MINMAX, PERCENTILE, MSE)}
+        scores = {choice: held_out.score(quantize(fit.ranges(choice))) for choice in (MINMAX, PERCENTILE, MSE)}
         best = max(scores, key=lambda choice: scores[choice] - (0 if choice == MINMAX else _CLEAR_DB))
         most = min(_MOST_TENSORS, _BYTES // size)
-        singles, after = _single_tensors(fit, best, scores[best], lambda ranges: judge.score(quantize(ranges)), most)
+        singles, after = _single_tensors(fit, best, scores[best], lambda ranges: held_out.score(quantize(ranges)), most)
         chosen = _merged(whole, best, singles)
     except Exception as error:
         reason, seconds = reason_of(error), perf_counter() - begin

@@ -13,7 +13,7 @@ from edgetf.conversion.choose_ranges import FEWEST, MINMAX, Quantize, choose_ran
 from edgetf.conversion.dynamic import reround
 from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Ranges
-from edgetf.conversion.repairs import Judge, NotWorthItError, not_tried, why_not_judged
+from edgetf.conversion.repairs import HeldOut, NotWorthItError, not_tried, why_not_judged
 from edgetf.conversion.weights import Rounder, quantize_weights
 from edgetf.results import Repair, RepairKind
 from edgetf.samples import Samples
@@ -33,46 +33,46 @@ class Improver:
     def weights(self) -> Improved:
         """The variant with int8 constants that computes in float32, and the record of the rounding."""
         nearest = prune(quantize_weights(self._float32, None))
-        if self._judge is None:
+        if self._held_out is None:
             return nearest, self._not_tried(RepairKind.ROUNDING)
-        content, record = self._judge.choose(
+        content, record = self._held_out.choose(
             RepairKind.ROUNDING, nearest, lambda: prune(quantize_weights(self._float32, self._rounder))
         )
         return content, (record,)
 
     def dynamic(self, content: bytes) -> Improved:
         """The hybrid variant with its constants rounded again."""
-        if self._judge is None:
+        if self._held_out is None:
             return content, self._not_tried(RepairKind.ROUNDING)
-        content, record = self._judge.choose(
+        content, record = self._held_out.choose(
             RepairKind.ROUNDING, content, lambda: prune(reround(content, self._float32, self._rounder))
         )
         return content, (record,)
 
     def int8(self, content: bytes) -> Improved:
         """The int8 variant with its biases corrected."""
-        judge, samples = self._judge, self._samples
-        if judge is None or samples is None:
+        held_out, samples = self._held_out, self._samples
+        if held_out is None or samples is None:
             return content, self._not_tried(RepairKind.BIAS)
         if self._few:
             return content, (not_tried(RepairKind.BIAS, self._few),)
 
         def change() -> bytes:
-            if judge.score(content) >= _GOOD_DB:
+            if held_out.score(content) >= _GOOD_DB:
                 raise NotWorthItError(f"its outputs have at least {_GOOD_DB:g} dB without it")
-            return prune(correct_biases(content, self._float32, samples, judge.split.some))
+            return prune(correct_biases(content, self._float32, samples, held_out.split.some))
 
-        content, record = judge.choose(RepairKind.BIAS, content, change, _MARGIN_DB)
+        content, record = held_out.choose(RepairKind.BIAS, content, change, _MARGIN_DB)
         return content, (record,)
 
     def ranges(self, calibrator: Calibrator, quantize: Quantize) -> tuple[Ranges, tuple[Repair, ...]]:
         """The Ranges that int8 has the best outputs with, and how they were chosen."""
         assert self._samples is not None
-        if self._judge is None or self._few:
+        if self._held_out is None or self._few:
             everything = range(len(self._samples) // self._samples.batch)
             ranges = calibrator.observe(everything, with_values=False).ranges(MINMAX)
             return ranges, (not_tried(RepairKind.RANGES, self._why_not or self._few),)
-        found, record = choose_ranges(calibrator, self._judge, quantize, len(self._float32))
+        found, record = choose_ranges(calibrator, self._held_out, quantize, len(self._float32))
         return found, (record,)
 
     def _not_tried(self, kind: RepairKind) -> tuple[Repair, ...]:
@@ -90,11 +90,11 @@ class Improver:
         return f"{n} inferences are too few to choose by: {FEWEST} are needed" if n < FEWEST else ""
 
     @cached_property
-    def _judge(self) -> Judge | None:
-        return None if self._why_not or self._samples is None else Judge(self._float32, self._samples)
+    def _held_out(self) -> HeldOut | None:
+        return None if self._why_not or self._samples is None else HeldOut(self._float32, self._samples)
 
     @cached_property
     def _rounder(self) -> Rounder:
-        assert self._judge is not None
+        assert self._held_out is not None
         assert self._samples is not None
-        return Rounder(self._float32, self._samples, self._judge.split.some)
+        return Rounder(self._float32, self._samples, self._held_out.split.some)

@@ -95,8 +95,8 @@ def sqnr_db(exact: Mapping[str, Array], found: Mapping[str, Array]) -> float:
     return min(worst)
 
 
-class Judge:
-    """Judges flatbuffers by how near their outputs on the held-out samples are to those of float32."""
+class HeldOut:
+    """The held-out samples: flatbuffers are judged by how near their outputs on these are to those of float32."""
 
     def __init__(self, float32: bytes, samples: Samples) -> None:
         self._float32, self._samples = float32, samples

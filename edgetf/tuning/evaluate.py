@@ -44,9 +44,11 @@ class Asked:
     less_is_better: bool = False
 
 
-class Judge:
-    """Judges candidates against a Reference, whose samples are those of the search. With budgets in `ground`, samples
-    come in a random order, and no more are run than it takes."""
+class Evaluator:
+    """Evaluates candidates against a Reference, whose samples are those of the search.
+
+    With budgets in `ground`, samples come in a random order, and no more are run than it takes.
+    """
 
     def __init__(self, ground: Ground, asked: Asked) -> None:
         self._asked = asked
@@ -56,8 +58,8 @@ class Judge:
         self.ground = replace(ground, distinct=find_distinct(in_order))
 
     @classmethod
-    def of(cls, place: Path, targets: Sequence[Target], asked: Asked, batch: int = 1) -> Judge:
-        """The judge of `targets`' mixtures, which take `batch` samples at once, against the Reference at `place`."""
+    def of(cls, place: Path, targets: Sequence[Target], asked: Asked, batch: int = 1) -> Evaluator:
+        """For mixtures of `targets`, which take `batch` samples at once, against the Reference at `place`."""
         ground = prepare(targets, place, None, None)
         if asked.metrics:
             ground = with_metrics(ground, asked.metrics, asked.less_is_better)

@@ -34,7 +34,7 @@ from edgetf.results import Conversion, Verdict, read_conversion, read_reference
 from edgetf.samples import Samples, load_samples
 from edgetf.schemes import SCHEMES
 from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
-from edgetf.tuning.evaluate import Judge, Rows
+from edgetf.tuning.evaluate import Evaluator, Rows
 from edgetf.tuning.halves import inputs_of, read_calibrations, refuse_shared, split
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook, fact_of_metric
 from edgetf.tuning.options import TuneOptions
@@ -165,21 +165,21 @@ class _Run:
 
     def tune(self, notes: Notebook, out: Path) -> Tuning:
         places = self._halves(notes)
-        judge = Judge.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
+        evaluator = Evaluator.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
         begin = perf_counter()
         scorer = Scorer(self._splicer, self._fed(self._ranked_on), notes.scores, notes.save)
         names = [name for name in self._splicer.names if name != BASE]
         ranking = rank(scorer, names, self._progress)
         self._seconds["ranking"] = round(perf_counter() - begin, 1)
         entries = self._entries(scorer, ranking, names, notes)
-        winner, proven = self._search_and_prove(entries, judge, self._proof(notes, places[1], out), notes)
+        winner, proven = self._search_and_prove(entries, evaluator, self._proof(notes, places[1], out), notes)
         search = Search(
             options=self._options,
             device=self._device.name,
             conversion=self.conversion,
             operations=self._splicer.operations,
             ranked_on=self._ranked_on.used(),
-            searched_on=judge.ground.samples.used(),
+            searched_on=evaluator.ground.samples.used(),
             source=read_reference(self._reference).samples.source,
             ranking=ranking,
             entries=entries,
@@ -190,11 +190,11 @@ class _Run:
         return to_document(search, proven, self._seconds)
 
     def _search_and_prove(
-        self, entries: Sequence[Entry], judge: Judge, proof: Proof, notes: Notebook
+        self, entries: Sequence[Entry], evaluator: Evaluator, proof: Proof, notes: Notebook
     ) -> tuple[Entry | None, Proven]:
         """The winner and its proof. A winner that the device refuses is replaced: there is no verdict on it yet."""
         while True:
-            winner = self._search(self._front(entries), judge, notes)
+            winner = self._search(self._front(entries), evaluator, notes)
             begin = perf_counter()
             candidate, content = (winner.candidate, winner.content) if winner else (None, b"")
             proven = prove(proof, candidate, content, self._plain(entries))
@@ -325,7 +325,7 @@ class _Run:
             entry.stand, entry.reason = Stand.USELESS, f"it is not {word} than {one.by}, which is at least as near"
         return [open_[one.name] for one in front]
 
-    def _search(self, front: Sequence[Entry], judge: Judge, notes: Notebook) -> Entry | None:
+    def _search(self, front: Sequence[Entry], evaluator: Evaluator, notes: Notebook) -> Entry | None:
         begin, best = perf_counter(), list[str]()
 
         def evaluate(number: int) -> Verdict:
@@ -333,7 +333,7 @@ class _Run:
             phrase = f"evaluating {entry.candidate.name}, {len(entry.content):,} bytes"
             self._on_event(Phase(f"{phrase}; best so far: {best[-1] if best else 'none'}"))
             try:
-                entry.evaluation = self._evaluate(entry, judge, notes)
+                entry.evaluation = self._evaluate(entry, evaluator, notes)
             except NoAnswerError as error:
                 entry.stand, entry.reason = Stand.REFUSED, f"it fails on a sample: {error.message}"
                 return Verdict.INCONCLUSIVE
@@ -352,11 +352,11 @@ class _Run:
         front[number].stand = Stand.CHOSEN
         return front[number]
 
-    def _evaluate(self, entry: Entry, judge: Judge, notes: Notebook) -> Evaluation:
+    def _evaluate(self, entry: Entry, evaluator: Evaluator, notes: Notebook) -> Evaluation:
         known = notes.evaluations.get(entry.sha256)
         if known is not None:
             return files.from_plain(known, Evaluation)
-        fed = self._fed(judge.ground.samples)
+        fed = self._fed(evaluator.ground.samples)
 
         def answer(rows: Rows) -> Outputs:
             try:
@@ -364,7 +364,7 @@ class _Run:
             except EdgetfError as error:
                 raise NoAnswerError(error.message, error.hint) from error
 
-        found = judge.evaluate(entry.candidate.name, entry.candidate.plain or "tuned", answer)
+        found = evaluator.evaluate(entry.candidate.name, entry.candidate.plain or "tuned", answer)
         notes.evaluations[entry.sha256] = files.to_plain(found)
         notes.save()
         return found

@@ -22,9 +22,8 @@ from edgetf.benchmarks.bundle import BundleOptions, make_bundle
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.check import check
 from edgetf.benchmarks.judging.distinct import count_unlike, find_distinct
-from edgetf.benchmarks.judging.gate import judge as judge_gate
-from edgetf.benchmarks.judging.gate import load_gate
-from edgetf.benchmarks.judging.ground import Ground, judge, with_metrics
+from edgetf.benchmarks.judging.gate import judge_gate, load_gate
+from edgetf.benchmarks.judging.ground import Ground, judge_course, with_metrics
 from edgetf.benchmarks.judging.labels import interpret
 from edgetf.benchmarks.judging.parity import compare, costs
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -205,7 +204,7 @@ def _judge(case: Case, folder: Path, scheme: str | None = None) -> Parity:
     course = Course(Target(folder / "v.tflite", "v", 1, "0", scheme), passes=[Turn(0, "v", measurement, None)])
     read = interpret({"p": case.theirs}, case.labels)
     distinct = find_distinct(samples.inputs)
-    return judge(
+    return judge_course(
         course, folder, Ground(samples, False, reference, Outputs({"p": case.theirs}), read, distinct=distinct)
     )
 

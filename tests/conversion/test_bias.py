@@ -10,7 +10,7 @@ import pytest
 from edgetf.conversion.bias import correct_biases
 from edgetf.conversion.constants import add_buffer
 from edgetf.conversion.improve import Improver
-from edgetf.conversion.repairs import Judge, NotWorthItError
+from edgetf.conversion.repairs import HeldOut, NotWorthItError
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import RepairKind, RepairState, read_conversion
 from edgetf.samples import Samples, load_samples
@@ -46,11 +46,11 @@ def samples(small: Small, converted: Path) -> Samples:
 
 def test_wrong_biases_are_corrected_and_no_weight_changes(converted: Path, samples: Samples) -> None:
     exact, int8 = ((converted / f"{name}.tflite").read_bytes() for name in ("float32", "int8"))
-    judge = Judge(exact, samples)
+    held_out = HeldOut(exact, samples)
     wrong = _with_wrong_biases(int8, 1500)
-    corrected = correct_biases(wrong, exact, samples, judge.split.some)
-    assert judge.score(wrong) < judge.score(int8) - 6
-    assert judge.score(corrected) > judge.score(int8) - 1
+    corrected = correct_biases(wrong, exact, samples, held_out.split.some)
+    assert held_out.score(wrong) < held_out.score(int8) - 6
+    assert held_out.score(corrected) > held_out.score(int8) - 1
     assert _int8_constants(corrected) == _int8_constants(int8)
 
 

@@ -22,7 +22,7 @@ from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.results import Verdict, read_reference
 from edgetf.samples import Array, load_samples
-from edgetf.tuning.evaluate import Asked, Judge, Rows
+from edgetf.tuning.evaluate import Asked, Evaluator, Rows
 from edgetf.tuning.running import Fed, Scorer, answers
 
 RECIPES = ("dynamic_wi8_afp32", "weight_only_wi8_afp32", "static_wi8_ai8")
@@ -71,7 +71,7 @@ def revert_one_by_one(variants: Path, reference: Path, calibration: str, out: Pa
     splicer = Splicer({str(one.scheme): one.path.read_bytes() for one in targets if one.scheme != "int8-io"})
     if not {"int8", "float16"} <= set(splicer.names):
         return Other(path, 0, 0.0, "; ".join(splicer.left_out.values()) or "there is no int8 variant")
-    judge = Judge(prepare(targets, reference, None, None), Asked())  # each evaluation is one of all samples
+    evaluator = Evaluator(prepare(targets, reference, None, None), Asked())  # each evaluation is one of all samples
     known = read_reference(reference)
     samples = load_samples(calibration, known.source.inputs).take(_RANKED)
     unbatched = frozenset(one.name for one in known.outputs if not one.batched)
@@ -85,10 +85,10 @@ def revert_one_by_one(variants: Path, reference: Path, calibration: str, out: Pa
 
     alone = scorer.score([without({k}) for k in units])
     order = [units[k] for k in np.argsort([-one.db for one in alone], kind="stable")]
-    fed = Fed(judge.ground.samples.inputs, None, unbatched, judge.ground.samples.batch)
+    fed = Fed(evaluator.ground.samples.inputs, None, unbatched, evaluator.ground.samples.batch)
     for evaluations in range(1, min(len(order), _MOST) + 2):
         content = splicer.splice(without(set(order[: evaluations - 1])))
-        found = judge.evaluate("nncf order", "tuned", partial(_answer, content, fed))
+        found = evaluator.evaluate("nncf order", "tuned", partial(_answer, content, fed))
         if found.verdict is Verdict.PASS:
             path.write_bytes(content)
             return Other(path, evaluations, perf_counter() - begin)

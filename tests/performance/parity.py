@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.benchmarks.judging.ground import judge, prepare
+from edgetf.benchmarks.judging.ground import judge_course, prepare
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
 from edgetf.benchmarks.timing.rounds import Course, Turn
@@ -104,7 +104,7 @@ def ours(folder: Path, n: int) -> dict[str, float]:
     assert measurement.error is None, measurement.error
     course = Course(targets[0], passes=[Turn(0, "samples", measurement, None)])
     begin_statistics = perf_counter()
-    judge(course, out, ground)
+    judge_course(course, out, ground)
     end = perf_counter()
     reported = {"all_s": end - begin, "pass_s": end - begin_pass, "statistics_s": end - begin_statistics}
     return {**reported, "mb": watch.stop()}

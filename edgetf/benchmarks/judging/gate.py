@@ -78,7 +78,7 @@ def load_gate(path: Path) -> Gate:
     return replace(common, variants=tuple(variants), of=of)
 
 
-def judge(gate: Gate, benchmarks: Sequence[Benchmark], places: Sequence[Path] = ()) -> list[Checked]:
+def judge_gate(gate: Gate, benchmarks: Sequence[Benchmark], places: Sequence[Path] = ()) -> list[Checked]:
     """The verdict on each result of `benchmarks`, and a failure for each missing one. Raises EdgetfError without any.
 
     `places` contain the variants to release: each must be the measured file. Without them, a measured file that has

@@ -219,7 +219,7 @@ def random_order(n: int) -> NDArray[np.int64]:
 # the comparison ---------------------------------------------------------------------------------------------------
 
 
-def judge(course: Course, place: Path, ground: Ground) -> Parity:
+def judge_course(course: Course, place: Path, ground: Ground) -> Parity:
     """Compare a variant's outputs with the Reference's. Raises EdgetfError if they cannot be compared."""
     theirs, ours = _sides(course, place, ground)
     n = len(next(iter(ours.values())))

@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgetf.benchmarks.judging.gate import _short_names, judge, load_gate, to_junit, to_markdown
+from edgetf.benchmarks.judging.gate import _short_names, judge_gate, load_gate, to_junit, to_markdown
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, Verdict, read_benchmark
-from tests.conftest import Run, Small
+from tests.conftest import Run, Small, few_turns
 
 BUDGETS = """
 variants = ["float32", "int8"]
@@ -39,7 +39,7 @@ def _file(tmp_path: Path, text: str) -> Path:
 
 
 def test_each_variant_is_judged_by_its_own_budgets(document: Benchmark, tmp_path: Path) -> None:
-    float32, int8 = judge(load_gate(_file(tmp_path, BUDGETS)), [document])
+    float32, int8 = judge_gate(load_gate(_file(tmp_path, BUDGETS)), [document])
     assert (float32.variant, float32.parts["size"].verdict) == ("float32", Verdict.PASS)
     assert (int8.variant, int8.parts["size"].verdict) == ("int8", Verdict.FAIL)
     assert "accuracy drop" in int8.parts["parity of output_0"].reason
@@ -51,11 +51,11 @@ def test_each_variant_is_judged_by_its_own_budgets(document: Benchmark, tmp_path
 
 def test_a_variant_that_was_not_measured_is_a_failure(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, BUDGETS.replace("local", "pi").replace('"int8"]', '"int8", "int4"]')))
-    missing = {(one.variant, one.device): one for one in judge(gate, [document]) if "measured" in one.parts}
+    missing = {(one.variant, one.device): one for one in judge_gate(gate, [document]) if "measured" in one.parts}
     assert set(missing) == {("float32", "pi"), ("int8", "pi"), ("int4", "pi")}
     assert all(one.verdict is Verdict.FAIL for one in missing.values())
     on_pi = replace(document, results=tuple(replace(r, device="pi") for r in document.results))
-    found = judge(gate, [document, on_pi])
+    found = judge_gate(gate, [document, on_pi])
     assert {(one.variant, one.device) for one in found if "measured" in one.parts} == {("int4", "pi")}
     assert {one.device for one in found} == {"local", "pi"}
 
@@ -64,29 +64,29 @@ def test_a_requested_agreement_is_judged_and_is_inconclusive_without_a_reference
     document: Benchmark, tmp_path: Path
 ) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmin_agreement = 0.999\nmax_bytes = 1_000_000\n"))
-    int8 = next(one for one in judge(gate, [document]) if one.variant == "int8")
+    int8 = next(one for one in judge_gate(gate, [document]) if one.variant == "int8")
     assert int8.parts["agreement of output_0"].verdict is not Verdict.PASS  # 200 samples do not show 99.9 %
     alone = replace(document, reference=None, results=tuple(replace(r, parity=None) for r in document.results))
-    assert all(one.verdict is Verdict.INCONCLUSIVE for one in judge(gate, [alone]))
+    assert all(one.verdict is Verdict.INCONCLUSIVE for one in judge_gate(gate, [alone]))
     elsewhere = load_gate(_file(tmp_path, "[budgets]\nmax_latency_ms = { pi = 20.0 }\n"))
-    assert {one.verdict for one in judge(elsewhere, [alone])} == {Verdict.INCONCLUSIVE, Verdict.FAIL}
+    assert {one.verdict for one in judge_gate(elsewhere, [alone])} == {Verdict.INCONCLUSIVE, Verdict.FAIL}
 
 
 def test_a_latency_budget_of_one_variant_keeps_those_of_other_devices(document: Benchmark, tmp_path: Path) -> None:
     text = "[budgets]\nmax_latency_ms = { pi = 20.0 }\n[budgets.of.int8]\nmax_latency_ms = { local = 1e-6 }\n"
     gate = load_gate(_file(tmp_path, text))
     assert gate.for_variant("int8").latency_ms == {"pi": 20.0, "local": 1e-6}
-    found = [one for one in judge(gate, [document]) if one.variant == "int8"]
+    found = [one for one in judge_gate(gate, [document]) if one.variant == "int8"]
     assert {(one.device, "measured" in one.parts) for one in found} == {("local", False), ("pi", True)}
 
 
 def test_a_latency_is_judged_on_the_device_that_it_is_set_for(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmax_latency_ms = { pi = 0.001 }\nmax_memory_bytes = 1\n"))
-    [float32, *_] = judge(gate, [document])
+    [float32, *_] = judge_gate(gate, [document])
     assert "latency" not in float32.parts
     assert float32.parts["memory"].verdict is Verdict.FAIL
     emulated = replace(document.results[0], device="pi", emulated=True)
-    [judged, *_] = judge(gate, [replace(document, results=(emulated,))])
+    [judged, *_] = judge_gate(gate, [replace(document, results=(emulated,))])
     assert judged.parts["latency"].verdict is Verdict.INCONCLUSIVE
     assert judged.parts["memory"].verdict is Verdict.INCONCLUSIVE
 
@@ -102,7 +102,7 @@ def test_variants_of_several_models_are_judged_by_model(document: Benchmark, tmp
     one = _of_model(document, "/models/one/saved_model", "1" * 64)
     without = tuple(result for result in document.results if result.variant != "int8")
     other = replace(_of_model(document, "/models/other/saved_model", "2" * 64), results=without)
-    found = judge(gate, [one, other])
+    found = judge_gate(gate, [one, other])
     assert [(c.model, c.variant, "measured" in c.parts) for c in found] == [
         ("one/saved_model", "int8", False),
         ("other/saved_model", "int8", True),
@@ -116,14 +116,14 @@ def test_a_benchmark_without_a_reference_is_of_the_model_whose_file_it_measured(
 ) -> None:
     gate = load_gate(_file(tmp_path, 'variants = ["int8"]\n[budgets]\nmax_latency_ms = { local = 1e6, pi = 1e6 }\n'))
     on_pi = tuple(replace(result, device="pi", parity=None) for result in document.results)
-    found = judge(gate, [document, replace(document, reference=None, results=on_pi)])
+    found = judge_gate(gate, [document, replace(document, reference=None, results=on_pi)])
     assert {(c.model, c.device) for c in found} == {("", "local"), ("", "pi")}
     assert not any("measured" in c.parts for c in found)
 
 
 def test_models_with_the_same_path_have_different_names(document: Benchmark, tmp_path: Path) -> None:
     gate = load_gate(_file(tmp_path, "[budgets]\nmax_bytes = 1_000_000\n"))
-    found = judge(gate, [_of_model(document, "m", "1" * 64), _of_model(document, "m", "2" * 64)])
+    found = judge_gate(gate, [_of_model(document, "m", "1" * 64), _of_model(document, "m", "2" * 64)])
     assert {c.model for c in found} == {"m (11111111)", "m (22222222)"}
 
 
@@ -152,7 +152,7 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, message: 
 
 
 def test_the_reports_have_every_verdict(document: Benchmark, tmp_path: Path) -> None:
-    checked = judge(load_gate(_file(tmp_path, BUDGETS)), [document])
+    checked = judge_gate(load_gate(_file(tmp_path, BUDGETS)), [document])
     suite = ElementTree.fromstring(to_junit(checked)).find("testsuite")
     assert suite is not None
     cases = {(case.get("classname"), case.get("name")): case.find("failure") for case in suite.iter("testcase")}
@@ -194,7 +194,7 @@ def test_the_workflow_for_github_works_as_written(small: Small, tmp_path: Path) 
         shutil.copy(small.samples, tmp_path / name)
     _file(tmp_path, 'variants = ["int8"]\n[budgets]\nmax_drop = 100\nmax_latency_ms = { local = 1000.0 }\n')
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    env = {**few_turns(), "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     for command in commands:
         ended = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"  # also on a busy machine
