@@ -16,18 +16,13 @@ from edgetf.schemes import SCHEMES
 from tests.conftest import ignore
 from tests.real.published import BARELY, MODELS, Published, fetch, run
 
-# by kind: a MobileNet, an autoencoder, three outputs of sound, LSTM, GRU of three inputs, convolutions over four,
-# bidirectional LSTMs of no fixed length, masked GRUs of Keras 3, a U-Net
+# a MobileNet, an autoencoder, an LSTM, convolutions over four inputs, masked GRUs of Keras 3: each of another source
 IN_SUITE = (
     "visual_wake_words",
     "anomaly_detection",
-    "basic-pitch",
     "surnames",
-    "ion mobility (ionmob)",
     "retention (DeepLC)",
-    "vowel points (Nakdimon)",
     "sleep (SleepECG)",
-    "bacteria (MiSiC)",
 )
 BY_NAME = {model.name: model for model in MODELS}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
