@@ -23,6 +23,7 @@ import numpy as np
 import edgetf
 from edgetf.benchmarks.judging.loss import loss_of
 from edgetf.models.zoo import ZOO
+from edgetf.recipes import Ending
 from edgetf.results import Result, Verdict, read_conversion
 from edgetf.samples import Array
 from tests.performance.other_tuners import Other, quantize_by_recipes, revert_one_by_one
@@ -177,7 +178,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
     size = f"{row['bytes']:,}" if row.get("bytes") else ""
     latency = f"{row['ms']:.3g}" if row.get("ms") else ""
     verdict = MARKS[Verdict(row["verdict"])] if row.get("verdict") else ""
-    verdict = verdict or row.get("problem") or (f"answer: {row['plain'] or row['ending']}" if "ending" in row else "")
+    if "ending" in row:
+        answer = row["winner"] if row["ending"] == Ending.PLAIN.value else row["plain"] or row["ending"]
+        verdict = verdict or f"answer: {answer}"
+    verdict = verdict or row.get("problem") or ""
     counted = str(row["evaluations"]) if row.get("evaluations") else ""
     seconds = f"{row['seconds']:.0f}" if "seconds" in row else ""
     return [row["file"], size, latency, _loss(row), verdict.replace("|", "/"), counted, seconds]
