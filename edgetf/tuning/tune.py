@@ -81,8 +81,10 @@ def tune(out_of: Path, reference: Path, device: Device, out: Path, options: Tune
 
 def _refuse_overlap(out_of: Path, references: Sequence[Path], out: Path) -> None:
     """Raise EdgetfError if the results would replace what they are made of."""
+    replaced = {(out / name).resolve() for name in (".", BENCH, PROOF)}
     for what, place in [("variants are", out_of), *(("reference is", one) for one in references)]:
-        if place.resolve() in (out.resolve(), (out / PROOF).resolve()):
+        folder = place.parent if place.is_file() else place
+        if folder.resolve() in replaced:
             raise EdgetfError(f"the {what} at {place}, where the results go", "give another folder with -o")
 
 

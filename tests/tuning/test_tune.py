@@ -36,7 +36,7 @@ from edgetf.tuning.options import TuneOptions
 from edgetf.tuning.running import Fed, answers
 from tests.conftest import BLOCKS, SHORT, Small, ignore
 
-WIDE = Asked(Budgets(max_drop=6.0))  # points: 100 samples that all agree leave 3.7 open
+WIDE = Asked(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
 OPTIONS = TuneOptions(asked=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
 
@@ -47,7 +47,7 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
 
     folder = tmp_path_factory.mktemp("others")
-    images = np.random.default_rng(1).normal(size=(200, 8, 8, 1)).astype(np.float32)
+    images = np.random.default_rng(1).normal(size=(600, 8, 8, 1)).astype(np.float32)
     labels = np.argmax(keras.models.load_model(small.keras_file).predict(images, verbose=0), axis=1)
     save_samples(folder / "samples.npz", make_samples("others", {"image": images}, labels))
     options = ReferenceOptions(on=Place.CPU)
@@ -72,7 +72,7 @@ def test_a_smaller_file_is_found_and_proven_on_samples_that_the_search_has_not_s
     found = read_tuning(tuned)
     assert found.ending in (Ending.TUNED, Ending.PLAIN)
     assert found.verdict is Verdict.PASS
-    assert (found.searched_on.n, found.proven_on.n) == (100, 100)
+    assert (found.searched_on.n, found.proven_on.n) == (300, 300)
     assert found.searched_on.digest != found.proven_on.digest
     assert 1 <= found.evaluations <= 6
     winner = found.candidate(found.winner)
@@ -120,7 +120,7 @@ def test_edgetf_load_reads_it_and_it_ends_with_the_answer_of_choose(tuned: Path)
     expected = "tuned" if found.document.ending is Ending.TUNED else found.document.winner
     assert choice.variant == expected
     printed = str(found)
-    assert "on 100 samples that the search has not seen" in printed
+    assert "on 300 samples that the search has not seen" in printed
     assert "int16x8 is left out: it has no fast kernels on a CPU" in printed
 
 
@@ -179,7 +179,7 @@ def test_without_a_winner_there_is_a_reason_and_no_file(
 
 def test_by_latency_candidates_are_timed_on_the_device(converted: Path, reference: Path, tmp_path: Path) -> None:
     found = _tune(converted, reference, tmp_path / "out", replace(OPTIONS, aim=Aim.LATENCY))
-    assert found.verdict is not None  # which file is the fastest, and how accurate that one is, differs from run to run
+    assert found.verdict is Verdict.PASS
     timed = [one for one in found.candidates if one.latency_ms]
     assert {one.plain for one in timed} >= {"float32", "float16", "dynamic", "int8"}
     assert found.winner in {one.name for one in timed}
@@ -217,7 +217,7 @@ def test_a_failure_of_the_device_is_not_a_verdict_and_the_same_command_resumes(
     assert (out / FOLDER / "notes.json").is_file()
     assert not (out / "tuning.json").exists()
     monkeypatch.undo()
-    assert _tune(converted, reference, out, options).verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
+    assert _tune(converted, reference, out, options).verdict is Verdict.PASS
 
 
 def test_a_winner_that_does_not_run_on_the_device_is_replaced_by_the_next(
@@ -275,6 +275,11 @@ def test_under_a_limit_of_bytes_the_smallest_given_variant_that_passes_is_still_
 def test_results_do_not_replace_what_they_are_made_of(converted: Path, reference: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="where the results go"):
         _tune(converted, reference, converted, replace(OPTIONS, force=True))
+    (tmp_path / "out" / "proof").mkdir(parents=True)
+    (tmp_path / "out" / "proof" / "reference.json").write_text("{}")
+    for place in (tmp_path / "out" / "proof" / "reference.json", tmp_path / "out"):
+        with pytest.raises(EdgetfError, match="the reference is at"):
+            _tune(converted, place, tmp_path / "out", replace(OPTIONS, force=True))
     with pytest.raises(EdgetfError, match="the reference is at"):
         _tune(converted, tmp_path / "out" / "proof", tmp_path / "out", replace(OPTIONS, force=True))
 

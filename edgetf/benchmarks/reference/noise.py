@@ -69,8 +69,12 @@ def measure_noise(
     if tf.config.list_logical_devices("GPU"):
         ways.append(Way("on the CPU", lambda: _on_cpu(tf, lambda: run(function, batch))))
         ways.append(Way("with TF32", lambda: _with_tf32(tf, lambda: run(function, batch)), counts=False))
-    failures = (tf.errors.OpError, ValueError, TypeError, NotImplementedError)
-    return compare_ways(ways, known, rows, failures, on_event)
+    return compare_ways(ways, known, rows, _failures(tf), on_event)
+
+
+def _failures(tf: Any) -> tuple[type[Exception], ...]:
+    """What a way of computing raises if it does not support an operation."""
+    return (tf.errors.OpError, ValueError, TypeError, NotImplementedError)
 
 
 def rows_again(n: int, batch: int, affordable: int = 0) -> int:
@@ -130,7 +134,7 @@ def time_ways(
         run = tf.function(function, jit_compile=True) if compiled else function
         try:
             times = time_function(tf, run, samples, size, LESS_S)
-        except (tf.errors.OpError, ValueError, TypeError, NotImplementedError):
+        except _failures(tf):
             continue  # XLA does not support all ops; `measure_noise` reports it
         found.append(ReferenceLatency(size, compiled, summarize([times])))
     return tuple(found)
