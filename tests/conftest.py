@@ -30,6 +30,7 @@ from edgetf.device.runner.job import TimingPlan
 from edgetf.files import write_document
 from edgetf.results import Result
 from edgetf.samples import make_samples, save_samples
+from tests.quick.ready import settings as settings_of
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # results of the CPU, even if there is a GPU: it is chosen once per process
@@ -54,12 +55,27 @@ if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
 os.environ["EDGETF_LOCKS"] = tempfile.mkdtemp(prefix="edgetf-locks-")
 SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
 BLOCKS = 2  # the minimum
-FEWEST = Path(__file__).parent / "fewest"
+QUICK = Path(__file__).parent / "quick"
+# commands start with TensorFlow imported, and benchmark with the fewest turns unless their options ask for more
+os.environ["PYTHONPATH"] = os.pathsep.join([str(QUICK), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def few_turns() -> dict[str, str]:
-    """The environment of a command that benchmarks with the fewest turns, unless its options ask for more."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(FEWEST), *filter(None, [os.environ.get("PYTHONPATH")])])}
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that has imported TensorFlow; it ends with this one, when its standard input does."""
+    if WORKER or config.getoption("numprocesses", None) == 0:
+        path = Path(tempfile.mkdtemp(prefix="edgetf-ready-")) / "socket"
+        command = [sys.executable, str(QUICK / "ready.py"), str(path)]
+        READY.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        os.environ.update(EDGETF_TESTS_READY=str(path), EDGETF_TESTS_SETTINGS=settings_of(os.environ))
+
+
+READY: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture
+def own_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that kill or observe edgetf's processes: each imports TensorFlow itself, as a user's do."""
+    monkeypatch.delenv("EDGETF_TESTS_READY", raising=False)
 
 
 def ignore(event: object) -> None:
@@ -147,7 +163,7 @@ def edgetf(tmp_path: Path) -> Run:
 
     def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
-        env = {name: value for name, value in few_turns().items() if name != "COLUMNS"}
+        env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
 
     return run

@@ -107,7 +107,7 @@ def _terminal(command: list[str], columns: int, cwd: Path) -> Iterator[Terminal]
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     # pytest's importlib mode leaves the checkout, in which this file's package lies, out of sys.path
-    paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    paths = [os.environ["PYTHONPATH"], str(Path(__file__).parents[2]), *filter(None, sys.path)]
     env.update(TERM="xterm-256color", PYTHONPATH=os.pathsep.join(paths))
     process = subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
     os.close(theirs)

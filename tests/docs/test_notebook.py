@@ -8,7 +8,6 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.conftest import few_turns
 from tests.docs.pages import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -17,7 +16,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 def test_the_notebook_goes_from_a_model_to_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EDGETF_HISTORY", str(tmp_path / "history.sqlite"))
-    monkeypatch.setenv("PYTHONPATH", few_turns()["PYTHONPATH"])
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import few_turns
 from tests.docs.pages import ROOT, TEXTS, blocks
 
 
 def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**few_turns(), "PATH": path, "COLUMNS": "118", "EDGETF_HISTORY": str(folder / "history.sqlite")}
+    env = {**os.environ, "PATH": path, "COLUMNS": "118", "EDGETF_HISTORY": str(folder / "history.sqlite")}
     return subprocess.run(
         command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False
     )

@@ -15,7 +15,7 @@ import pytest
 from edgetf.benchmarks.judging.gate import _short_names, judge_gate, load_gate, to_junit, to_markdown
 from edgetf.errors import EdgetfError
 from edgetf.results import Benchmark, Verdict, read_benchmark
-from tests.conftest import Run, Small, few_turns
+from tests.conftest import Run, Small
 
 BUDGETS = """
 variants = ["float32", "int8"]
@@ -194,7 +194,7 @@ def test_the_workflow_for_github_works_as_written(small: Small, tmp_path: Path) 
         shutil.copy(small.samples, tmp_path / name)
     _file(tmp_path, 'variants = ["int8"]\n[budgets]\nmax_drop = 100\nmax_latency_ms = { local = 1000.0 }\n')
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**few_turns(), "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    env = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     for command in commands:
         ended = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"  # also on a busy machine

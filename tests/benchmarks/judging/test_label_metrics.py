@@ -25,7 +25,7 @@ from edgetf.errors import EdgetfError
 from edgetf.files import to_text
 from edgetf.results import MetricFigures, MetricState, Verdict, read_benchmark
 from edgetf.samples import Array
-from tests.conftest import Run, few_turns
+from tests.conftest import Run
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 RANDOM = np.random.default_rng(0)
@@ -400,7 +400,6 @@ def test_the_commands_of_a_worked_example_work_as_written(name: str, sizes: str,
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env=few_turns(),
             check=False,
         )
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"

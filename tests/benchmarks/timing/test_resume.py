@@ -20,7 +20,7 @@ from edgetf.device.runner.job import Job, Measurement
 from edgetf.errors import KeptInterrupt, NoRoomError, UnreachableError
 from edgetf.events import Event, Note, OnEvent
 from edgetf.results import Benchmark, read_benchmark
-from tests.conftest import BLOCKS, SHORT, Run, few_turns, ignore
+from tests.conftest import BLOCKS, SHORT, Run, ignore
 
 QUICK = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1)
 
@@ -230,7 +230,7 @@ def test_turns_of_two_interruptions_are_reported_separately(tmp_path: Path) -> N
 
 def test_a_killed_benchmark_is_resumed(variants: list[Path], edgetf: Run, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "benchmark", str(variants[1]), "-o", "bench", "--blocks", "2"]
-    with subprocess.Popen(command, cwd=tmp_path, env=few_turns(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "turn 2" in line:
