@@ -30,7 +30,7 @@ from edgetf.device.runner.job import TimingPlan
 from edgetf.files import write_document
 from edgetf.results import Result
 from edgetf.samples import make_samples, save_samples
-from tests.quick.ready import settings as settings_of
+from tests.quick import ready
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # results of the CPU, even if there is a GPU: it is chosen once per process
@@ -57,16 +57,19 @@ SHORT = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
 BLOCKS = 2  # the minimum
 QUICK = Path(__file__).parent / "quick"
 # commands start with TensorFlow imported, and benchmark with the fewest turns unless their options ask for more
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile edgetf
 os.environ["PYTHONPATH"] = os.pathsep.join([str(QUICK), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the process that has imported TensorFlow; it ends with this one, when its standard input does."""
+    """Start a process for each generation of Keras; they end with this one, when their standard input does."""
     if WORKER or config.getoption("numprocesses", None) == 0:
-        path = Path(tempfile.mkdtemp(prefix="edgetf-ready-")) / "socket"
-        command = [sys.executable, str(QUICK / "ready.py"), str(path)]
-        READY.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL))
-        os.environ.update(EDGETF_TESTS_READY=str(path), EDGETF_TESTS_SETTINGS=settings_of(os.environ))
+        folder = tempfile.mkdtemp(prefix="edgetf-ready-")
+        os.environ.update(EDGETF_TESTS_READY=folder, EDGETF_TESTS_SETTINGS=ready.settings(os.environ))
+        for legacy in "01":
+            env = {**os.environ, "TF_USE_LEGACY_KERAS": legacy}
+            command = [sys.executable, str(QUICK / "ready.py"), ready.socket_of(folder, env)]
+            READY.append(subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL))
 
 
 READY: list[subprocess.Popen[bytes]] = []

@@ -80,6 +80,7 @@ class Place:
             "EDGETF_LOCKS": str(folder / "locks"),
             "EDGETF_HISTORY": str(folder / "kept.sqlite"),
         }
+        self._env.pop("EDGETF_TESTS_READY", None)  # edgetf starts its processes itself, as a user's does
 
     def start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -265,6 +265,7 @@ def _children_of(pid: int) -> list[int]:
     return [int(line) for line in listing.stdout.split()]
 
 
+@pytest.mark.usefixtures("own_start")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_conversion_leaves_no_partial_files(small: Small, tmp_path: Path, sent: signal.Signals) -> None:
     command = [
@@ -306,6 +307,7 @@ def test_an_interrupted_benchmark_leaves_complete_turns_and_no_result(converted:
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".edgetf-partial-benchmark"]
 
 
+@pytest.mark.usefixtures("own_start")
 def test_the_next_conversion_removes_the_files_of_a_killed_one(small: Small, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetf", "convert", str(small.saved_model), "-o", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:

@@ -153,18 +153,18 @@ def _games(folder: Path) -> list[str]:
 
 
 def _reasons(names: list[str]) -> list[str]:
-    """The reasons for the verdicts that are not PASS."""
-    lines = [
-        "",
-        "Behind what does not pass:",
-        "",
-        "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` keeps them (docs/models.md).",
-        "- rnn, int8: no op loses much by itself, but the state carries the errors of forty steps",
-        "  (`edgetf explain` shows both, and TensorFlow's own converter loses as much). `dynamic`",
-        "  keeps the state in float and loses nothing: it is the variant to use.",
-        "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops.",
-    ]
-    if "dqn" in names:
+    """The reasons for the verdicts that are not PASS, as far as they are known."""
+    bad = {(name, result.scheme) for name in names for result in read_benchmark(WORK / name).results if _is_bad(result)}
+    lines = []
+    if ("mobilenet", "int8") in bad:
+        lines += [
+            "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` keeps them (docs/models.md)."
+        ]
+    if any(scheme == "int16x8" for _, scheme in bad):
+        lines += [
+            "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops."
+        ]
+    if ("dqn", "int8") in bad:
         values = np.load(WORK / "dqn" / "reference" / "output-0.npy")
         apart = float(np.median(np.abs(values[:, 0] - values[:, 1])))
         runner = Interpreter(str(WORK / "dqn" / "int8-io.tflite"))
@@ -172,9 +172,13 @@ def _reasons(names: list[str]) -> list[str]:
         lines += [
             f"- dqn: the values of its two actions lie {apart:.2g} apart (median) at about {values.mean():.0f}, and a",
             f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no",
-            "  return where either move keeps the pole up, as `dynamic` shows; only the games show it.",
+            "  return where either move keeps the pole up; only the games show it.",
         ]
-    return lines
+    return ["", "Behind what does not pass:", "", *lines] if lines else []
+
+
+def _is_bad(result: Result) -> bool:
+    return result.parity is None or result.parity.verdict is not Verdict.PASS
 
 
 def _cell(text: str) -> str:

@@ -30,15 +30,22 @@ MODULES = (
     "edgetf.conversion.keras_outputs",
     "edgetf.conversion.source_child",
     "edgetf.conversion.worker",
+    "edgetf.models.compression_worker",
 )
-_NEUTRAL = {"TF_USE_LEGACY_KERAS": "0", "KERAS_BACKEND": "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+_NEUTRAL = {"KERAS_BACKEND": "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+_GENERATION = "TF_USE_LEGACY_KERAS"
 _READ_AT_IMPORT = ("TF_", "KERAS", "CUDA", "OMP_", "OPENBLAS_", "XLA_", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "LD_")
 
 
 def settings(env: Mapping[str, str]) -> str:
-    """All that importing TensorFlow reads from the environment: a copy serves only those who would read the same."""
-    read = {name: value for name, value in env.items() if name.startswith(_READ_AT_IMPORT)}
+    """All that importing TensorFlow reads from the environment, except Keras's generation."""
+    read = {name: value for name, value in env.items() if name.startswith(_READ_AT_IMPORT) and name != _GENERATION}
     return json.dumps({**_NEUTRAL, **read}, sort_keys=True)
+
+
+def socket_of(folder: str, env: Mapping[str, str]) -> str:
+    """The socket in `folder` of the process that has imported TensorFlow with the Keras that `env` asks for."""
+    return f"{folder}/keras{2 if env.get(_GENERATION) in ('1', 'true', 'True') else 3}"
 
 
 def serve(path: str) -> None:

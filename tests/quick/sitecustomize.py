@@ -38,7 +38,7 @@ with contextlib.suppress(ImportError):  # another environment: it has no edgetf
     edgetf.defaults.PATIENCE = 1
 
 if os.environ.get("EDGETF_TESTS_READY") and sys.orig_argv[1:2] == ["-m"]:
-    from ready import MODULES, settings  # type: ignore[import-not-found]
+    from ready import MODULES, settings, socket_of  # type: ignore[import-not-found]
 
     if sys.orig_argv[2] in MODULES and settings(os.environ) == os.environ["EDGETF_TESTS_SETTINGS"]:
-        _hand_over(os.environ["EDGETF_TESTS_READY"], sys.orig_argv[2])
+        _hand_over(socket_of(os.environ["EDGETF_TESTS_READY"], os.environ), sys.orig_argv[2])

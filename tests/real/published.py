@@ -88,7 +88,7 @@ MODELS = (
         f"{_TINYML}/image_classification.mltk.zip",
         "image_classification.h5",
         samples.cifar,
-        100,
+        400,
         "small ResNet, .h5; 20 CIFAR-10 images, shifted and mirrored, with labels",
     ),
     Published(
@@ -97,7 +97,7 @@ MODELS = (
         f"{_TINYML}/visual_wake_words.mltk.zip",
         "visual_wake_words.h5",
         samples.scenes,
-        100,
+        400,
         "small MobileNet, .h5; 20 ImageNet images, shifted and mirrored",
     ),
     Published(
@@ -106,7 +106,7 @@ MODELS = (
         f"{_TINYML}/keyword_spotting.mltk.zip",
         "keyword_spotting.h5",
         samples.keyword_spectrograms,
-        100,
+        400,
         "depthwise convolutions, .h5; made: smooth random spectrograms",
     ),
     Published(
@@ -124,7 +124,7 @@ MODELS = (
         "fer/data/emotion_model.hdf5",
         "",
         samples.grey,
-        100,
+        400,
         "separable convolutions, Keras 2 .hdf5; 20 ImageNet images in grey, shifted and mirrored",
     ),
     Published(
