@@ -12,9 +12,10 @@ demo: $(VENV)/all
 test: system $(VENV)/test lint
 	$(BIN)/pytest
 
-# damaged input for every reader, for an hour; docs/robustness.md has what was seen
+# damaged input for every reader, for an hour, half of it guided by coverage; docs/robustness.md has what was seen
 FUZZ_SECONDS ?= 3600
 fuzz: $(VENV)/test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	EDGETF_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n 0 -s tests/fuzz/test_fuzz.py -k for_long
 
 # random kills of real commands, 20 rounds each: half an hour

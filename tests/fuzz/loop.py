@@ -139,13 +139,14 @@ def _loop(one: Format, first: int, seconds: float, most: int, pipe: int) -> None
                 if run_case(one, Random(number)):
                     out.write("accepted\n")
             except Exception as error:
-                out.write(f"fault {one.name}: {_place_of(error)} [{number}]\n")
+                out.write(f"fault {one.name}: {place_of(error)} [{number}]\n")
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         out.write(f"done {k}\n")
 
 
-def _place_of(error: Exception) -> str:
+def place_of(error: Exception) -> str:
+    """The innermost line of edgetf's or the fuzzer's, and the message."""
     everything = traceback.extract_tb(error.__traceback__)
     frames = [f for f in everything if "/edgetf/" in f.filename or "/fuzz/" in f.filename]
     message = " ".join(str(error).split())[:100]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import Small
 from tests.fuzz.core import Format, Made, is_accepted, reduced, run_case
 from tests.fuzz.formats import FAST, WITH_TENSORFLOW, all_formats
+from tests.fuzz.guided import Decisions
 from tests.fuzz.loop import fuzz
 
 _SECONDS = float(os.environ.get("EDGETF_FUZZ_SECONDS", "0"))
@@ -71,7 +72,19 @@ def test_a_case_that_hangs_or_crashes_ends_with_its_process(name: str, formats: 
 
 @pytest.mark.skipif(not _SECONDS, reason="it takes an hour: make fuzz")
 @pytest.mark.timeout(0)
-def test_for_long(made: Made) -> None:
+@pytest.mark.parametrize("module", ["tests.fuzz", "tests.fuzz.guided"])
+def test_for_long(made: Made, module: str) -> None:
     folders = [str(getattr(made, field.name)) for field in fields(made)]
-    command = [sys.executable, "-m", "tests.fuzz", str(_SECONDS), *folders]
+    command = [sys.executable, "-m", module, str(_SECONDS / 2), *folders]
     assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_decisions_from_bytes_are_chance_and_stay_the_same() -> None:
+    """atheris changes the bytes of a case: the same bytes must be the same damage, and other bytes another."""
+    data = bytes(range(256))
+    one, same, other = Decisions(data), Decisions(data), Decisions(data[::-1])
+    drawn = [one.randrange(1000) for _ in range(300)]  # more than there are bytes
+    assert drawn == [same.randrange(1000) for _ in range(300)]
+    assert drawn != [other.randrange(1000) for _ in range(300)]
+    assert len(set(drawn[-50:])) > 25
+    assert 0 <= one.random() < 1
