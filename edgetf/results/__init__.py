@@ -45,6 +45,7 @@ from edgetf.results.conversion import (
     read_conversion,
 )
 from edgetf.results.reference import (
+    MOST_NOISE,
     REFERENCE_SCHEMA,
     ArrayFile,
     LabelScore,
@@ -60,6 +61,7 @@ from edgetf.verdicts import Verdict
 __all__ = [
     "BENCHMARK_SCHEMA",
     "CONVERSION_SCHEMA",
+    "MOST_NOISE",
     "REFERENCE_SCHEMA",
     "Accuracy",
     "Agreement",

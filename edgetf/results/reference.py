@@ -25,6 +25,11 @@ class ReferenceDevice:
     sentence: str
 
 
+# share of an output's range up to which TensorFlow's noise is a tolerance: float32 was observed at 1e-6 of it, half
+# precision at some thousandths
+MOST_NOISE = 0.01
+
+
 @dataclass(frozen=True)
 class Precision:
     """The settings that decide TensorFlow's arithmetic; null if a server does not report them."""
@@ -137,6 +142,11 @@ class Reference:
         """The largest difference of an output from itself, over the ways that count; None if none was measured."""
         known = [noise.max_abs[output] for noise in self.noise if noise.counts and output in noise.max_abs]
         return max(known, default=None)
+
+    def is_noisy(self, output: str) -> bool:
+        """Whether the noise floor of an output is more than `MOST_NOISE` of its range: no tolerance could be used."""
+        floor, spread = self.floor(output), self.spread(output)
+        return floor is not None and spread is not None and floor > MOST_NOISE * spread > 0
 
     def floor_n(self, output: str) -> int | None:
         """The fewest samples that one of these ways was computed on."""

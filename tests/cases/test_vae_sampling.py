@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetf.api.tables.reference import show_reference
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.benchmarks.reference.make import make_reference
@@ -32,6 +33,7 @@ def _reference(folder: Path, name: str) -> Reference:
         ("stateless", (), ()),
         ("normalized", (), ("y",)),
         ("shuffled", (), ("y",)),
+        ("sized", (), ("y",)),
     ],
 )
 def test_a_reference_records_outputs_that_cannot_be_compared(
@@ -57,6 +59,16 @@ def test_no_scheme_is_judged_by_a_random_output_and_the_other_output_is_judged(t
         assert result.parity.verdict is Verdict.INCONCLUSIVE
         assert outputs["drawn"].reason.startswith("not comparable")
         assert outputs["sure"].verdict is Verdict.PASS
+
+
+def test_noise_that_is_too_large_for_a_tolerance_is_reported_with_the_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """XLA draws other numbers for the same seed."""
+    made = _reference(tmp_path, "stateless")
+    assert made.is_noisy("y")
+    show_reference(made)
+    assert capsys.readouterr().out.startswith("noisy: TensorFlow differs from itself, y by ")
 
 
 def test_the_command_reports_it_first_with_what_to_do(tmp_path: Path, edgetf: Run) -> None:

@@ -40,6 +40,11 @@ def _shuffled(x: Any) -> dict[str, Any]:
     return {"y": tf.matmul(tf.random.shuffle(x), WEIGHTS)}
 
 
+def _sized(x: Any) -> dict[str, Any]:
+    y = tf.matmul(x, WEIGHTS)
+    return {"y": tf.cond(tf.shape(x)[0] > 32, lambda: y - 3 * tf.reduce_mean(y, 0), lambda: y)}
+
+
 MODELS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "drawn": _drawn,
     "dropped": _dropped,
@@ -47,6 +52,7 @@ MODELS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "stateless": _stateless,
     "normalized": _normalized,
     "shuffled": _shuffled,
+    "sized": _sized,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgetf.benchmarks.judging.labels import unused_labels
 from edgetf.console.printing import escape, print_lines
 from edgetf.results import LabelScore, LabelUse, Reference
 
@@ -27,7 +28,7 @@ def show_reference(made: Reference) -> None:
 
 
 def _label_lines(scores: Sequence[LabelScore]) -> list[str]:
-    """The model's own score on the labels; a warning if it is no better than a constant answer."""
+    """The model's own score on the labels; a warning if it is no better than a constant answer; what is not used."""
     lines = []
     for score in scores:
         reached, chance = score.reached or 0.0, score.chance or 0.0
@@ -45,9 +46,8 @@ def _label_lines(scores: Sequence[LabelScore]) -> list[str]:
                 )
             right = f"right on {reached:.2%}{of}; always answering the most common label would be right on {chance:.2%}"
             lines.append(f"On the labels, {escape(score.output)}: {right}")
-    if not lines and scores:
-        lines.append(f"[yellow]Labels are not used:[/] {escape(scores[0].reason)}")
-    return lines
+    ignored = [(one.output, one.use, one.reason) for one in scores if one.use is LabelUse.IGNORED]
+    return [*lines, *(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels(ignored))]
 
 
 def _warnings(made: Reference) -> list[str]:
@@ -65,4 +65,10 @@ def _warnings(made: Reference) -> list[str]:
         lines.append(f"[bold yellow]batch-dependent:[/] {names}: the other samples of a batch change the values.")
         lines.append(f"It was computed {made.batch} at a time, as by variants, so that they can be compared with it.")
         lines.append("If this is not intended (BatchNorm in training mode), export the model with training=False.")
+    if noisy := [one for one in made.outputs if one.name not in made.random_outputs and made.is_noisy(one.name)]:
+        names = escape(", ".join(f"{one.name} by {made.floor(one.name):.2g} of {one.spread:.2g}" for one in noisy))
+        lines.append(f"[bold yellow]noisy:[/] TensorFlow differs from itself, {names}: too much for a tolerance.")
+        lines.append(
+            "The model may be random or keep state, or it computes something else in batches, alone or compiled."
+        )
     return lines

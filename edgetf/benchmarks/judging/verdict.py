@@ -16,6 +16,7 @@ from edgetf.benchmarks.judging.needed import agreement_cost, drop_cost, narrowin
 from edgetf.benchmarks.timing.times import is_throttled
 from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP, MIN_AGREEMENT
 from edgetf.results import (
+    MOST_NOISE,
     ColumnFigures,
     Comparable,
     LabelUse,
@@ -40,9 +41,6 @@ _MARGIN = 4.0  # the maximum over many samples may exceed the maximum over the f
 _LEAST_ULPS = 8  # of the largest value: the effect of adding a few numbers in another order
 _EXACT_AGREEMENT = 0.999  # for decisions of an integer output: rounding flips those between two equal classes
 _EXACT_COLUMN_DB = 40.0  # for each group of columns, as for float16: the bound on the largest error is for all groups
-# share of an output's range up to which TensorFlow's noise is a tolerance: float32 was observed at 1e-6 of it, half
-# precision at some thousandths
-_MOST_NOISE = 0.01
 _RANDOM = "not comparable: TensorFlow's own output differs when the same samples are given twice"
 
 
@@ -217,10 +215,9 @@ def _judge_exactness(n: int, figures: OutputFigures) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, f"{n} sample(s) are too few; {MIN_SAMPLES} are the least")
     if figures.floor is None:
         return Judged(Verdict.INCONCLUSIVE, "the reference has no noise floor for it to judge exactness by")
+    if too_noisy := _too_noisy(figures):
+        return Judged(Verdict.INCONCLUSIVE, too_noisy)
     least = _LEAST_ULPS * _ULP * figures.max_abs_reference
-    if figures.spread is not None and figures.floor > max(_MOST_NOISE * figures.spread, least):
-        reason = f"TensorFlow itself differs by {figures.floor:.2g} from one way of computing it to another"
-        return Judged(Verdict.INCONCLUSIVE, f"not comparable: {reason}, of a range of {figures.spread:.2g}")
     allowed = max(FLOOR_FACTOR * figures.floor, least)
     by = (
         f"{FLOOR_FACTOR:g} times TensorFlow's own noise"
@@ -237,6 +234,17 @@ def _judge_exactness(n: int, figures: OutputFigures) -> Judged:
     if n > known and figures.max_abs <= _MARGIN * allowed:
         return Judged(Verdict.INCONCLUSIVE, f"{reason}, which was measured on {known} of the {n} samples only")
     return Judged(Verdict.FAIL, reason)
+
+
+def _too_noisy(figures: OutputFigures) -> str:
+    """The reason why numbers near the Reference's show nothing: TensorFlow itself is not near them. Empty if it is."""
+    if figures.floor is None or figures.spread is None:
+        return ""
+    least = _LEAST_ULPS * _ULP * figures.max_abs_reference
+    if figures.floor <= max(MOST_NOISE * figures.spread, least):
+        return ""
+    reason = f"TensorFlow itself differs by {figures.floor:.2g} from one way of computing it to another"
+    return f"not comparable: {reason}, of a range of {figures.spread:.2g}"
 
 
 def _apart(one: float, other: float) -> tuple[str, str]:
@@ -258,6 +266,15 @@ def _judge_decisions(n: int, figures: OutputFigures) -> Judged:
 
 
 def _judge_use(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
+    """Judge a variant by what the output is used for. Noise of TensorFlow's own is not held against it."""
+    judged, too_noisy = _judge_figures(scheme, n, figures, budgets), _too_noisy(figures)
+    by_numbers = figures.accuracy is None and figures.agreement is None
+    if too_noisy and (by_numbers or judged.verdict is Verdict.FAIL):
+        return Judged(Verdict.INCONCLUSIVE, f"{too_noisy}; {judged.reason}")
+    return judged
+
+
+def _judge_figures(scheme: str | None, n: int, figures: OutputFigures, budgets: Budgets) -> Judged:
     if figures.accuracy is not None:
         return judge_drop(figures, budgets)
     if figures.agreement is not None:

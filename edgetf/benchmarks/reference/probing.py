@@ -93,12 +93,12 @@ def _look_for_chance(
     random = _differing(alone)
     if batch == own:
         return random, ()
-    size = min(batch, few)
-    whole = [_concatenated([ask(samples.feed(0, size))], size, unbatched) for _ in range(2)]
+    # of the size that is used: a model may treat small and large batches differently
+    whole = [_concatenated([ask(samples.feed(0, batch))], batch, unbatched) for _ in range(2)]
     unsteady = set(_differing(whole))
     share = _MIXED_HALF if half else _MIXED
     for name, values in whole[0].items():
-        if _apart(values, alone[0][name], share):
+        if _apart(values[:few] if name not in unbatched else values, alone[0][name], share):
             unsteady.add(name)
     return random, tuple(sorted(unsteady - set(random)))
 

@@ -86,6 +86,25 @@ def test_float32_must_be_no_further_from_tensorflow_than_a_few_times_its_own_noi
     assert judged(1e-5, 1e-5, n=9).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("error", [1e-6, 0.02, 3.0])
+def test_no_variant_is_judged_by_numbers_that_tensorflow_itself_does_not_repeat(error: float) -> None:
+    reference = RANDOM.normal(size=(1000, 4))
+    figures = compare("y", reference, reference + error * RANDOM.normal(size=reference.shape))
+    noisy = replace(figures, floor=2.0, floor_n=128, spread=float(np.ptp(reference)))
+    for scheme in ("float32", "float16", "int8"):
+        judged = judge_output(scheme, 1000, noisy, Budgets())
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.reason.startswith("not comparable: TensorFlow itself differs by 2 from one way")
+
+
+def test_noise_of_tensorflow_is_not_held_against_decisions_and_agreement_in_spite_of_it_counts() -> None:
+    lost, kept = _classes(1000, 200), _classes(1000, 0)
+    for figures, verdict in ((lost, Verdict.INCONCLUSIVE), (kept, Verdict.PASS)):
+        noisy = replace(figures, floor=2.0, floor_n=128, spread=6.0)
+        assert judge_output("int8", 1000, noisy, Budgets()).verdict is verdict
+    assert judge_output("int8", 1000, lost, Budgets()).verdict is Verdict.FAIL
+
+
 def test_an_error_just_beyond_its_bound_is_reported_with_the_digits_that_show_it() -> None:
     reference = 0.1 * RANDOM.normal(size=(1000, 4))
     figures = compare("y", reference, reference + 2.444e-6)
