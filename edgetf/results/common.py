@@ -28,8 +28,8 @@ class LabelUse(str, Enum):
     POSITIONS = "positions"  # a class for each position: the share of correct ones
     VALUE = "value"  # the correct numbers: an error
     UNFIT = "unfit"  # classes or values on which the Reference is not better than one answer for all samples
-    IGNORED = "ignored"  # they do not belong to it, or are ambiguous
-    NONE = "none"  # there are none
+    IGNORED = "ignored"  # they cannot be its labels, or are ambiguous
+    NONE = "none"  # there are none, or they are those of another output
 
 
 class MetricState(str, Enum):

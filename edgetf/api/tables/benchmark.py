@@ -49,8 +49,8 @@ def show_benchmark(document: Benchmark) -> None:
     if pairs:
         print_lines(f"No measurable difference in speed: {escape('; '.join(pairs))}.")
     judged = (result.parity for result in document.results if result.parity)
-    if unused := unused_labels(next((parity.outputs for parity in judged), ())):
-        print_lines(f"[yellow]Labels are not used:[/] {escape(unused)}")
+    uses = ((one.name, one.labels, one.labels_reason) for one in next((parity.outputs for parity in judged), ()))
+    print_lines(*(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels(uses)))
     for result in document.results:
         _show_words(result)
     if document.results and all(result.stable for result in document.results):

@@ -7,7 +7,7 @@ not used; the reason names the option that decides. A float32 variant must be ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging import statistics
 from edgetf.errors import EdgetfError, nearest
-from edgetf.results import LabelsAre, LabelScore, LabelUse, OutputFigures
+from edgetf.results import LabelsAre, LabelScore, LabelUse
 
 Numbers = NDArray[Any]
 Decide = Callable[[Numbers], Numbers]
@@ -54,9 +54,10 @@ def interpret(
 ) -> dict[str, Interpretation]:
     """Interpret the Reference's `outputs`, shape (n, ...) each, with `labels` for any of them and `own` for named ones.
 
-    `labels` are used by every output that they fit. If they are clearly the classes or values of an output but the
-    Reference is no better than a constant answer, they cannot be used for verdicts, and the use is UNFIT. Raises
-    EdgetfError for `own` labels of an unknown output, and for an `asked` meaning that no output can have.
+    `labels` are used by every output that they fit; the others then have NONE, with the reason. If labels are clearly
+    the classes or values of an output but the Reference is no better than a constant answer, they cannot be used for
+    verdicts, and the use is UNFIT. Raises EdgetfError for `own` labels of an unknown output, and for an `asked` meaning
+    that no output can have.
     """
     own = own or {}
     for name in own:
@@ -68,9 +69,14 @@ def interpret(
     if asked is not None and given and not used and all(one.use is not LabelUse.UNFIT for one in found.values()):
         reason = next(one.reason for one in found.values())
         raise EdgetfError(f"no output can have labels that are a {asked.value}: {reason}", "leave --labels-are out")
+    sharing = [name for name in used if name not in own]
     for name, one in found.items():
-        if used and one.use in (LabelUse.UNFIT, LabelUse.IGNORED) and name not in own:
-            found[name] = replace(one, use=LabelUse.IGNORED, reason=f"the labels are those of {', '.join(used)}")
+        if not used or name in own or one.use not in (LabelUse.UNFIT, LabelUse.IGNORED):
+            continue
+        if sharing:
+            found[name] = replace(one, use=LabelUse.NONE, reason=f"the labels are those of {', '.join(sharing)}")
+        else:  # labels beside those of single outputs, which may be a copy of one of them: no verdict waits for them
+            found[name] = replace(one, use=LabelUse.IGNORED)
     return found
 
 
@@ -94,12 +100,13 @@ def score_labels(read: Mapping[str, Interpretation]) -> tuple[LabelScore, ...]:
     )
 
 
-def unused_labels(figures: Sequence[OutputFigures]) -> str:
-    """The reason why given labels are not used by any output; empty if there are none, or they are used."""
-    given = [one for one in figures if one.labels is not LabelUse.NONE]
-    if not given or any(one.labels not in (LabelUse.IGNORED, LabelUse.UNFIT) for one in given):
-        return ""
-    return given[0].labels_reason
+def unused_labels(uses: Iterable[tuple[str, LabelUse, str]]) -> list[str]:
+    """A sentence on all given labels that are not used, for each reason; `uses` are outputs, uses and reasons."""
+    found: dict[str, list[str]] = {}
+    for output, use, reason in uses:
+        if use in (LabelUse.IGNORED, LabelUse.UNFIT):
+            found.setdefault(reason, []).append(output)
+    return [f"labels of {', '.join(outputs)} are not used: {reason}" for reason, outputs in found.items()]
 
 
 def decisions(decide: Decide, values: Numbers) -> Numbers:
@@ -177,11 +184,17 @@ class _Classes:
 
 
 def _as_classes(reference: Numbers, labels: Numbers) -> _Classes | None:
-    """`labels` as the classes that the output decides between, or None if that is impossible."""
-    if not _is_whole(labels):
-        return None
+    """`labels` as the classes that the output decides between, or None if that is impossible.
+
+    -1 and +1 are no and yes: a regression does not have only these values.
+    """
     out, integer = _core(reference), reference.dtype.kind in "iub"
     columns = out[-1] if out and not integer else 1
+    signs = _are_signs(labels) and (_core(labels) == out or (columns == 2 and _core(labels) == out[:-1]))
+    if signs and not integer:
+        labels = labels > 0
+    elif not signs and not _is_whole(labels):
+        return None
     if _is_one_hot(labels) and (_core(labels) == out or (integer and _core(labels)[:-1] == out)):
         labels = labels.argmax(axis=-1)
     row = _core(labels)
@@ -193,7 +206,7 @@ def _as_classes(reference: Numbers, labels: Numbers) -> _Classes | None:
         return _Classes(truth, _largest, certain)
     if not integer and row == out and truth.max() <= 1:
         unit = _within_unit(reference)
-        return _Classes(truth, _above_half if unit else _above_zero, certain=unit)
+        return _Classes(truth, _above_half if unit else _above_zero, certain=unit or signs)
     return None
 
 
@@ -251,7 +264,7 @@ def _fit_values(name: str, reference: Numbers, truth: Numbers) -> Interpretation
 
 def _chance(truth: NDArray[np.int64], output_axes: int) -> float:
     """The share that a constant answer gets right; with several yes-or-no columns, one answer for each."""
-    if truth.ndim == 2 and output_axes == 1:
+    if truth.ndim == 2 and output_axes == 1 and truth.min() >= 0 and truth.max() <= 1:
         ones = truth.mean(axis=0)
         return float(np.maximum(ones, 1 - ones).mean())
     _, counts = np.unique(truth, return_counts=True)
@@ -299,6 +312,11 @@ def _is_whole(labels: Numbers) -> bool:
         return False
     whole = labels.dtype.kind != "f" or bool((labels == np.round(labels)).all())
     return whole and bool(labels.min() >= 0) and bool(labels.max() <= _MOST_CLASSES)
+
+
+def _are_signs(labels: Numbers) -> bool:
+    """Whether they are -1 and +1, the labels of a hinge loss."""
+    return labels.dtype.kind in "if" and bool(np.isin(labels, (-1, 1)).all()) and bool((labels == -1).any())
 
 
 def _is_one_hot(labels: Numbers) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetf.benchmarks.judging.labels import Numbers, decisions, interpret, unused_labels
+from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret, unused_labels
 from edgetf.benchmarks.judging.parity import compare
 from edgetf.errors import EdgetfError
 from edgetf.results import LabelsAre, LabelUse
@@ -30,6 +30,38 @@ def test_labels_may_be_integers_whole_floats_or_one_hot(labels: Numbers) -> None
 def test_a_single_logit_decides_at_zero(labels: Numbers, shape: tuple[int, ...]) -> None:
     found = interpret({"z": LOGIT.reshape(shape)}, labels)["z"]
     assert (found.use, found.right) == (LabelUse.CLASS, 1.0)
+
+
+@pytest.mark.parametrize("labels", [2 * BINARY - 1, 2.0 * BINARY - 1, 2 * BINARY[:, None] - 1], ids=str)
+@pytest.mark.parametrize(
+    "output",
+    [
+        LOGIT,
+        LOGIT[:, 0],
+        np.tanh(LOGIT),
+        1 / (1 + np.exp(-LOGIT)),
+        np.hstack([-LOGIT, LOGIT]),
+        np.sign(LOGIT).astype(int),
+    ],
+    ids=["logit", "no axis", "tanh", "probability", "two logits", "signs"],
+)
+def test_labels_of_minus_one_and_one_are_no_and_yes(output: Numbers, labels: Numbers) -> None:
+    found = interpret({"z": output}, labels)["z"]
+    assert (found.use, found.right) == (LabelUse.CLASS, 1.0)
+    assert found.chance == pytest.approx(max(BINARY.mean(), 1 - BINARY.mean()))
+    assert interpret({"z": output}, labels[::-1])["z"].use is LabelUse.UNFIT
+
+
+def test_labels_of_minus_one_and_one_are_values_if_the_option_says_so() -> None:
+    found = interpret({"z": np.tanh(LOGIT)}, 2 * BINARY - 1, asked=LabelsAre.VALUE)["z"]
+    assert (found.use, found.chance) == (LabelUse.VALUE, pytest.approx(2 * min(BINARY.mean(), 1 - BINARY.mean())))
+
+
+def test_the_score_of_one_class_number_for_all_positions_is_a_share() -> None:
+    tags = RANDOM.integers(0, 5, (60, 7))
+    found = interpret({"tags": tags}, tags)["tags"]
+    assert (found.use, found.right) == (LabelUse.POSITIONS, 1.0)
+    assert found.chance == pytest.approx(np.bincount(tags.ravel()).max() / tags.size)
 
 
 def test_a_single_probability_decides_at_one_half() -> None:
@@ -82,7 +114,8 @@ def test_labels_that_cannot_belong_to_an_output_are_ignored_with_the_reason(labe
     found = interpret({"z": LOGITS}, labels)["z"]
     assert found.use is LabelUse.IGNORED
     assert "neither classes nor values of z" in found.reason
-    assert unused_labels([compare("z", LOGITS, LOGITS, found)]) == found.reason
+    assert unused_labels([("z", found.use, found.reason)]) == [f"labels of z are not used: {found.reason}"]
+    assert compare("z", LOGITS, LOGITS, found).labels_reason == found.reason
 
 
 def test_labels_that_count_from_1_are_unfit_and_the_reason_is_named() -> None:
@@ -155,10 +188,9 @@ def test_ambiguous_labels_are_ignored_until_an_option_decides() -> None:
 def test_labels_belong_only_to_the_output_that_they_fit() -> None:
     embedding = RANDOM.normal(size=(50, 64))
     found = interpret({"embedding": embedding, "z": LOGITS}, CLASSES)
-    assert [found[name].use for name in ("embedding", "z")] == [LabelUse.IGNORED, LabelUse.CLASS]
+    assert [found[name].use for name in ("embedding", "z")] == [LabelUse.NONE, LabelUse.CLASS]
     assert found["embedding"].reason == "the labels are those of z"
-    figures = [compare("embedding", embedding, embedding, found["embedding"]), compare("z", LOGITS, LOGITS, found["z"])]
-    assert unused_labels(figures) == ""
+    assert unused_labels(_uses(found)) == []
 
 
 def test_labels_of_a_named_output_are_its_own() -> None:
@@ -167,6 +199,29 @@ def test_labels_of_a_named_output_are_its_own() -> None:
     assert [found[name].use for name in outputs] == [LabelUse.VALUE, LabelUse.CLASS]
     with pytest.raises(EdgetfError, match="has no output 'ages'"):
         interpret(outputs, None, {"ages": AGES})
+
+
+def test_each_output_whose_own_labels_are_ignored_is_reported_beside_others_whose_labels_are_used() -> None:
+    outputs = {"age": LOGITS, "sex": LOGIT[:50], "height": GUESSED[:50]}
+    own = {"age": AGES[:50], "sex": BINARY[:50], "height": np.full(50, 3.0)}
+    age, height = unused_labels(_uses(interpret(outputs, None, own)))
+    assert age.startswith("labels of age are not used: labels of shape [50] are neither classes nor values of age")
+    assert height == "labels of height are not used: the labels are the same for every sample, which shows nothing"
+
+
+def test_labels_for_any_output_are_reported_if_only_labels_of_single_outputs_are_used() -> None:
+    found = interpret({"age": LOGITS, "sex": LOGIT[:50]}, AGES[:50], {"sex": BINARY[:50]})
+    [age] = unused_labels(_uses(found))
+    assert age.startswith("labels of age are not used: labels of shape [50]")
+
+
+def test_outputs_that_ignore_labels_for_the_same_reason_are_one_sentence() -> None:
+    [both] = unused_labels(_uses(interpret({"a": LOGITS, "b": LOGITS}, np.ones(50, int))))
+    assert both.startswith("labels of a, b are not used: the labels are the same")
+
+
+def _uses(found: dict[str, Interpretation]) -> list[tuple[str, LabelUse, str]]:
+    return [(name, one.use, one.reason) for name, one in found.items()]
 
 
 def test_an_interpretation_follows_the_order_of_the_samples() -> None:

@@ -82,7 +82,7 @@ def test_a_reference_prints_what_it_reaches_on_the_labels(small: Small, tmp_path
     for name, words in (
         ("good", "On the labels, output_0: right on 100.00%; always answering the most common label would be right on"),
         ("off", "warning: the labels do not fit output_0: the reference is right on 0.0%"),
-        ("odd", "Labels are not used: labels of shape [200] are neither classes nor values of output_0"),
+        ("odd", "labels of output_0 are not used: labels of shape [200] are neither classes nor values of output_0"),
     ):
         ended = edgetf("reference", small.saved_model, "--samples", f"{name}.npz", "-o", name, "--on", "cpu")
         assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,34 @@
+"""What is printed about labels, beside figures that others show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgetf.api.tables.benchmark import show_benchmark
+from edgetf.api.tables.reference import show_reference
+from edgetf.console.printing import to_text
+from edgetf.results import LabelScore, LabelUse, read_benchmark, read_reference
+
+REASON = "labels of shape [200] are neither classes nor values of age, which has shape [200, 3]"
+LINE = f"warning: labels of age are not used: {REASON}"
+
+
+def test_a_reference_names_labels_that_it_ignores_beside_those_that_it_uses(reference: Path) -> None:
+    [used] = read_reference(reference).labels
+    ignored = LabelScore("age", LabelUse.IGNORED, REASON, None, None)
+    for scores in ([used, ignored], [ignored, used], [ignored]):
+        shown = to_text(lambda: show_reference(replace(read_reference(reference), labels=tuple(scores))))  # noqa: B023
+        assert shown.count(LINE) == 1
+        assert shown.count("On the labels, output_0: right on 100.00%") == scores.count(used)
+
+
+def test_a_benchmark_names_labels_that_it_ignores_beside_those_that_it_uses(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    result = document.results[0]
+    assert result.parity is not None
+    age = replace(result.parity.outputs[0], name="age", labels=LabelUse.IGNORED, labels_reason=REASON)
+    parity = replace(result.parity, outputs=(*result.parity.outputs, age))
+    shown = to_text(lambda: show_benchmark(replace(document, results=(replace(result, parity=parity),) * 2)))
+    assert shown.count(LINE) == 1
+    assert "not used" not in to_text(lambda: show_benchmark(document))
