@@ -33,6 +33,10 @@ _WORKER = [sys.executable, "-m", "edgetf.conversion.trial"]
 _IDLE_S, _ENOUGH_S = 300.0, 2.0  # a slow variant runs on fewer samples
 _FREE = 64  # the size of a free axis of generated inputs
 _VARIES = 0.05  # of the largest value: quantization may remove smaller variations
+_FLIPS = 1 / 8  # of the samples: close decisions, such as class numbers, that quantization may change
+_NUMBERS = "fiub"  # kinds of dtypes: floats, integers, booleans
+
+Runs = Array | list[Array]  # an output in each run; its shape may differ
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def main() -> None:
     events = EventPipe()
     request = TrialRequest(**json.loads(sys.stdin.read()))
     with tempfile.TemporaryDirectory() as work:
-        exact: dict[str, Array] = {}
+        exact: dict[str, list[Array]] = {}
         if request.yardstick is not None:
             _, exact = _try_one(Path(request.yardstick), request, {}, Path(work))
         for scheme, path in request.variants.items():
@@ -94,9 +98,9 @@ def main() -> None:
 
 
 def _try_one(
-    path: Path, request: TrialRequest, exact: Mapping[str, Array], work: Path
-) -> tuple[Trial, dict[str, Array]]:
-    """Run one variant; returns its Trial and its outputs, with runs along axis 0."""
+    path: Path, request: TrialRequest, exact: Mapping[str, list[Array]], work: Path
+) -> tuple[Trial, dict[str, list[Array]]]:
+    """Run one variant; returns its Trial and its outputs in each run."""
     try:
         runtime = find_runtime("auto")
         name = f"{runtime.name} {runtime.version}"
@@ -117,12 +121,16 @@ def _try_one(
     if "unproven" in ended:
         return Trial(name, unproven=ended["unproven"]), {}
     with np.load(out) as archive:
-        outputs = {key: archive[f"arr_{k}"] for k, key in enumerate(ended["outputs"])}
+        values = iter(archive.values())
+        outputs = {key: [next(values) for _ in range(runs)] for key, runs in ended["outputs"].items()}
     return Trial(name, problem=find_fault(outputs, exact)), outputs
 
 
 def _run(path: Path, request: TrialRequest, rows: Mapping[str, Array], out: Path) -> dict[str, Any]:
-    """In a forked process: run the rows and write the float outputs to `out`, in the order of the returned names."""
+    """In a forked process: run the rows and write the outputs to `out`, in the order of the returned numbers of runs.
+
+    Outputs that are not numbers are left out.
+    """
     signature = request.signature if len(read_contents(path).signatures) > 1 else None
     unbatched = request.unbatched if request.rows else []
     job = Job(str(path), {}, signature, unbatched_inputs=unbatched, timing=None)
@@ -144,33 +152,51 @@ def _run(path: Path, request: TrialRequest, rows: Mapping[str, Array], out: Path
             break
     if len(stored[0]) < session.batch:
         return {"unproven": f"it takes {session.batch} samples at a time, but there are only {len(stored[0])}"}
-    alike = {name: values for name, values in found.items() if values and len({v.shape for v in values}) == 1}
-    floats = {name: np.stack(v) for name, v in alike.items() if np.issubdtype(v[0].dtype, np.floating)}
+    numbers = {name: values for name, values in found.items() if values and values[0].dtype.kind in _NUMBERS}
     with out.open("wb") as file:
-        np.savez(file, *floats.values())
-    return {"outputs": list(floats)}
+        np.savez(file, *(value for values in numbers.values() for value in values))
+    return {"outputs": {name: len(values) for name, values in numbers.items()}}
 
 
-def find_fault(outputs: Mapping[str, Array], exact: Mapping[str, Array]) -> str:
-    """A fault of `outputs`, compared with those of float32 (`exact`) if there are any; "" if none is found.
-
-    Axis 0 of each output is the runs.
-    """
+def find_fault(outputs: Mapping[str, Runs], exact: Mapping[str, Runs]) -> str:
+    """A fault of `outputs`, compared with those of float32 (`exact`) if there are any; "" if none is found."""
     for name, values in outputs.items():
-        expected = exact.get(name)
-        if expected is None or expected.shape[1:] != values.shape[1:]:
-            rows = values.reshape(len(values), -1)
-            if rows.size and (np.isnan(rows).any(axis=1).all() or not np.isfinite(rows).any()):
-                return f"its output {name!r} is not finite on any of {len(values)} samples"
-            continue
-        n = min(len(values), len(expected))
-        here, there = values[:n], expected[:n]
-        if (bad := np.isfinite(there) & ~np.isfinite(here)).any():
-            where = int(np.argwhere(bad)[0][0])
-            return f"its output {name!r} is not finite on sample {where} of {n}, but that of float32 is"
-        if here.size and _varies(there) > _VARIES and _varies(here) == 0:
-            return f"its output {name!r} is the same for {n} samples, but that of float32 varies"
+        here, there = list(values), list(exact.get(name, ()))
+        if fault := _not_finite_as(here, there) or _constant(here, there) or _never_finite(here, there):
+            return f"its output {name!r} is {fault}"
     return ""
+
+
+def _not_finite_as(here: list[Array], there: list[Array]) -> str:
+    """Where the shapes of a run differ, its values cannot be compared one by one: then all of float32's are finite."""
+    n = min(len(here), len(there))
+    for k, (values, expected) in enumerate(zip(here, there, strict=False)):
+        finite = np.isfinite(expected) if expected.shape == values.shape else np.isfinite(expected).all()
+        if (finite & ~np.isfinite(values)).any():
+            return f"not finite on sample {k} of {n}, but that of float32 is"
+    return ""
+
+
+def _constant(here: list[Array], there: list[Array]) -> str:
+    n = min(len(here), len(there))
+    if n == 0 or len({values.shape for values in (*here[:n], *there[:n])}) > 1 or not here[0].size:
+        return ""
+    found, expected = np.stack(here[:n]), np.stack(there[:n])
+    if np.issubdtype(expected.dtype, np.floating):
+        fault = _varies(expected) > _VARIES and _varies(found) == 0
+    else:
+        differ = (found != expected).reshape(n, -1).any(axis=1)
+        varies = bool((expected != expected[0]).any())
+        fault = varies and not (found != found[0]).any() and int(differ.sum()) > max(1, _FLIPS * n)
+    return f"the same for {n} samples, but that of float32 varies" if fault else ""
+
+
+def _never_finite(here: list[Array], there: list[Array]) -> str:
+    def is_never(runs: list[Array]) -> bool:
+        nan = all(np.isnan(values).any() for values in runs)
+        return all(v.size for v in runs) and (nan or not any(np.isfinite(v).any() for v in runs))
+
+    return f"not finite on any of {len(here)} samples" if is_never(here) and not (there and is_never(there)) else ""
 
 
 def _varies(values: Array) -> float:

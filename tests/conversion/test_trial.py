@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.conversion.trial import TrialRequest, find_fault, try_variants
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Status, read_conversion
+from edgetf.samples import Array
 from tests.conftest import Run, Small, ignore
 
 FAR = np.linspace(-2, 2, 8, dtype=np.float32)
@@ -174,6 +176,67 @@ def test_inputs_are_generated_if_there_are_no_samples(small: Small, converted: P
     made = convert(small.saved_model, tmp_path / "out", ConvertOptions(), ignore)
     assert all((variant.ran_in or "").startswith("litert ") for variant in made.variants)
     assert json.loads((tmp_path / "out" / "conversion.json").read_text())["variants"][0]["ran_in"]
+
+
+@pytest.fixture(scope="module")
+def decisions(tmp_path_factory: pytest.TempPathFactory) -> TrialRequest:
+    """A variant that answers a class number, and values whose count differs from sample to sample."""
+    folder = tmp_path_factory.mktemp("decisions")
+    weights = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    spec = tf.TensorSpec([1, 8], tf.float32, name="x")
+
+    def call(x: Any) -> dict[str, Any]:
+        scores = tf.matmul(x, weights)
+        return {"kind": tf.argmax(scores, 1), "found": tf.boolean_mask(scores, x[:, :4] > 0)}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(folder / "model"), signatures=tf.function(call, input_signature=[spec]))
+    [made] = convert(folder / "model", folder / "out", ConvertOptions(("float32",)), ignore).variants
+    assert made.status is Status.OK, made.error
+    np.save(folder / "x.npy", np.random.default_rng(1).normal(size=(16, 8)).astype(np.float32))
+    path = str(folder / "out" / "float32.tflite")
+    return TrialRequest({"float32": path}, path, "serving_default", {"x": str(folder / "x.npy")})
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (0.0, "its output 'kind' is the same for 16 samples, but that of float32 varies"),
+        (np.nan, "its output 'found' is not finite on sample 0 of 16, but that of float32 is"),
+    ],
+)
+def test_class_numbers_and_outputs_of_any_length_are_checked_too(
+    decisions: TrialRequest, tmp_path: Path, value: float, problem: str
+) -> None:
+    model, _ = unpack(Path(decisions.variants["float32"]).read_bytes())
+    weights = max(model.buffers, key=lambda b: len(b.data) if b.data is not None else 0)
+    weights.data = np.full(len(weights.data) // 4, value, np.float32).view(np.uint8)
+    (tmp_path / "spoilt.tflite").write_bytes(pack(model))
+    tried = try_variants(replace(decisions, variants={**decisions.variants, "spoilt": str(tmp_path / "spoilt.tflite")}))
+    assert (tried["float32"].problem, tried["float32"].unproven) == ("", "")
+    assert (tried["spoilt"].problem, tried["spoilt"].unproven) == (problem, "")
+
+
+def test_integers_and_booleans_that_went_constant_are_a_fault_however_large_they_are() -> None:
+    numbers = np.arange(10_000, 10_016)  # their range is a small share of the largest
+    constant = "its output 'y' is the same for 16 samples, but that of float32 varies"
+    assert find_fault({"y": np.full_like(numbers, 10_000)}, {"y": numbers}) == constant
+    assert find_fault({"y": np.zeros(16, bool)}, {"y": numbers % 2 == 0}) == constant
+    assert find_fault({"y": numbers}, {"y": numbers}) == find_fault({"y": numbers * 0}, {"y": numbers * 0}) == ""
+    rare = np.eye(16, dtype=int)[:, 3]  # one close decision that quantization changed
+    assert find_fault({"y": rare * 0}, {"y": rare}) == ""
+
+
+def test_outputs_whose_shape_differs_between_samples_are_compared_where_float32_is_finite() -> None:
+    exact: list[Array] = [np.zeros((k, 2), np.float32) for k in range(3)]
+    nan: Array = np.full((1, 2), np.nan, np.float32)
+    bad = [*exact[:2], nan]
+    assert find_fault({"y": exact}, {}) == find_fault({"y": exact[::-1]}, {"y": exact}) == ""
+    assert find_fault({"y": bad}, {"y": exact}) == (
+        "its output 'y' is not finite on sample 2 of 3, but that of float32 is"
+    )
+    assert find_fault({"y": exact}, {"y": bad}) == find_fault({"y": bad[:2]}, {"y": bad}) == ""
+    assert "on any of 2 samples" in find_fault({"y": [nan, np.tile(nan, 2)]}, {})
 
 
 def _nowhere_finite(x: Any) -> Any:
