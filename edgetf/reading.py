@@ -46,7 +46,7 @@ def reason_of(error: BaseException) -> str:
     """An error's message in one short line; its type if the message is empty."""
     try:
         text = str(error)
-    except Exception:  # str() of another library's error may fail
+    except (Exception, SystemExit):  # str() of an error of other code may raise anything
         text = ""
     # str(KeyError) is only the key
     return one_line(text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}", _LONGEST)

@@ -238,13 +238,27 @@ def test_features_of_varying_length_and_texts_are_refused_with_a_hint(tmp_path: 
 
 
 def test_a_users_function_returns_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import numpy as np\ndef both(): return {'x': np.ones((3, 4), np.float32)}, np.arange(3)\ndef none(): pass\n"
+    code = (
+        "import numpy as np\n"
+        "def both(): return {'x': np.ones((3, 4), np.float32)}, np.arange(3)\n"
+        "def none(): pass\n"
+        "def needy(path): pass\n"
+        "def leaving(): raise SystemExit(0)\n"
+        "def uneven(): return {'x': [[1], [1, 2]]}\n"
+    )
     (tmp_path / "my_data.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     samples = load_samples("my_data:both", [ROW])
     assert len(samples) == 3
     assert samples.labels is not None
     assert short_name("my_data:both") == "my_data:both"
-    for name, message in (("my_data:other", "cannot load"), ("my_data:none", "returned NoneType")):
+    failures = {
+        "other": "cannot load",
+        "none": "returned NoneType",
+        "needy": r"needy failed: TypeError: needy\(\) missing 1 required",
+        "leaving": r"leaving failed: SystemExit: 0 \(my_data\.py, line 5\)",
+        "uneven": "uneven did not return arrays: ValueError: setting an array element",
+    }
+    for name, message in failures.items():
         with pytest.raises(EdgetfError, match=message):
-            load_samples(name, [ROW])
+            load_samples(f"my_data:{name}", [ROW])

@@ -119,7 +119,7 @@ def load_keras_file(path: Path, module: str, trust: bool = False, classes: Seque
             return keras.models.load_model(path, compile=False, safe_mode=not trust)
     except EdgetfError:
         raise
-    except Exception as error:  # a layer or TensorFlow can raise any exception
+    except (Exception, SystemExit) as error:  # a layer, its module or TensorFlow can raise any exception
         if "unsafe" in str(error).lower() or "safe_mode" in str(error):
             hint = "if you trust its source, give --trust; the code can do whatever you can"
             raise EdgetfError(f"{path} contains code, which loading it would run", hint) from error
@@ -127,7 +127,7 @@ def load_keras_file(path: Path, module: str, trust: bool = False, classes: Seque
         raise EdgetfError(f"{path} does not load in {module}: {_reason(error)}", hint) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The reason in an error message: Keras puts the context before it and the layer's arguments after it."""
     text = _AFTER_REASON.split(_COLORS.sub("", str(error)))[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

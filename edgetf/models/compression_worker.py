@@ -18,7 +18,7 @@ from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.keras_export import export_model, load_keras_file
 from edgetf.conversion.keras_file import keras_generation
 from edgetf.events import OnEvent, Phase
-from edgetf.functions import load_function
+from edgetf.functions import run_function
 from edgetf.models.compression import CompressionRequest
 from edgetf.models.training import describe
 from edgetf.models.zoo import ZOO, Data
@@ -94,7 +94,10 @@ def _base(request: CompressionRequest, on_event: OnEvent) -> tuple[Any, Data, An
     assert request.test is not None
     from edgetf.models.keras2 import is_keras3, to_keras2
 
-    model = load_function(request.model)() if ":" in request.model else _load(Path(request.model), request.trust)
+    if ":" in request.model:
+        model = run_function(request.model, "a Keras model")
+    else:
+        model = _load(Path(request.model), request.trust)
     if is_keras3(model):
         model = to_keras2(model)
     check_graph(model)

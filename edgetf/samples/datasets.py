@@ -12,7 +12,7 @@ import numpy as np
 
 from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError, MissingExtraError, nearest
-from edgetf.functions import HINT, from_here, load_function
+from edgetf.functions import HINT, run_function, user_code
 from edgetf.results import TensorSpec
 from edgetf.samples.core import LABELS, Samples, label_name
 from edgetf.samples.images import fit_image, scale
@@ -21,6 +21,7 @@ from edgetf.samples.source import Parts
 
 _BATCH = 64
 _OWN = "give a module:function that converts it to numbers of one shape"
+_RETURNS = "Samples, a dict of arrays, or (dict, labels)"
 _LEAVE_OUT = f"give --model to read only its inputs, or {_OWN}"
 
 
@@ -50,18 +51,22 @@ def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Ar
 
 
 def call_function(name: str) -> dict[str, Array]:
-    """The arrays of `module:function`, which returns Samples, a dict of arrays, or (dict, labels)."""
-    with from_here():
-        made = load_function(name, f"{HINT}, or a file that exists")()  # its exceptions keep their traceback
-    if isinstance(made, Samples):
-        return made.arrays()
-    arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(arrays, Mapping):
-        raise EdgetfError(
-            f"{name} returned {type(made).__name__}", "return Samples, a dict of arrays, or (dict, labels)"
-        )
-    found = {str(key): np.asarray(values) for key, values in arrays.items()}
-    return found if labels is None else {**found, label_name(found): np.asarray(labels)}
+    """The arrays of `module:function`, which returns Samples, a dict of arrays, or (dict, labels).
+
+    Raises EdgetfError for one that fails, or that returns anything else.
+    """
+    made = run_function(name, _RETURNS, f"{HINT}, or a file that exists")
+    found = None
+    with user_code(lambda why: EdgetfError(f"{name} did not return arrays: {why}", f"return {_RETURNS}")):
+        if isinstance(made, Samples):
+            return made.arrays()
+        arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if isinstance(arrays, Mapping):
+            found = {str(key): np.asarray(values) for key, values in arrays.items()}
+            labels = None if labels is None else np.asarray(labels)
+    if found is None:
+        raise EdgetfError(f"{name} returned {type(made).__name__}", f"return {_RETURNS}")
+    return found if labels is None else {**found, label_name(found): labels}
 
 
 def _builder(parts: Parts, split: str) -> Any:

@@ -19,7 +19,7 @@ from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.distinct import Distinct
 from edgetf.benchmarks.judging.label_metrics import span_of
 from edgetf.errors import EdgetfError
-from edgetf.functions import load_function
+from edgetf.functions import load_function, user_code
 from edgetf.results import MetricFigures, MetricState
 from edgetf.samples import Array
 
@@ -149,12 +149,10 @@ def _score(
     It gets copies, which it may change.
     """
     chosen = rows if order is None else rows[order]
-    try:
-        found = asked.function({key: np.array(values[chosen]) for key, values in outputs.items()}, labels[rows].copy())
+    given = {key: np.array(values[chosen]) for key, values in outputs.items()}, labels[rows].copy()
+    with user_code(MetricFailedError):
+        found = asked.function(*given)
         numbers = np.asarray(found)
-    except (Exception, SystemExit) as error:  # user code: any exception is reported
-        reason = " ".join(str(error).split()) or "no message"
-        raise MetricFailedError(f"{type(error).__name__}: {reason}") from error
     if isinstance(found, (bool, np.bool_)) or numbers.dtype.kind not in "biuf":
         raise MetricFailedError(f"it returned {type(found).__name__} of {numbers.dtype}: return numbers")
     if numbers.shape not in ((), (len(rows),)):

@@ -251,6 +251,7 @@ def test_a_metric_that_cannot_be_loaded_is_refused(own: Path, name: str, words: 
         ("outputs['x']", "KeyError: 'x'"),
         ("1 / 0", "ZeroDivisionError"),
         ("sys.exit(0)", "SystemExit: 0"),
+        ("(_ for _ in ()).throw(type('Mute', (Exception,), {'__str__': lambda self: 1 / 0}))", "Mute"),
         ("float('nan')", "NaN"),
         ("np.inf", "infinity"),
         ("np.full(80, 1.7e308)", "above 1e100"),
