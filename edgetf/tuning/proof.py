@@ -7,6 +7,7 @@ the budget passes stays that of one test.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -16,10 +17,11 @@ from edgetf import __version__, files
 from edgetf.benchmarks.benchmark import benchmark
 from edgetf.benchmarks.judging.check import Checked, check_one
 from edgetf.benchmarks.judging.verdict import Judged, worst
+from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.layers import layer_of
 from edgetf.conversion.splice import Splicer
 from edgetf.device.kinds import Device
-from edgetf.errors import DeviceError
+from edgetf.errors import DeviceError, EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.flatbuffer import parse_contents
 from edgetf.owned import scratch
@@ -39,7 +41,7 @@ FILE = f"{TUNED}.tflite"
 @dataclass(frozen=True)
 class Proof:
     """How the winner is proven: in `folder`, on the samples of `reference`; the results are moved to `out` later.
-    `files` are those of the variants by name."""
+    `files` are those of the variants by name, with the digests that they had when the search began."""
 
     folder: Path
     reference: Path
@@ -48,7 +50,7 @@ class Proof:
     options: TuneOptions
     conversion: Conversion
     splicer: Splicer
-    files: Mapping[str, Path]
+    files: Mapping[str, Target]
     on_event: OnEvent
 
 
@@ -71,16 +73,16 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     """Measure the winner, whose file has `content`, and `plain` variants, and judge them.
 
     `plain` are in the order in which they are tested, the nearest to float32 first. The winner's file is written to
-    WINNER with its `conversion.json`.
+    WINNER with its `conversion.json`. Raises EdgetfError if other bytes were measured than the search has seen.
     """
-    options, places = proof.options, [proof.files[one.name] for one in plain]
+    options, places = proof.options, [proof.files[one.name].path for one in plain]
     timed = options.aim is Aim.LATENCY or options.max_latency_ms is not None
     if winner is not None:
         place = _write_winner(proof, winner, content)
         places = [place, *places] if winner.plain is None else places
     names = [one.name for one in plain]
     if winner is not None and winner.plain is not None and winner.name not in names:
-        places.append(proof.files[winner.name])
+        places.append(proof.files[winner.name].path)
     measuring = replace(
         options.measuring,
         reference=proof.reference,
@@ -94,6 +96,7 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     proof.on_event(Phase("proving the winner on samples that the search has not seen"))
     document = benchmark(places, proof.device, proof.folder / BENCH, measuring, proof.on_event)
     results = {result.variant: result for result in document.results}
+    _refuse_other_bytes(proof, document.results, content)
     name = None if winner is None else TUNED if winner.plain is None else winner.name
     checked = None if name is None else _checked(proof, results[name])
     if checked is not None and checked.failed_run:
@@ -108,6 +111,16 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
         return Proven(None, best, document)
     undecided = tuple(what for what, one in checked.parts.items() if one.verdict is Verdict.INCONCLUSIVE)
     return Proven(_reason(checked), best, document, undecided=undecided)
+
+
+def _refuse_other_bytes(proof: Proof, results: Sequence[Result], content: bytes) -> None:
+    """Raise EdgetfError if another file was measured: the verdict must be that of the bytes in TUNED.tflite."""
+    known = {name: target.sha256 for name, target in proof.files.items()}
+    known[TUNED] = hashlib.sha256(content).hexdigest()
+    for result in results:
+        if result.sha256 != known.get(result.variant):
+            message = f"{result.path} changed during the search, which therefore cannot be proven"
+            raise EdgetfError(message, "run the same command again: it starts over with the new files")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 from edgetf import __version__, files
 from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.rows import Outputs
+from edgetf.benchmarks.timing.fixed import read_same
 from edgetf.benchmarks.timing.targets import Target, find_targets
 from edgetf.conversion.engine import problems_of
 from edgetf.conversion.layers import matching_layers
@@ -105,7 +106,9 @@ class _Run:
         if BASE not in self.files and is_trained_for_int8(Path(self.conversion.source.path)):
             fact = "the model was trained for int8, of which there is no float32 variant: there is nothing to mix"
             raise EdgetfError(fact, "use its int8 variant as it is, or tune the model before that training")
-        self._splicer = Splicer({name: target.path.read_bytes() for name, target in self.files.items()})
+        # read once: what is ranked, evaluated and written are the same bytes
+        self._contents = {name: read_same(target.path, target.sha256) for name, target in self.files.items()}
+        self._splicer = Splicer(self._contents)
         self._left_out |= self._splicer.left_out
         self._kept = self._find_kept()
         self._ranked_on = self._samples()
@@ -251,7 +254,7 @@ class _Run:
 
     def _content(self, candidate: Candidate) -> bytes:
         if candidate.plain is not None:
-            return self.files[candidate.plain].path.read_bytes()
+            return self._contents[candidate.plain]
         return self._splicer.splice(Mixture(candidate.choice))
 
     def _refuse(self, entry: Entry, notes: Notebook) -> None:
@@ -393,7 +396,7 @@ class _Run:
             options=self._options,
             conversion=self.conversion,
             splicer=self._splicer,
-            files={name: target.path for name, target in self.files.items()},
+            files=self.files,
             on_event=self._on_event,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,13 @@ from edgetf.device.local import LocalDevice
 from edgetf.errors import DeviceError, EdgetfError, ExitCode
 from edgetf.events import Event, Note
 from edgetf.files import write_document
+from edgetf.flatbuffer import pack, unpack
 from edgetf.recipes import Aim, Ending, Stand, Tuning, read_tuning
 from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark, read_conversion, read_reference
 from edgetf.samples import make_samples, save_samples
 from edgetf.tuning import proof
 from edgetf.tuning import tune as tuning
+from edgetf.tuning.candidates import Candidate
 from edgetf.tuning.evaluate import Asked
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook
 from edgetf.tuning.options import TuneOptions
@@ -395,3 +398,30 @@ def test_a_model_trained_for_int8_has_nothing_to_mix(converted: Path, reference:
         (tmp_path / name).rename(tmp_path / "variants" / name)
     with pytest.raises(EdgetfError, match="nothing to mix"):
         _tune(tmp_path / "variants", reference, tmp_path / "out", OPTIONS)
+
+
+def _converted_again(variants: Path, name: str) -> None:
+    """Another file in place of the variant `name`, with its `conversion.json`, as after another `edgetf convert`."""
+    model, _ = unpack((variants / f"{name}.tflite").read_bytes())
+    model.description = b"made again"
+    (variants / f"{name}.tflite").write_bytes(pack(model))
+    digest, known = files.sha256_file(variants / f"{name}.tflite"), read_conversion(variants)
+    made = tuple(replace(one, sha256=digest) if one.scheme == name else one for one in known.variants)
+    write_document(variants / "conversion.json", replace(known, variants=made))
+
+
+def test_a_variant_that_is_converted_again_during_the_search_is_not_proven_in_place_of_the_old_one(
+    converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    """The new file passed, and the old bytes were in tuned.tflite with that verdict."""
+    variants = tmp_path / "variants"
+    shutil.copytree(converted, variants)
+    run = tuning._Run(variants, reference, LocalDevice(), OPTIONS, ignore)
+    old = (variants / "int8.tflite").read_bytes()
+    notes = Notebook(tmp_path / "notes", run.scored(), run.decisive(), ignore)
+    winner = Candidate("int8", ("int8",) * len(run._splicer.operations), "int8", "all of it", 30.0)
+    _converted_again(variants, "int8")
+    assert run._content(winner) == old
+    with pytest.raises(EdgetfError, match=r"int8\.tflite changed during the search") as caught:
+        proof.prove(run._proof(notes, reference, tmp_path / "out"), winner, run._content(winner), [])
+    assert "run the same command again" in caught.value.hint

@@ -89,7 +89,7 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     twins = find_twins(place, options)
     result, samples = twins.result, twins.samples
     with scratch() as work:
-        stages = _collect(work, twins, options, on_event)
+        stages = _collect(work, twins.copied(work), options, on_event)
         device = _on_device(result, place if place.is_dir() else place.parent)
         if device is not None:
             stages.append(_Stage(f"{result.variant}: this machine to {result.device}", device, result.scheme))
@@ -132,7 +132,13 @@ def find_layers(place: Path, options: LadderOptions) -> list[Layer]:
     if twins.float32 is None or twins.float32.sha256 == twins.target.sha256:
         hint = "give --variants a folder with float32.tflite of the same conversion"
         raise EdgetfError(f"there is no float32 variant to compare the layers of {options.variant} with", hint)
-    return blame(twins.float32.path, twins.target.path, twins.samples.inputs, twins.target.layers)
+    with scratch() as work:
+        twins = twins.copied(work)
+        target, float32 = twins.target, twins.float32
+        assert target.private is not None
+        assert float32 is not None
+        assert float32.private is not None
+        return blame(float32.private, target.private, twins.samples.inputs, target.layers, target.signature)
 
 
 @dataclass(frozen=True)

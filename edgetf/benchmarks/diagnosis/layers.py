@@ -10,7 +10,7 @@ one that costs most. Only ops that move data and ops on integers, which are exac
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.conversion.layers import layer_of
-from edgetf.device.runner.isolate import ChildError, Send, run_children
+from edgetf.device.runner.isolate import ChildError, run_children
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 from edgetf.samples import Array
@@ -52,22 +52,26 @@ class Layer:
 
 
 def blame(
-    float32: Path, variant: Path, inputs: Mapping[str, Array], names: Mapping[str, str] | None = None
+    float32: Path,
+    variant: Path,
+    inputs: Mapping[str, Array],
+    names: Mapping[str, str] | None = None,
+    signature: str | None = None,
 ) -> list[Layer]:
     """The layers of `variant`, those that cost most by themselves first. `inputs` are samples by input name, `names`
-    the Keras layers by their scopes in the graph.
+    the Keras layers by their scopes in the graph. Those of the graph that `signature` runs, by default the first.
 
     Raises EdgetfError for variants that are not twins (no tensor of the same name), or that do not run.
     """
     rows = {name: np.asarray(values[:ROWS]) for name, values in inputs.items()}
     try:
-        [found] = run_children([lambda send: _in_child(float32, variant, rows, send)], lambda event: None)
+        [found] = run_children([lambda send: _in_child(float32, variant, rows, signature)], lambda event: None)
     except ChildError as error:
-        raise EdgetfError(f"cannot analyze {variant}: {error}", "is it made for another runtime?") from error
+        raise EdgetfError(f"cannot analyze the variant: {error}", "is it made for another runtime?") from error
     layers = [Layer(**{**fields, "layer": layer_of(fields["tensor"], names or {})}) for fields in found["layers"]]
     if all(layer.accumulated_db is None for layer in layers):
         hint = "give the float32 variant of the same conversion"
-        raise EdgetfError(f"{variant} and {float32} have no layer in common", hint)
+        raise EdgetfError("the variant and the float32 one have no layer in common", hint)
     return sorted(layers, key=lambda one: _CAP_DB if one.local_db is None else one.local_db)
 
 
@@ -82,12 +86,14 @@ def to_node_data(layers: Sequence[Layer]) -> dict[str, Any]:
     return {"name": "local SQNR, dB", "results": results, "thresholds": thresholds}
 
 
-def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], send: Send) -> dict[str, Any]:
-    model, schema = unpack(variant.read_bytes())
-    names, graph = names_of(schema.BuiltinOperator), model.subgraphs[0]
+def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], signature: str | None) -> dict[str, Any]:
+    content = variant.read_bytes()
+    model, schema = unpack(content)
+    names, graph = names_of(schema.BuiltinOperator), model.subgraphs[_graph_of(model, signature)]
+    model.subgraphs = [graph]  # the ops that are run alone are of this one
     ops = [(op, names[builtin_code(model, op)]) for op in listed(graph.operators)]
-    there = _all_values(variant, rows)
-    right = _by_index(graph, ops, _all_values(float32, rows))
+    there = _all_values(content, rows, signature)
+    right = _by_index(graph, ops, _all_values(float32.read_bytes(), rows, signature))
     weights = {int(op.outputs[0]): op for op, kind in ops if kind == "DEQUANTIZE"}  # of float16, and such
     layers = []
     for op, kind in ops:
@@ -104,6 +110,14 @@ def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], send: Sen
         cause, remedy = _explain(kind, op, right) if doubtful else ("", "")
         layers.append(Layer("", kind, name, local, accumulated, cause, remedy, why_not))
     return {"layers": [asdict(layer) for layer in layers]}
+
+
+def _graph_of(model: Any, signature: str | None) -> int:
+    """The index of the graph that a signature runs, by default the first; 0 for a model without signatures."""
+    known = {one.signatureKey.decode(): int(one.subgraphIndex) for one in listed(model.signatureDefs)}
+    if signature is not None and known and signature not in known:
+        raise ValueError(f"it has no signature {signature!r}")
+    return known[signature or next(iter(known))] if known else 0
 
 
 def _is_exact(graph: Any, schema: Any, op: Any) -> bool:
@@ -130,28 +144,27 @@ def _by_index(
     return right
 
 
-def _all_values(path: Path, rows: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
+def _all_values(content: bytes, rows: Mapping[str, Array], signature: str | None) -> dict[str, NDArray[np.float64]]:
     """The result of each op of a variant, by tensor name, for each of the samples, dequantized; and its inputs."""
-    content = path.read_bytes()
-    graph = unpack(content)[0].subgraphs[0]
+    model, _ = unpack(content)
+    number = _graph_of(model, signature)
+    graph = model.subgraphs[number]
     made = {int(k) for op in listed(graph.operators) for k in listed(op.outputs)} | {int(k) for k in graph.inputs}
     interpreter = _interpreter(content, preserve=True)
-    fed = _inputs_of(interpreter)
     interpreter.allocate_tensors()
-    known = [detail for detail in interpreter.get_tensor_details() if detail["index"] in made and _is_number(detail)]
+    run, fed = _runner(interpreter, signature)
+    known = [d for d in interpreter.get_tensor_details(number) if d["index"] in made and _is_number(d)]
     values: dict[str, list[Any]] = {detail["name"]: [] for detail in known}
     n = len(next(iter(rows.values())))
     # how many rows fill the inputs; one without an axis for samples takes one row
     batch = max(int(np.prod(detail["shape"])) // max(1, rows[name][0].size) for name, detail in fed.items())
     for begin in range(0, n // batch * batch, batch):
-        for name, detail in fed.items():
-            given = _quantized(rows[name][begin : begin + batch], detail)
-            interpreter.set_tensor(detail["index"], given.reshape(detail["shape"]))
+        given = {name: _quantized(rows[name][begin : begin + batch], detail) for name, detail in fed.items()}
         interpreter.reset_all_variables()  # samples do not depend on each other
-        interpreter.invoke()
+        run(**{name: values.reshape(fed[name]["shape"]) for name, values in given.items()})
         for detail in known:
             with suppress(ValueError):  # an unused result of a loop has no memory
-                found = interpreter.get_tensor(detail["index"])
+                found = interpreter.get_tensor(detail["index"], number)
                 values[detail["name"]].append(_dequantized(found, detail))
     return {
         name: np.stack(arrays)
@@ -164,10 +177,19 @@ def _is_number(detail: Mapping[str, Any]) -> bool:
     return bool(np.issubdtype(detail["dtype"], np.number) or detail["dtype"] is np.bool_)
 
 
-def _inputs_of(interpreter: Any) -> dict[str, Any]:
-    if interpreter.get_signature_list():
-        return dict(interpreter.get_signature_runner().get_input_details())
-    return {detail["name"]: detail for detail in interpreter.get_input_details()}
+def _runner(interpreter: Any, signature: str | None) -> tuple[Callable[..., object], dict[str, Any]]:
+    """What runs a signature, by default the first, with inputs by name; and the details of the inputs."""
+    if signatures := interpreter.get_signature_list():
+        runner = interpreter.get_signature_runner(signature or next(iter(signatures)))
+        return runner, dict(runner.get_input_details())
+    fed = {detail["name"]: detail for detail in interpreter.get_input_details()}
+
+    def run(**given: Any) -> None:
+        for name, values in given.items():
+            interpreter.set_tensor(fed[name]["index"], values)
+        interpreter.invoke()
+
+    return run, fed
 
 
 def _interpreter(content: bytes, preserve: bool = False) -> Any:

@@ -6,11 +6,12 @@ In: a benchmark and where its files are. Out: the Twins, which belong together, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetf.benchmarks.judging import verdict
 from edgetf.benchmarks.rows import Outputs, load_passes
+from edgetf.benchmarks.timing.fixed import copy_private
 from edgetf.benchmarks.timing.targets import Target, find_targets
 from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import Job
@@ -52,6 +53,11 @@ class Twins:
     @property
     def batch(self) -> int:
         return self.reference.batch_alone
+
+    def copied(self, folder: Path) -> Twins:
+        """The same with private copies of both files in `folder`. Raises EdgetfError if one has changed."""
+        target, *float32 = copy_private([one for one in (self.target, self.float32) if one is not None], folder)
+        return replace(self, target=target, float32=float32[0] if float32 else None)
 
 
 def find_twins(place: Path, options: LadderOptions) -> Twins:

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.benchmarks.diagnosis import ladder, twins
 from edgetf.benchmarks.diagnosis.ladder import climb
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.rows import Outputs
+from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
@@ -95,3 +100,35 @@ def test_what_is_missing_is_reported(benchmarked: Path, converted: Path, referen
         climb(benchmarked, LadderOptions("int8", (converted / "float32.tflite",), reference), ignore)
     ended = edgetf("explain", benchmarked)
     assert (ended.returncode, "Missing option '--variant'" in ended.stderr) == (2, True)
+
+
+def test_a_file_that_is_exchanged_is_neither_run_nor_analyzed(
+    benchmarked: Path, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(converted, tmp_path / "variants")
+    options = LadderOptions("int8", (tmp_path / "variants",), reference)
+
+    def exchanging(place: Path, given: LadderOptions) -> twins.Twins:
+        found = twins.find_twins(place, given)
+        found.target.path.write_bytes((converted / "dynamic.tflite").read_bytes())
+        return found
+
+    monkeypatch.setattr(ladder, "find_twins", exchanging)
+    with pytest.raises(EdgetfError, match=r"int8\.tflite changed while edgetf read it"):
+        climb(benchmarked, options, ignore)
+    shutil.copy(converted / "int8.tflite", tmp_path / "variants")
+    with pytest.raises(EdgetfError, match=r"int8\.tflite changed while edgetf read it"):
+        ladder.find_layers(benchmarked, options)
+
+
+def test_only_private_copies_are_run(
+    benchmarked: Path, converted: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(converted, tmp_path / "variants")
+
+    def exchanging(target: Target, *rest: Any) -> Outputs:
+        target.path.write_bytes(b"another file")
+        return twins.run_here(target, *rest)
+
+    monkeypatch.setattr(ladder, "run_here", exchanging)
+    assert climb(benchmarked, LadderOptions("int8", (tmp_path / "variants",), reference), ignore).broken is None
