@@ -31,6 +31,13 @@ _MACHINES = {
     (0xF3, 2): "riscv64",
     (0x3E, 1): "x32",
 }
+_ABIS = {  # the names that Android has for them
+    "arm": {"armeabi", "armeabi-v7a"},
+    "aarch64": {"arm64-v8a"},
+    "i386": {"x86"},
+    "x86_64": {"x86_64"},
+    "riscv64": {"riscv64"},
+}
 _EXECUTABLE, _SHARED = 2, 3  # e_type: a program, or a program that is loaded anywhere (or a library)
 _MAGIC = {
     b"\x1f\x8b": "a gzip archive: unpack it",
@@ -50,7 +57,8 @@ _MAGIC = {
 def why_not(path: Path, architecture: str, abis: str = "") -> str:
     """Why the file is not a program that a phone of this architecture (`uname -m`, may be empty) runs, or "".
 
-    `abis` is the list that Android reports (`ro.product.cpu.abilist`): new phones do not run 32-bit programs.
+    `abis` is the list that Android reports (`ro.product.cpu.abilist`): new phones do not run 32-bit programs, and some
+    with a 64-bit kernel run nothing else.
     """
     try:
         with path.open("rb") as file:
@@ -83,8 +91,11 @@ def _why_not_elf(head: bytes, size: int, architecture: str, abis: str) -> str:
     runs = _RUNS.get(architecture)
     if runs is not None and built_for not in runs:
         return f"is built for {built_for}, the phone is {architecture}"
-    if built_for == "arm" and abis and "armeabi" not in abis:
-        return f"is built for 32-bit arm, which this phone does not run ({abis})"
+    listed = {abi.strip() for abi in abis.split(",")}
+    known = {abi for names in _ABIS.values() for abi in names} & listed
+    if known and known.isdisjoint(_ABIS.get(built_for, known)):
+        name = "32-bit arm" if built_for == "arm" else built_for
+        return f"is built for {name}, which this phone does not run ({abis})"
     return ""
 
 

@@ -107,6 +107,12 @@ def test_a_phone_without_32_bit_programs_is_recognized_by_its_abis(tmp_path: Pat
 def test_a_64_bit_program_is_not_for_a_32_bit_system_on_a_64_bit_kernel(tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(_elf(ARM64))
     assert why_not(tmp_path / "tool", "armv8l") == "is built for aarch64, the phone is armv8l"
+    abis = "armeabi-v7a,armeabi"  # the kernel reports what it is itself
+    assert (
+        why_not(tmp_path / "tool", "aarch64", abis) == f"is built for aarch64, which this phone does not run ({abis})"
+    )
+    assert why_not(tmp_path / "tool", "aarch64", "arm64-v8a") == ""
+    assert why_not(tmp_path / "tool", "aarch64", "an ABI that is not known") == ""
 
 
 def test_a_path_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
