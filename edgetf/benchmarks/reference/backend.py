@@ -29,7 +29,7 @@ from edgetf.benchmarks.reference.noise import (
     time_ways,
 )
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
-from edgetf.benchmarks.reference.refusals import Ask, RefusedError, guarded
+from edgetf.benchmarks.reference.refusals import Ask, RefusedError, guarded, locating
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.times import summarize
 from edgetf.conversion.savedmodel import compute_dtype
@@ -88,7 +88,8 @@ class LocalBackend(Backend):
         """It is the SavedModel."""
 
     def measure(self, samples: Samples, outputs: Outputs, batch: int, on_event: OnEvent) -> Performance:
-        latency = summarize([time_function(self._tf, self._function, samples, samples.batch)])
+        with locating(self.ask, samples, 0, samples.batch, (self._tf.errors.OpError,)):
+            latency = summarize([time_function(self._tf, self._function, samples, samples.batch)])
         latencies = time_ways(self._tf, self._function, samples, batch, samples.batch, on_event)
         sample_ms = latency.median / samples.batch
         noise = measure_noise(self._tf, self._function, samples, outputs, batch, on_event, sample_ms)
@@ -103,7 +104,7 @@ class ServingBackend(Backend):
         device = ReferenceDevice("serving", served.name, sentence)
         precision = Precision(dtype=dtype, tf32=None, deterministic=None, onednn=None)
         super().__init__(device, precision, served.ask, min(_BATCH, served.most))
-        self._tf, self._function = tf, function
+        self._tf, self._function, self._ask_here = tf, function, guarded(self._compute_here)
 
     def _compute_here(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         with self._tf.device("/CPU:0"):
@@ -112,9 +113,13 @@ class ServingBackend(Backend):
 
     def refuse_other_model(self, samples: Samples, random: Sequence[str]) -> None:
         """Raise EdgetfError if the server returns something else than the SavedModel on this machine's CPU."""
-        for fed in self._first(samples):
-            here = self._compute_here(fed)
-            for name, served in self.ask(fed).items():
+        alone = samples.batch
+        for k, fed in enumerate(self._first(samples)):
+            with locating(self._ask_here, samples, k * alone, (k + 1) * alone):
+                here = self._ask_here(fed)
+            with locating(self.ask, samples, k * alone, (k + 1) * alone):
+                there = self.ask(fed)
+            for name, served in there.items():
                 if name in random:
                     continue
                 ours, theirs = np.asarray(here[name], np.float64), np.asarray(served, np.float64)
@@ -138,7 +143,7 @@ class ServingBackend(Backend):
         ways = [
             Way(
                 "this machine's CPU beside the server",
-                lambda: collect([self._compute_here(one) for one in fed], alone, known),
+                lambda: collect([self._ask_here(one) for one in fed], alone, known),
             ),
             Way("one request at a time", lambda: collect([self.ask(one) for one in fed], alone, known)),
         ]
@@ -153,14 +158,16 @@ class ServingBackend(Backend):
         def request() -> None:
             self.ask(fed)
 
-        return summarize([time_calls(request, seconds)])
+        with locating(self.ask, samples, 0, size):
+            return summarize([time_calls(request, seconds)])
 
 
 def find_backend(tf: Any, saved_model: Path, source: Source, options: ReferenceOptions) -> Backend:
-    """The backend that `options` name. Raises EdgetfError for a missing GPU or server."""
+    """The backend that `options` name, with the model in the folder `saved_model`, which may be a copy of that of
+    `source`. Raises EdgetfError for a missing GPU or server."""
     dtype = compute_dtype(source)
     device = _choose_device(tf, Place.CPU if options.serving else options.on, dtype)
-    with parsing(saved_model, "a SavedModel that TensorFlow loads", "export it again"):
+    with parsing(source.path, "a SavedModel that TensorFlow loads", "export it again"):
         model = tf.saved_model.load(str(saved_model))
         function = model.signatures[source.signature]
     function.model = model  # otherwise it and its variables would be garbage-collected

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NoReturn
 
 from edgetf.errors import EdgetfError, one_line
@@ -59,7 +60,21 @@ def raise_located(error: RefusedError, ask: Ask, samples: Samples, begin: int, e
             )
             raise EdgetfError(f"TensorFlow refuses the samples: {in_words(which, alone)}", _HINT) from error
     which = f"samples {samples.row(begin)} to {samples.row(end - 1)} together"
+    if end - begin == step == 1:  # it has worked before, and alone it works again
+        which = f"sample {samples.row(begin)}, not each time"
     raise EdgetfError(f"TensorFlow refuses the samples: {in_words(which, error)}", _HINT) from error
+
+
+@contextmanager
+def locating(
+    ask: Ask, samples: Samples, begin: int, end: int, failures: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Enclose runs on the samples from `begin` to before `end`: raise EdgetfError as `raise_located` does for what the
+    model refuses. `failures` are what is raised by a function that is not guarded."""
+    try:
+        yield
+    except (RefusedError, *failures) as error:
+        raise_located(error if isinstance(error, RefusedError) else RefusedError(error), ask, samples, begin, end)
 
 
 def in_words(which: str, error: RefusedError) -> str:

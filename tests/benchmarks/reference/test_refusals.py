@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgetf.benchmarks.reference import backend
+from edgetf.benchmarks.reference.backend import Backend, LocalBackend, ServingBackend
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
-from edgetf.benchmarks.reference.refusals import RefusedError, guarded, raise_located
+from edgetf.benchmarks.reference.refusals import RefusedError, guarded, locating, raise_located
+from edgetf.benchmarks.reference.serving import Served
+from edgetf.benchmarks.rows import Outputs
 from edgetf.conversion.calibrate import calibrate
 from edgetf.conversion.ranges import RangeChoice
 from edgetf.device.runner.answers import in_one_line
 from edgetf.device.runner.interpreter import JobError, naming_sample
 from edgetf.errors import EdgetfError
-from edgetf.results import Calibration
+from edgetf.results import Calibration, ReferenceDevice
 from edgetf.samples import Array, Samples, make_samples
 from tests.conftest import ignore
 
@@ -120,6 +124,66 @@ def test_a_reference_names_the_sample_that_the_model_refuses(tmp_path: Path, loo
     with pytest.raises(EdgetfError, match=rf"sample {bad}, in the operation \S*Gather\S*: indices\[0,2\] = 77"):
         make_reference(tmp_path / "model", tmp_path / "x.npz", tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
     assert not (tmp_path / "ref" / "reference.json").exists()
+
+
+class BrokenError(Exception):
+    """What a library raises."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_model_that_first_fails_while_it_is_timed_names_the_sample(samples: Samples, fails: bool) -> None:
+    """It may fail again on the sample alone, or only now and then."""
+
+    def call(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if fails:
+            raise BrokenError("indices[0] = 7 is not in [0, 5)")
+        return inputs
+
+    which = "sample 3: indices" if fails else "sample 3, not each time: indices"
+    with pytest.raises(EdgetfError, match=which), locating(guarded(call), samples, 3, 4, (BrokenError,)):
+        raise BrokenError("indices[0] = 7 is not in [0, 5)")
+    with pytest.raises(KeyError), locating(guarded(call), samples, 3, 4, (BrokenError,)):
+        raise KeyError("a bug of edgetf's")
+
+
+def _failing(*given: object) -> None:
+    raise tf.errors.InvalidArgumentError(None, None, "index 9\n\t [[{{node Gather}}]]")
+
+
+def _local(function: object) -> Backend:
+    return LocalBackend(tf, function, ReferenceDevice("cpu", "", ""), "float32")
+
+
+def _served(function: object) -> Backend:
+    served = Served("model x", lambda inputs: {"y": np.zeros((len(inputs["x"]), 3), np.float32)}, 64)
+    return ServingBackend(tf, function, served, "float32")
+
+
+def test_timing_tensorflow_names_the_sample_that_it_refuses(
+    lookup: Lookup, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "time_function", _failing)
+    with pytest.raises(EdgetfError, match="sample 0, not each time, in the operation Gather: index 9"):
+        _local(lookup.gather).measure(samples, Outputs({}), 1, ignore)
+
+
+def test_the_comparison_with_a_server_names_the_sample_that_is_refused_here(lookup: Lookup) -> None:
+    x = np.zeros((8, 4), np.int32)
+    x[5, 2] = 77
+    with pytest.raises(EdgetfError, match=r"sample 5, in the operation \S*Gather\S*: indices\[0,2\] = 77"):
+        _served(lookup.gather).refuse_other_model(make_samples("x.npz", {"x": x}, None), ("y",))
+
+
+def test_timing_a_server_names_the_sample_that_it_refuses(
+    lookup: Lookup, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(request: object, seconds: float) -> None:
+        raise RefusedError(ValueError("index 9"))
+
+    monkeypatch.setattr(backend, "time_calls", refused)
+    known = Outputs({"y": np.zeros((200, 3), np.float32)})
+    with pytest.raises(EdgetfError, match="sample 0, not each time: index 9"):
+        _served(lookup.gather).measure(samples, known, 1, ignore)
 
 
 def test_calibration_names_the_sample_and_the_operation(lookup: Lookup, samples: Samples) -> None:
