@@ -10,6 +10,7 @@ not into a file. Everything that TensorFlow reads from the folder must be inside
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -77,7 +78,31 @@ def refuse_effects(saved_model: Path, trust: bool = False) -> None:
 
 def find_effects(saved_model: Path) -> tuple[Effect, ...]:
     """The effects outside of the graph, once for each operation and function. Raises EdgetfError."""
-    found = [Effect(name, "is a link that leads out of the model", "") for name in _links_out(saved_model)]
+    links = [Effect(name, "is a link that leads out of the model", "") for name in _links_out(saved_model)]
+    return tuple(dict.fromkeys([*links, *_of_graphs(saved_model)]))
+
+
+def link_model(saved_model: Path, out: Path) -> Path:
+    """Write a copy of a SavedModel's graph to `out`, with links to its other files, which hold no operations."""
+    out.mkdir(parents=True)
+    for entry in saved_model.iterdir():
+        if entry.name == _PROTO:
+            shutil.copyfile(entry, out / _PROTO)
+        else:
+            (out / entry.name).symlink_to(entry.resolve())
+    return out
+
+
+def refuse_exchanged(private: Path, saved_model: Path, trust: bool = False) -> None:
+    """Raise EdgetfError if `private`, a copy that is about to be loaded, has effects although `saved_model` had none
+    when `refuse_effects` read it, unless `trust`."""
+    if not trust and _of_graphs(private):
+        raise EdgetfError(f"{saved_model} changed while edgetf read it", "run the command again")
+
+
+def _of_graphs(saved_model: Path) -> list[Effect]:
+    """The effects of the graphs alone; links are not examined."""
+    found = []
     if (saved_model / _CHUNKED).exists():
         found.append(Effect(_CHUNKED, f"is another model beside {_PROTO}", ""))
     try:
@@ -86,7 +111,7 @@ def find_effects(saved_model: Path) -> tuple[Effect, ...]:
     except (KeyError, IndexError) as error:  # a reference to a missing node
         problem = f"{saved_model / _PROTO} is damaged: its graph is inconsistent"
         raise EdgetfError(problem, "export it again") from error
-    return tuple(dict.fromkeys(found))
+    return found
 
 
 class _Graph:

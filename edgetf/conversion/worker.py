@@ -20,7 +20,7 @@ import numpy as np
 from edgetf.conversion import keras_export, keras_file
 from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.contract import RuntimeVersion, find_target
-from edgetf.conversion.effects import refuse_effects
+from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
@@ -33,6 +33,7 @@ from edgetf.conversion.trial import ROWS
 from edgetf.errors import EdgetfError, NoLayerError
 from edgetf.events import Phase, Progress
 from edgetf.files import from_plain, read_document, to_plain, write_document
+from edgetf.owned import scratch
 from edgetf.process import EventPipe, reporting
 from edgetf.results import Calibration, Source, TensorSpec
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
@@ -74,11 +75,11 @@ class Request:
 def main() -> None:
     events = EventPipe()
     request = from_plain(json.loads(sys.stdin.read()), Request)
-    with reporting(events), naming(Path(request.out).parents[1]):
-        _convert_all(request, events)
+    with reporting(events), naming(Path(request.out).parents[1]), scratch() as work:
+        _convert_all(request, work, events)
 
 
-def _convert_all(request: Request, events: EventPipe) -> None:
+def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     events.send(Phase("loading TensorFlow"))
     tf = load_tensorflow()
     events.answer("versions", versions=_versions(tf))
@@ -93,6 +94,9 @@ def _convert_all(request: Request, events: EventPipe) -> None:
     events.answer("layers", layers=layers)
     events.answer("shapes", shapes={spec.name: spec.shape for spec in fixed.inputs})
     ranges = read_document(Path(request.ranges), Ranges, RANGES_SCHEMA) if request.ranges else None
+    private = link_model(Path(source.path), work / "model")
+    refuse_exchanged(private, Path(request.model), request.trust)  # what is loaded is what was checked
+    fixed = replace(fixed, path=str(private))
     engines = Engines(
         save_with_shapes(fixed, out / ".fixed"),
         fixed,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,14 +16,18 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 
+from edgetf import files
+from edgetf.benchmarks.reference import make
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.conversion import savedmodel, worker
 from edgetf.conversion.convert import ConvertOptions, convert
-from edgetf.conversion.effects import Effect, find_effects, refuse_effects
+from edgetf.conversion.effects import Effect, find_effects, link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.graph_pure import PURE
 from edgetf.errors import EdgetfError
 from edgetf.models.hub import hub_layer
 from edgetf.models.serving import export_for_serving
+from edgetf.results import Source
 from tests.conftest import Run, Small, ignore
 
 X = tf.TensorSpec([None, 3], tf.float32, name="x")
@@ -493,3 +498,57 @@ def test_many_functions_that_call_each_other_twice_are_read_quickly(is_asset: bo
     found = find_effects(tmp_path)
     assert perf_counter() - begun < 1
     assert [effect.function for effect in found] == ([] if is_asset else [f"f{count - 1}"])
+
+
+# exchanged after the check --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exchange(small: Small, tmp_path: Path) -> Callable[..., Any]:
+    """A model, `read_source` of which exchanges its graph for one that writes a file."""
+    shutil.copytree(small.saved_model, tmp_path / "model")
+    _save(_write, tmp_path / "hostile")
+
+    def read(saved_model: Path, signature: str | None) -> Source:
+        found = savedmodel.read_source(saved_model, signature)
+        shutil.copy(tmp_path / "hostile" / "saved_model.pb", saved_model)
+        return found
+
+    return read
+
+
+def test_a_model_that_is_exchanged_after_it_was_checked_is_not_loaded_by_reference(
+    exchange: Callable[..., Any], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make, "read_source", exchange)
+    monkeypatch.setattr(make, "find_backend", lambda *given: pytest.fail("it would be loaded"))
+    with pytest.raises(EdgetfError, match="model changed while edgetf read it"):
+        make_reference(tmp_path / "model", small.samples, tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+
+
+def test_a_model_that_is_exchanged_after_it_was_checked_is_not_converted(
+    exchange: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "read_source", exchange)
+    monkeypatch.setattr(worker, "save_with_shapes", lambda *given: pytest.fail("it would be loaded"))
+    plain: dict[str, Any] = {
+        "schemes": ["float32"],
+        "signature": None,
+        "shapes": {},
+        "samples": None,
+        "like": None,
+        "calibration": 1,
+    }
+    plain |= {"choice": files.to_plain(ConvertOptions().choice), "ranges": None, "select_tf_ops": False}
+    plain |= {"trust": False, "runtime": None, "allow_nan": False, "keep_float": [], "crashed": []}
+    request = files.from_plain({"model": str(tmp_path / "model"), "out": str(tmp_path), **plain}, worker.Request)
+    with pytest.raises(EdgetfError, match="model changed while edgetf read it"):
+        worker._convert_all(request, tmp_path / "work", mock.Mock())
+
+
+def test_a_copy_of_a_graph_with_links_to_the_rest_is_the_same_model(small: Small, tmp_path: Path) -> None:
+    private = link_model(small.saved_model, tmp_path / "private")
+    assert not (private / "saved_model.pb").is_symlink()
+    assert (private / "variables").is_symlink()
+    assert savedmodel.read_source(private, None).digest == savedmodel.read_source(small.saved_model, None).digest
+    refuse_exchanged(private, small.saved_model)

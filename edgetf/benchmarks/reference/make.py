@@ -29,13 +29,13 @@ from edgetf.benchmarks.reference.probing import ASKED, Habits, as_rows, find_hab
 from edgetf.benchmarks.reference.refusals import RefusedError, raise_located
 from edgetf.benchmarks.rows import Outputs
 from edgetf.conversion.backend import load_tensorflow
-from edgetf.conversion.effects import refuse_effects
+from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.rescaling import refuse_scaled_twice
 from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent, Phase, Progress
-from edgetf.owned import own_temporary
+from edgetf.owned import own_temporary, scratch
 from edgetf.results import (
     REFERENCE_SCHEMA,
     ArrayFile,
@@ -85,7 +85,9 @@ def _make(
     source = replace(source, inputs=rows.mark(source.inputs))
     with files.staged(out, [_FOLDER, "reference.json"], options.force) as staging, ExitStack() as stack:
         stack.enter_context(own_temporary())
-        backend = find_backend(tf, saved_model, source, options)
+        private = link_model(saved_model, stack.enter_context(scratch()) / "model")
+        refuse_exchanged(private, saved_model, options.trust)  # what is loaded is what was checked
+        backend = find_backend(tf, private, source, options)
         on_event(Phase(backend.device.sentence.split(",")[0]))
         (staging / _FOLDER).mkdir()
         habits = _find_habits(backend, source, rows)
