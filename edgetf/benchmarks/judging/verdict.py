@@ -129,8 +129,9 @@ def judge_output(
     judged = _judge_sound(scheme, n, figures, budgets, metrics)
     if found := problems_of(figures, metrics):
         return Judged(Verdict.FAIL, "; ".join([*found, judged.reason]))
-    if figures.fading and judged.verdict is Verdict.PASS and not _of_user(metrics) and not is_exact(scheme):
-        return Judged(Verdict.INCONCLUSIVE, f"{judged.reason}; but {'; '.join(figures.fading)}")
+    doubts = figures.lost if _of_user(metrics) else figures.fading
+    if doubts and judged.verdict is Verdict.PASS and not is_exact(scheme):
+        return Judged(Verdict.INCONCLUSIVE, f"{judged.reason}; but {'; '.join(doubts)}")
     return judged
 
 
@@ -185,6 +186,9 @@ def judge_metric(
     reason = f"{reason} [{found.low:+.3g}, {found.high:+.3g}], budget {budget:g}"
     hint = needed(found.n, narrowing(found.low, found.high, found.n), budget)
     judged = _judge_range(found.low, found.high, budget, reason, hint)
+    if judged.verdict is Verdict.PASS and found.output is None and worth(found) <= 0:
+        why = "the reference's outputs score no better than those for other samples: this metric shows nothing"
+        return Judged(Verdict.INCONCLUSIVE, f"{reason}; {why}")
     asked = found.output is not None or budgets.max_metric_drop is not None
     if judged.verdict is Verdict.PASS and not asked and worth(found) <= budget:
         why = f"outputs for other samples are worse by only {worth(found):.3g}: give --max-metric-drop"

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from edgetf.benchmarks.judging.toothless import toothless
 from edgetf.benchmarks.judging.verdict import Budgets, judge_metric, judge_parity
 from edgetf.errors import EdgetfError
 from edgetf.files import to_text
+from edgetf.limits import MOST
 from edgetf.results import MetricFigures, MetricState, Verdict, read_benchmark
 from edgetf.samples import Array
 from tests.conftest import Run
@@ -254,7 +256,7 @@ def test_a_metric_that_cannot_be_loaded_is_refused(own: Path, name: str, words: 
         ("(_ for _ in ()).throw(type('Mute', (Exception,), {'__str__': lambda self: 1 / 0}))", "Mute"),
         ("float('nan')", "NaN"),
         ("np.inf", "infinity"),
-        ("np.full(80, 1.7e308)", "above 1e100"),
+        ("np.full(80, 1.7e308)", "above 1e+99"),
         ("10**400", "of object"),
         ("1j * outputs['y'][:, 0]", "complex128"),
         ("True", "it returned bool"),
@@ -315,11 +317,43 @@ def test_less_is_better_for_an_error_and_the_other_direction_is_refused(own: Pat
         assert lost.drop == pytest.approx(lost.variant - lost.reference)
         assert lost.low <= lost.drop <= lost.high
         assert judge_metric("int8", lost, Budgets(max_metric_drop=0.1)).verdict is Verdict.FAIL
-        better = own_metric(asked, broken, y, truth)
+        better = own_metric(asked, {"y": truth[:, None] + 0.2}, y, truth)
         assert judge_metric("int8", better, Budgets(max_metric_drop=0.1)).verdict is Verdict.PASS
     with pytest.raises(EdgetfError, match="more is better"):
         with_chance(load_metric("own_metric:right", less_is_better=True), y, truth)
     assert with_chance(load_metric("own_metric:right"), y, truth).chance == pytest.approx(0.25, abs=0.15)
+
+
+def test_the_direction_of_a_heavy_tailed_error_is_known_on_ten_samples(own: Path) -> None:
+    """Few samples with large errors: the standard deviation of shuffled scores is as large as their mean."""
+    (own / "own_metric.py").write_text("def error(outputs, labels): return (outputs['y'][:, 0] - labels) ** 2\n")
+    random, passed = np.random.default_rng(0), 0
+    for _ in range(50):
+        truth = random.standard_t(1.5, size=10)
+        y, noise = {"y": truth[:, None] + 0.01}, {"y": random.normal(size=(10, 1))}
+        try:
+            asked = with_chance(load_metric("own_metric:error"), y, truth)
+        except EdgetfError:
+            continue
+        found = own_metric(asked, y, noise, truth)
+        passed += judge_metric("int8", found, Budgets(max_metric_drop=0.01)).verdict is Verdict.PASS
+    assert passed == 0
+
+
+def test_a_metric_by_which_other_samples_outputs_are_as_good_never_passes() -> None:
+    found = MetricFigures("m", None, 100, 0.5, 0.5, 0.0, -0.001, 0.001, (), chance=0.5)
+    judged = judge_metric("int8", found, Budgets(max_metric_drop=0.01))
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "this metric shows nothing" in judged.reason
+    assert judge_metric("int8", replace(found, chance=0.4), Budgets(max_metric_drop=0.01)).verdict is Verdict.PASS
+
+
+def test_the_largest_scores_of_a_metric_can_be_stored_and_read(own: Path) -> None:
+    (own / "own_metric.py").write_text("def huge(outputs, labels): return outputs['y'][:, 0] * 1e99\n")
+    y, other = {"y": np.ones((20, 1))}, {"y": -np.ones((20, 1))}
+    found = own_metric(load_metric("own_metric:huge"), y, other, np.zeros(20))
+    assert found.state is MetricState.MEASURED
+    assert max(abs(found.drop), abs(found.low), abs(found.high)) < MOST
 
 
 def test_a_default_budget_larger_than_the_scale_of_a_metric_does_not_pass(own: Path) -> None:
