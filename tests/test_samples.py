@@ -234,6 +234,14 @@ def test_the_digest_depends_on_names_values_shapes_and_labels() -> None:
     assert make_samples("elsewhere", {"x": IMAGES}, None).digest == variants[0].digest
 
 
+@pytest.mark.parametrize("name", ["image", "x"])  # before and after `labels` in the order of names
+def test_the_digest_of_the_inputs_does_not_depend_on_labels(name: str) -> None:
+    bare = make_samples("a", {name: IMAGES, "other": IMAGES}, None)
+    labelled = make_samples("b", {"other": IMAGES, name: IMAGES}, np.arange(3), {"age": np.ones(3)})
+    assert bare.digest == bare.inputs_digest == labelled.inputs_digest != labelled.digest
+    assert make_samples("a", {name: IMAGES + 1, "other": IMAGES}, None).inputs_digest != bare.inputs_digest
+
+
 def test_objects_are_refused_because_their_bytes_are_addresses() -> None:
     ragged = np.array([[1], [1, 2]], dtype=object)
     with pytest.raises(EdgetfError, match="'x' holds objects") as caught:

@@ -21,6 +21,7 @@ from edgetf.benchmarks.judging.ground import (
     with_metrics,
 )
 from edgetf.benchmarks.judging.own_metric import Given
+from edgetf.benchmarks.judging.seen import seen_before
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.timing.figures import result_of
 from edgetf.benchmarks.timing.fixed import copy_private, digests_of
@@ -154,26 +155,19 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     results = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
     turns = [turn.measurement for course in courses for turn in course.turns]
     samples = None if ground.random else ground.samples.used()
+    seen = [] if ground.reference is None else seen_before(targets, ground.samples)
     return Benchmark(
         schema=BENCHMARK_SCHEMA,
         edgetf=__version__,
         created=files.now(),
         machine=turns[0].machine if turns else {},
         inputs=ground.describe(),
-        warnings=(*bench.kept.stops, *warnings_of(turns), *_seen_before(targets, ground), *_copies(ground)),
+        warnings=(*bench.kept.stops, *warnings_of(turns), *seen, *_copies(ground)),
         samples=samples,
         reference=ground.reference,
         labels_are=ground.labels_are,
         results=tuple(_judged(c, result, place, ground) for c, result in zip(courses, results, strict=True)),
     )
-
-
-def _seen_before(targets: Sequence[Target], ground: Ground) -> list[str]:
-    """A warning if variants are judged on their calibration samples."""
-    if not any(target.calibrated_on == ground.samples.digest for target in targets):
-        return []
-    fact = "the variants were calibrated on the same samples: on others they may lose more"
-    return [f"{fact}; give convert and reference different samples"]
 
 
 def _copies(ground: Ground) -> list[str]:

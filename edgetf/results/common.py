@@ -79,12 +79,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class SamplesUsed:
-    """Which samples; `allow_nan` is whether their inputs may contain NaN, because the model imputes them."""
+    """Which samples; `allow_nan` is whether their inputs may contain NaN, because the model imputes them.
+
+    `inputs_digest` is without the labels; older documents do not have it.
+    """
 
     source: str
     digest: str
     n: int
     allow_nan: bool = False
+    inputs_digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class Samples:
     """Input arrays by name, each of shape (n, *row shape), and labels of shape (n, ...) or None.
 
     `labels` are for any output that they fit, `output_labels` for the output of that name. One inference takes `batch`
-    samples. The inputs in `unbatched` have no batch axis: one inference takes one sample.
+    samples. The inputs in `unbatched` have no batch axis: one inference takes one sample. `inputs_digest` is `digest`
+    without the labels.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Samples:
     batch: int = 1
     unbatched: frozenset[str] = frozenset()
     allow_nan: bool = False
+    inputs_digest: str = ""
 
     def feed(self, begin: int, end: int) -> dict[str, Array]:
         """The arrays for one inference on the samples from `begin` to before `end`, by input name."""
@@ -95,7 +97,7 @@ class Samples:
 
     def used(self) -> SamplesUsed:
         """The record of these samples for documents."""
-        return SamplesUsed(self.source, self.digest, len(self), self.allow_nan)
+        return SamplesUsed(self.source, self.digest, len(self), self.allow_nan, self.inputs_digest)
 
 
 def label_name(inputs: Iterable[str]) -> str:
@@ -143,18 +145,24 @@ def make_samples(
         raise EdgetfError(
             f"{source} has arrays of different lengths ({listed})", "give one row per sample in each array"
         )
-    digest = hashlib.sha256()
+    digest, of_inputs = hashlib.sha256(), None
     for name in sorted(arrays):
         array = arrays[name]
+        if name not in inputs and of_inputs is None:  # until here both are the same: inputs are hashed once
+            of_inputs = digest.copy()
+        digests = [digest] if of_inputs is None or name not in inputs else [digest, of_inputs]
         if held := foreign_kind(array.dtype):  # the bytes of objects are addresses, which change
             raise EdgetfError(f"{source}: {name!r} holds {held}", "pad all samples to one shape, of numbers")
-        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        for one in digests:
+            one.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         for begin, block in blocks(array):
             if np.issubdtype(array.dtype, np.floating):
                 _refuse_not_finite(f"{source}: {name!r}", block, begin, allow_nan if name in inputs else None)
-            digest.update(block.data)
+            for one in digests:
+                one.update(block.data)
     found = Samples(source, dict(inputs), labels, digest.hexdigest())
-    return replace(found, output_labels=of_outputs, allow_nan=allow_nan)
+    inputs_digest = (of_inputs or digest).hexdigest()
+    return replace(found, output_labels=of_outputs, allow_nan=allow_nan, inputs_digest=inputs_digest)
 
 
 def _refuse_not_finite(what: str, block: Array, begin: int, allow_nan: bool | None) -> None:

@@ -99,7 +99,7 @@ def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool, 
 
     Raises EdgetfError for arrays that are not samples, another suffix, shards of an .npz, and an existing file.
     """
-    used = make_samples(str(out), arrays, None, allow_nan=allow_nan).used()
+    used = replace(make_samples(str(out), arrays, None, allow_nan=allow_nan).used(), inputs_digest=None)
     if out.name.endswith(RECORDS):
         write_records(out, arrays, shards, used.digest, force)
     elif out.suffix != NPZ or shards > 1:

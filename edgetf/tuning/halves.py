@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,25 +17,16 @@ from numpy.typing import NDArray
 
 from edgetf import files
 from edgetf.benchmarks.judging.distinct import find_distinct, find_shared
+from edgetf.benchmarks.judging.seen import calibrations_of, has_same_inputs, load_calibration
+from edgetf.benchmarks.judging.seen import inputs_of as inputs_of
 from edgetf.benchmarks.pinned import load_outputs
-from edgetf.conversion.ranges import RANGES_SCHEMA, Ranges
 from edgetf.errors import EdgetfError
-from edgetf.results import Calibration, Conversion, Reference, TensorSpec, read_reference
+from edgetf.results import Conversion, Reference, read_reference
 from edgetf.samples import Samples, is_missing, load_samples, make_samples, save_samples
 
 _SEED = 20  # arbitrary, but not that of calibration or of sequential runs
 _LEAST = 20  # samples on either side, below which no verdict is possible
 _HINT = "give samples to prove it on with --verdict"
-
-
-def inputs_of(conversion: Conversion) -> tuple[TensorSpec, ...]:
-    """The model's inputs, with the batch that the variants take where it was fixed at more than one sample."""
-    found = []
-    for spec in conversion.source.inputs:
-        batch = (conversion.shapes.get(spec.name) or (None,))[0] or 1
-        fixed = batch > 1 and spec.shape and spec.batched is not False
-        found.append(replace(spec, shape=(batch, *spec.shape[1:])) if fixed else spec)
-    return tuple(found)
 
 
 def read_calibrations(
@@ -46,31 +36,19 @@ def read_calibrations(
 
     Raises EdgetfError where they cannot be read, and are those of one of the `references`.
     """
-    found, warnings, known = [], list[str](), [conversion.calibration]
-    if conversion.ranges is not None:
-        with suppress(EdgetfError):  # damaged or removed since: the same warning as for samples that are gone
-            known.append(files.read_document(place / conversion.ranges, Ranges, RANGES_SCHEMA).calibration)
-    proving = {read_reference(reference).samples.digest for reference in references}
-    for digest, calibration in {one.samples.digest: one for one in known if one is not None}.items():
-        samples = _load_calibration(conversion, calibration)
+    found, warnings = [], list[str]()
+    proving = [read_reference(reference).samples for reference in references]
+    for calibration in calibrations_of(conversion, place):
+        samples = load_calibration(conversion, calibration)
         if samples is not None:
             found.append(samples)
             continue
         source = calibration.samples.source
         fact = f"the samples that the variants were calibrated on ({source}) can no longer be read"
-        if digest in proving:
+        if any(has_same_inputs(calibration.samples, one) for one in proving):
             raise EdgetfError(f"{fact}, and are those of the reference: they cannot prove", _HINT)
         warnings.append(f"{fact}: whether some of them are among those of the proof is not checked")
     return found, warnings
-
-
-def _load_calibration(conversion: Conversion, known: Calibration) -> Samples | None:
-    """The samples of a calibration; None where they are gone or have changed."""
-    try:
-        samples = load_samples(known.samples.source, inputs_of(conversion), known.samples.allow_nan)
-    except Exception:  # a check that cannot be made costs no tuning
-        return None
-    return samples.take(known.n) if samples.digest == known.samples.digest else None
 
 
 def split(place: Path, out: Path, seen: Sequence[Samples] = (), taken: int = 1) -> tuple[Path, Path]:

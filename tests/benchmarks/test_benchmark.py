@@ -73,13 +73,12 @@ def test_the_float32_variant_agrees_to_1e_5(benchmarked: Path) -> None:
 
 
 def test_samples_that_variants_were_calibrated_on_are_a_warning(
-    benchmarked: Path, small: Small, tmp_path: Path
+    benchmarked: Path, converted: Path, reference: Path, tmp_path: Path
 ) -> None:
     [warning] = [words for words in read_benchmark(benchmarked).warnings if "calibrated" in words]
     assert warning.startswith("the variants were calibrated on the same samples")
-    convert(small.saved_model, tmp_path / "out", ConvertOptions(samples=small.samples, schemes=("float32",)), ignore)
-    options = BenchmarkOptions(samples=small.samples, timing=SHORT, blocks=BLOCKS, patience=1)
-    document = benchmark([tmp_path / "out"], LocalDevice(), tmp_path / "b", options, ignore)
+    options = BenchmarkOptions(reference=reference, timing=SHORT, blocks=BLOCKS, patience=1)
+    document = benchmark([converted / "float32.tflite"], LocalDevice(), tmp_path / "b", options, ignore)
     assert not [words for words in document.warnings if "calibrated" in words]  # float32 has no ranges
 
 

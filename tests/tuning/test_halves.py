@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetf.benchmarks.judging.distinct import find_shared
+from edgetf.benchmarks.judging.seen import inputs_of
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.errors import EdgetfError
 from edgetf.files import write_document
 from edgetf.results import read_conversion, read_reference
 from edgetf.samples import load_samples, make_samples
-from edgetf.tuning.halves import halves, inputs_of, read_calibrations, refuse_shared, split, write_part
+from edgetf.tuning.halves import halves, read_calibrations, refuse_shared, split, write_part
 from tests.conftest import Small
 
 

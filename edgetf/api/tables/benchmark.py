@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from edgetf.benchmarks.judging.labels import unused_labels
+from edgetf.api.tables.labels import unused_labels
 from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
 from edgetf.benchmarks.timing.fixed import has_changed
 from edgetf.console.printing import escape, print_lines, print_table, verdict_mark

@@ -26,7 +26,7 @@ class Target:
     sha256: str | None
     scheme: str | None = None
     signature: str | None = None
-    calibrated_on: str | None = None  # the digest of its calibration samples
+    calibrated_in: Conversion | None = None  # its conversion, if the samples of it shaped the variant
     source: Source | None = None
     layers: dict[str, str] | None = None
     failed: Failure | None = None  # the reason why the file is missing: its conversion failed
@@ -93,16 +93,15 @@ def _target(path: Path, conversion: Conversion | None) -> Target:
                 target,
                 scheme=variant.scheme,
                 signature=conversion.source.signature,
-                calibrated_on=_calibrated_on(conversion, variant),
+                calibrated_in=conversion if _is_calibrated(variant) else None,
                 source=conversion.source,
                 layers=conversion.layers,
             )
     return target
 
 
-def _calibrated_on(conversion: Conversion, variant: Variant) -> str | None:
-    """The digest of the samples that shaped a variant: its ranges, or the rounding of its weights."""
+def _is_calibrated(variant: Variant) -> bool:
+    """Whether samples shaped a variant: its ranges, or the rounding of its weights."""
     scheme = variant.scheme
     known = scheme == TUNED or (scheme in SCHEMES and SCHEMES[scheme].needs_samples)
-    known = known or any(repair.state is RepairState.KEPT for repair in variant.repairs)
-    return conversion.calibration.samples.digest if known and conversion.calibration else None
+    return known or any(repair.state is RepairState.KEPT for repair in variant.repairs)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret, unused_labels
+from edgetf.api.tables.labels import unused_labels
+from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret
 from edgetf.benchmarks.judging.parity import compare
 from edgetf.errors import EdgetfError
 from edgetf.results import LabelsAre, LabelUse
@@ -54,7 +55,8 @@ def test_labels_of_minus_one_and_one_are_no_and_yes(output: Numbers, labels: Num
 
 def test_labels_of_minus_one_and_one_are_values_if_the_option_says_so() -> None:
     found = interpret({"z": np.tanh(LOGIT)}, 2 * BINARY - 1, asked=LabelsAre.VALUE)["z"]
-    assert (found.use, found.chance) == (LabelUse.VALUE, pytest.approx(2 * min(BINARY.mean(), 1 - BINARY.mean())))
+    assert found.use is LabelUse.VALUE
+    assert found.chance == pytest.approx(2 * min(BINARY.mean(), 1 - BINARY.mean()))
 
 
 def test_the_score_of_one_class_number_for_all_positions_is_a_share() -> None:

@@ -24,7 +24,7 @@ def test_a_variant_whose_weights_were_rounded_on_samples_was_calibrated_on_them(
         repairs = () if state is None else (Repair(RepairKind.ROUNDING, state, 40.0, 41.0, 32, 0.1),)
         variants.append(replace(variant, repairs=repairs))
     write_document(tmp_path / "out" / "conversion.json", replace(known, variants=tuple(variants)))
-    calibrated = {target.name for target in find_targets([tmp_path / "out"]) if target.calibrated_on is not None}
-    assert calibrated == {"weights", "int8", "int8-io", "int16x8"}
-    digests = {target.calibrated_on for target in find_targets([tmp_path / "out"])}
-    assert digests == {None, known.calibration.samples.digest}
+    calibrated = {target.name: target.calibrated_in for target in find_targets([tmp_path / "out"])}
+    assert {name for name, known in calibrated.items() if known} == {"weights", "int8", "int8-io", "int16x8"}
+    assert calibrated["int8"] is not None
+    assert calibrated["int8"].calibration == known.calibration
