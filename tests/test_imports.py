@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ def _loaded(code: str, *arguments: str) -> set[str]:
     """Top-level names of all modules that are loaded after `code` ran."""
     script = f"import sys, json\nsys.argv[1:] = {list(arguments)!r}\ntry:\n{_indent(code)}\nexcept SystemExit: pass\n"
     script += "sys.stderr.write(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which has `tests/quick`
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=plain)
     return set(json.loads(ended.stderr))
 
 
