@@ -19,6 +19,7 @@ from edgetf.conversion.dynamic import unpack_depthwise
 from edgetf.conversion.improve import Improver
 from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
+from edgetf.conversion.loops import restore_loops
 from edgetf.conversion.official import configure, convert_official
 from edgetf.conversion.private import load_private
 from edgetf.conversion.prune import prune
@@ -121,6 +122,8 @@ class Engines:
                 self._saved_model, self._source, scheme, self._samples, self._flex, self._on_progress
             )
             if scheme.weights == "int8":
+                if self.float_made is not None:  # not after a crash
+                    content = restore_loops(content, self.float_made)
                 content, scale_notes = repair_scales(content, None)
                 notes += scale_notes
             if scheme.needs_samples and self._choice.how is Choice.AUTO:
@@ -259,7 +262,7 @@ class Engines:
         inputs = self._samples.inputs if self._samples else {}
         ranged, exact = keep_indices(write_ranges(self._float, ranges), io, inputs)
         quantized = self._private.quantize_int8(ranged, io, per_channel_dense)
-        content, scale_notes = repair_scales(quantized, ranges)
+        content, scale_notes = repair_scales(restore_loops(quantized, self._float), ranges)
         return content, exact + scale_notes
 
     def _dynamic(self, content: bytes, notes: tuple[str, ...]) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:

@@ -6,7 +6,7 @@ The quantizers (seen with TensorFlow 2.21) do not always follow three rules of t
 - A tensor's scale must cover its range. A copying op passes its result's scale to its operand, which clips that tensor
   for all its other readers: in `where(x > 0, -3, x)`, x ends at 0.
 - A kernel that pads with zeros writes bytes of 0, which must mean 0: the zero point must be 0.
-Only the main graph is repaired: loops stay float32.
+Only the main graph is repaired: loops stay float32 (see `loops.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COPIED: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("ONE_HOT", "SPARSE_TO_DENSE"), (2, 3)),
     **dict.fromkeys(("MATRIX_SET_DIAG", "DYNAMIC_UPDATE_SLICE", "MAXIMUM", "MINIMUM"), (0, 1)),
     "PADV2": (0, 2),
-    "FILL": (1,),
+    **dict.fromkeys(("FILL", "EMBEDDING_LOOKUP"), (1,)),
     "SPLIT": (1,),
 }
 _ALL_COPIED = ("CONCATENATION", "PACK")
