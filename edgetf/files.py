@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -33,6 +33,7 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 _STAGING, _PART = ".edgetf-staging-", ".edgetf-part-"
 _NEW, _OLD, _MOVES = "new", "old", "moves.json"  # in a staging folder: new files, replaced files, the list of moves
 _LARGEST_DOCUMENT = 256 << 20  # bytes: documents of real runs have less than a hundredth
@@ -221,12 +222,15 @@ def _nearest(place: Path, name: str) -> Path | None:
     return around[0] if around else siblings[0] if len(siblings) == 1 else None
 
 
-def read_document(path: Path, kind: type[T], schema: int) -> T:
+def read_document(path: Path, kind: type[T], schema: int, upgrade: Upgrade | None = None) -> T:
     """Read a JSON document into the frozen dataclass `kind`.
 
-    Raises EdgetfError for a file that is not JSON, another schema, or unknown keys (with the nearest known key).
+    `upgrade` gets the unchecked document, and returns it in this schema if it knows that of the document. Raises
+    EdgetfError for a file that is not JSON, another schema, or unknown keys (with the nearest known key).
     """
     plain = parse_document(path)
+    if upgrade is not None:
+        plain = upgrade(plain)
     found = plain.get("schema")
     if found != schema or not isinstance(found, int):
         if not isinstance(found, int) or isinstance(found, bool):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Measurement
 from edgetf.errors import DeviceError, EdgetfError, NoRoomError
@@ -34,8 +35,9 @@ def refuse_full(device: str, error: str) -> None:
 
 def read_measurement(device: str, folder: Path) -> Measurement:
     """Read `measurement.json` in `folder`. Raises DeviceError if the file is missing or damaged."""
+    path = folder / "measurement.json"
     try:
-        plain = all_printable(to_plain(read_document(folder / "measurement.json", Measurement, MEASUREMENT_SCHEMA)))
+        plain = all_printable(to_plain(read_document(path, Measurement, MEASUREMENT_SCHEMA, _upgrade)))
     except EdgetfError as error:
         raise DeviceError(f"the answer of {device} cannot be read: {error.message}", "run it again") from error
     for state in (plain["state_before"], plain["state_after"], *(one["state"] for one in plain["sustained"] or ())):
@@ -44,6 +46,13 @@ def read_measurement(device: str, folder: Path) -> Measurement:
     for problem in _problems(found):
         raise DeviceError(f"the answer of {device} cannot be read: {problem}", "run it again")
     return found
+
+
+def _upgrade(plain: dict[str, Any]) -> dict[str, Any]:
+    """A stored document of schema 3, where `summary` was called `told`, as one of schema 4; any other as it is."""
+    if plain.get("schema") != 3:
+        return plain
+    return {"summary" if key == "told" else key: value for key, value in plain.items()} | {"schema": 4}
 
 
 def _keep_sane(state: dict[str, str]) -> None:
@@ -55,7 +64,7 @@ def _keep_sane(state: dict[str, str]) -> None:
 def _problems(found: Measurement) -> Iterator[str]:
     """Descriptions of impossible values in a measurement."""
     counts: list[tuple[str, float]] = [("sustained.runs", window.runs) for window in found.sustained or ()]
-    counts += [("told.n", found.told.n)] if found.told else []
+    counts += [("summary.n", found.summary.n)] if found.summary else []
     counts += [("samples.n", found.samples.n), ("samples.seconds", found.samples.seconds)] if found.samples else []
     yield from (f"{name} is {count}" for name, count in counts if not 0 < count < _MOST)
     for name in _files(found):

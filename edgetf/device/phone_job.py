@@ -217,7 +217,7 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         affinity=asked.affinity,
         nice=asked.nice,
         nice_effective=0 if (out / "nice").exists() else asked.nice,
-        told=timing,
+        summary=timing,
         sustained=_windows(out, asked.sustained_s) or None,
         power=_power(out),
         ops=tool.read_ops(_text(out / "profile.csv")) or None,

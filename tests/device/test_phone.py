@@ -128,10 +128,10 @@ def test_a_block_has_what_benchmark_model_reported_and_the_state_of_the_phone(
     asked = replace(job("int8"), timing=QUICK, outputs=False, threads=2)
     measurement = _run(phone.device(), asked, tmp_path / "out")
     assert measurement.error is None
-    assert measurement.told is not None
-    assert measurement.told.n >= QUICK.min_runs
-    assert measurement.told.median_ns is not None
-    assert measurement.told.min_ns <= measurement.told.median_ns <= measurement.told.max_ns
+    assert measurement.summary is not None
+    assert measurement.summary.n >= QUICK.min_runs
+    assert measurement.summary.median_ns is not None
+    assert measurement.summary.min_ns <= measurement.summary.median_ns <= measurement.summary.max_ns
     assert measurement.runtime == "benchmark_model"
     assert (measurement.added_rss_bytes, measurement.peak_rss_bytes) == (int(6.25 * 2**20), None)
     assert (measurement.threads, measurement.delegate_partitions) == (2, 1)
@@ -419,7 +419,7 @@ def test_a_run_that_the_gpu_did_not_accept_is_not_reported_as_a_gpu_run(
     asked = replace(job("float32"), timing=replace(QUICK, min_runs=3), outputs=False, delegate="gpu")
     measurement = _run(phone.device(), asked, tmp_path / "out")
     assert measurement.error == GPU[how]
-    assert (measurement.told is None) == (how == "failed")
+    assert (measurement.summary is None) == (how == "failed")
 
 
 LACKS = {

@@ -56,7 +56,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
     measured = [turn.measurement for turn in course.turns]
     first, passes = measured[0], [turn.measurement for turn in course.passes]
     rest = passes[0] if passes else first
-    timed = [turn for turn in course.blocks if turn.measurement.timings or turn.measurement.told]
+    timed = [turn for turn in course.blocks if turn.measurement.timings or turn.measurement.summary]
     raw = [load_timings(turn.measurement, out / folder / turn.folder) for turn in timed]
     invoked: list[Times | TimeSummary] = [
         t["invoke_ns"] if t is not None else _summary_of(turn) for turn, t in zip(timed, raw, strict=True)
@@ -89,8 +89,8 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
 
 
 def _summary_of(turn: Turn) -> TimeSummary:
-    assert turn.measurement.told is not None
-    return turn.measurement.told
+    assert turn.measurement.summary is not None
+    return turn.measurement.summary
 
 
 def _block(turn: Turn, times: Times | TimeSummary, folder: str) -> Block:

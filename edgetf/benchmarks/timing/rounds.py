@@ -211,8 +211,8 @@ def _hint(device: Device) -> str:
 
 
 def _median_of(measurement: Measurement, folder: Path) -> float | None:
-    if measurement.told is not None:
-        return median_of(measurement.told)
+    if measurement.summary is not None:
+        return median_of(measurement.summary)
     timings = load_timings(measurement, folder)
     return median_of(timings["invoke_ns"]) if timings else None
 

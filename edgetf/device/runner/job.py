@@ -20,7 +20,8 @@ from .delegates import AUTO, DEFAULT_DELEGATE
 JOB_SCHEMA = 3
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
 # 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
-MEASUREMENT_SCHEMA = 3
+# 4: `told` is called `summary`; edgetf still reads 3 in stored results
+MEASUREMENT_SCHEMA = 4
 
 
 _MOST_SECONDS = 1e7  # four months
@@ -156,8 +157,8 @@ class Measurement:
     `baseline_rss_bytes` is the process before the variant was loaded, `added_rss_bytes` what the variant added to it.
     `model_sha256` and, with all samples, `inputs_sha256` by input name are the digests of the files that really ran
     (null if a tool does not report them). `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
-    `warmup_ns`, `invoke_ns`, and `end_to_end_ns` with the input and output copies; or `told` is their summary.
-    `state_after` is that after the timing.
+    `warmup_ns`, `invoke_ns`, and `end_to_end_ns` with the input and output copies; or `summary` is
+    what a tool reports instead. `state_after` is that after the timing.
     """
 
     schema: int
@@ -182,7 +183,7 @@ class Measurement:
     baseline_rss_bytes: int | None = None
     added_rss_bytes: int | None = None
     timings: str | None = None
-    told: TimeSummary | None = None
+    summary: TimeSummary | None = None
     sustained: list[Window] | None = None
     power: Power | None = None
     ops: list[OpTime] | None = None
