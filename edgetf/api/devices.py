@@ -27,7 +27,7 @@ class NamedDevice:
         return probe(self.name, self.settings)
 
     def doctor(self) -> tuple[Finding, ...]:
-        """Return the findings on what the device lacks, each with a remedy; one may be that it does not answer."""
+        """Return the findings on what the device lacks, each with a hint; one may be that it does not answer."""
         return examine(self.name, self.settings)
 
 

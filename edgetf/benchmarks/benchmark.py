@@ -217,7 +217,7 @@ def warnings_of(turns: Sequence[Measurement]) -> list[str]:
         swap_used_mib=state.get("swap_used_mib", ""),
         throttled=throttled,
     )
-    warnings = [f"{finding.problem}; {finding.mend}" for finding in disturbances(facts)]
+    warnings = [f"{finding.problem}; {finding.hint}" for finding in disturbances(facts)]
     others = [float(cores) for turn in turns if (cores := turn.state_after.get("others_cores"))]
     if others and median(others) > _BUSY_CORES:
         warnings.append(f"other programs used {median(others):.1f} cores during the run; close them (top shows which)")

@@ -98,7 +98,7 @@ def doctor(name: str, file: Path | None, as_json: bool) -> int:
     else:
         for finding in findings:
             mark = "[red]lacks[/]" if finding.blocks else "[yellow]times[/]"
-            print_lines(f"{mark} {escape(finding.problem)}", f"      {escape(finding.mend)}")
+            print_lines(f"{mark} {escape(finding.problem)}", f"      {escape(finding.hint)}")
         if not findings:
             print_lines(f"{escape(name)} has everything that it needs, and is idle.")
     return ExitCode.USER if any(finding.blocks for finding in findings) else ExitCode.DONE

@@ -1,6 +1,6 @@
 """The doctor of a device: what keeps variants from running there, and what makes its times doubtful.
 
-In: facts of the device. Out: findings, each with its remedy.
+In: facts of the device. Out: findings, each with its hint.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def disturbances(facts: Facts) -> list[Finding]:
     """What disturbs a measurement of time."""
     found = []
     if facts.governor and facts.governor != "performance":
-        remedy = "as root: echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append(Finding(False, f"the frequency governor is {facts.governor}: times vary with it", remedy))
+        hint = "as root: echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        found.append(Finding(False, f"the frequency governor is {facts.governor}: times vary with it", hint))
     throttled = bits(facts.throttled) or 0
     for bit, meaning in _THROTTLED.items():
         if throttled & (1 << bit):
-            remedy = "use the official power supply" if bit == 0 else "cool it: a heat sink, a fan"
-            found.append(Finding(False, meaning, remedy))
+            hint = "use the official power supply" if bit == 0 else "cool it: a heat sink, a fan"
+            found.append(Finding(False, meaning, hint))
     if count(facts.throttled):  # Android's thermal status
         found.append(
             Finding(False, f"its thermal status is {facts.throttled}, not 0", "let it cool, take off its cover")

@@ -1,4 +1,4 @@
-"""What keeps variants from running on a device, and the command that remedies each.
+"""What keeps variants from running on a device, and a hint on each.
 
 In: facts of the device. Out: findings. Nothing is changed on the device: that is left to the user.
 """
@@ -18,11 +18,11 @@ from edgetf.errors import DeviceError
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem and its remedy. `blocks`: it keeps a benchmark from running; otherwise it makes its times doubtful."""
+    """A problem, and a hint on what to do. `blocks`: it keeps a benchmark from running, or its times are doubtful."""
 
     blocks: bool
     problem: str
-    mend: str
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ _LITERT = _Wheel(("x86_64", "aarch64", "arm64"), (10, 11, 12, 13, 14), (2, 27))
 
 
 def refuse_unready(name: str, findings: Sequence[Finding]) -> None:
-    """Raise DeviceError for findings that keep any variant from running on `name`, with the command for each."""
+    """Raise DeviceError for findings that keep any variant from running on `name`, with their hints."""
     blocking = [finding for finding in findings if finding.blocks]
     if blocking:
         problems = "; ".join(finding.problem for finding in blocking)
-        raise DeviceError(f"{name} cannot run variants: {problems}", "; ".join(one.mend for one in blocking))
+        raise DeviceError(f"{name} cannot run variants: {problems}", "; ".join(one.hint for one in blocking))
 
 
 def lacks_python(facts: Facts, python: str, runtime: str = AUTO) -> list[Finding]:
@@ -59,8 +59,8 @@ def _lacks_runtime(facts: Facts, python: str, runtime: str) -> list[Finding]:
     if runtime in versions and not versions[runtime]:
         other = next(name for name, version in versions.items() if version)
         package = RUNTIMES[runtime].package + (" 'numpy<2'" if runtime == "tflite-runtime" else "")
-        remedy = f"--runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
-        return [Finding(True, f"{runtime} is not installed", remedy)]
+        hint = f"--runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
+        return [Finding(True, f"{runtime} is not installed", hint)]
     if runtime == "tflite-runtime" and _has_numpy_2(facts):
         return [Finding(True, _FOR_NUMPY_1.format(facts.numpy), f"{pip} 'numpy<2'")]
     return []
@@ -86,8 +86,8 @@ def _lacks_any_runtime(facts: Facts, python: str) -> list[Finding]:
         ]
     found = []
     if facts.tflite_runtime and _has_numpy_2(facts) and not facts.litert:
-        remedy = f"{python} -m pip install 'numpy<2'"
-        found.append(Finding(True, _FOR_NUMPY_1.format(facts.numpy), remedy))
+        hint = f"{python} -m pip install 'numpy<2'"
+        found.append(Finding(True, _FOR_NUMPY_1.format(facts.numpy), hint))
     if not facts.litert and not facts.tflite_runtime:
         found.append(_interpreter(facts, python, minor))
     elif not facts.numpy:
@@ -104,8 +104,8 @@ def _interpreter(facts: Facts, python: str, minor: int) -> Finding:
             return Finding(True, "there is no TFLite interpreter", command)
     reason = _unfit(facts, minor, _TFLITE_RUNTIME if facts.architecture == "armv7l" else _LITERT)
     pythons = "3.9 to 3.11" if facts.architecture == "armv7l" else "3.10 to 3.14"
-    remedy = f"use a system with glibc 2.34 (Debian 12) or later and Python {pythons}"
-    return Finding(True, f"no interpreter has a wheel for this device: {reason}", remedy)
+    hint = f"use a system with glibc 2.34 (Debian 12) or later and Python {pythons}"
+    return Finding(True, f"no interpreter has a wheel for this device: {reason}", hint)
 
 
 def _unfit(facts: Facts, minor: int, wheel: _Wheel) -> str:

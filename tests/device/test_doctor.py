@@ -31,7 +31,7 @@ def test_a_complete_and_idle_device_has_no_findings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "problem", "remedy"),
+    ("change", "problem", "hint"),
     [
         ({"python": "", "python_error": "not found"}, "does not run: not found", "python3 -m venv"),
         ({"python": "3.8.10"}, "too old: the runner needs 3.9", "newer"),
@@ -45,13 +45,13 @@ def test_a_complete_and_idle_device_has_no_findings() -> None:
         ({"numpy": ""}, "numpy is missing", "pip install numpy"),
     ],
 )
-def test_what_prevents_the_runner_from_running_is_reported_with_a_remedy(
-    change: dict[str, str], problem: str, remedy: str
+def test_what_prevents_the_runner_from_running_is_reported_with_a_hint(
+    change: dict[str, str], problem: str, hint: str
 ) -> None:
     (finding,) = diagnose(replace(GOOD, **change), SETTINGS)
     assert finding.blocks
     assert problem in finding.problem
-    assert remedy in finding.mend
+    assert hint in finding.hint
 
 
 @pytest.mark.parametrize(

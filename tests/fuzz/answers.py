@@ -122,7 +122,7 @@ def _use_facts(chance: Random, folder: Path, content: bytes) -> None:
     _refuse_unprintable(*vars(facts).values())
     for kind in Kind:
         for finding in diagnose(facts, DeviceSettings(kind)):
-            _refuse_unprintable(finding.problem, finding.mend)
+            _refuse_unprintable(finding.problem, finding.hint)
 
 
 def _use_state(chance: Random, folder: Path, content: bytes) -> None:
