@@ -1,8 +1,9 @@
-"""Child processes that write JSON lines to standard output. They are monitored and always terminated.
+"""Child processes. They are monitored and always terminated.
 
 Code that can crash (the converter, an interpreter) or must not share a process (TensorFlow, tflite_runtime) runs in a
-child. The child has its own process group: Ctrl-C reaches only edgetf, which then terminates the child and all its
-children. A guard process does this if edgetf itself is killed.
+child, which writes JSON lines to standard output. Other programs (adb, git, a shell) are asked for an answer. A child
+has its own process group: Ctrl-C reaches only edgetf, which then terminates the child and all its children. A guard
+process does this if edgetf itself is killed.
 """
 
 from __future__ import annotations
@@ -43,6 +44,15 @@ class Ended:
     def last_line(self) -> str:
         """The last line of standard error that is not empty."""
         return last_line(self.stderr)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The exit code of a program (negative: the signal) and what it printed; what is not UTF-8 is replaced."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 class HungError(Exception):
@@ -90,43 +100,74 @@ def run_child(
     the child gets one too, and `grace_s` seconds to clean up. `keep` are file descriptors that the child inherits. Its
     temporary files are in a folder that is removed with it.
     """
-    with scratch() as folder, tempfile.TemporaryFile(dir=folder) as stderr, _guard() as guard:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, "TMPDIR": str(folder), **(env or {})},
-            start_new_session=True,
-            pass_fds=keep,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            guard.write(b"%d\n" % child.pid)
-            with suppress(BrokenPipeError):  # it ended at once: its exit code is more informative
-                child.stdin.write(request.encode())
-                child.stdin.close()
-            for line in _lines(child.stdout.fileno(), idle_s):
-                _receive(line, on_event, on_answer)
-            code = child.wait()
-        except KeyboardInterrupt:
-            if grace_s:
-                child.send_signal(signal.SIGINT)
-                with suppress(HungError):
-                    for line in _lines(child.stdout.fileno(), grace_s):
-                        _receive(line, on_event, on_answer)
-            raise
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            child.stdout.close()
+    with scratch() as folder, tempfile.TemporaryFile(dir=folder) as stderr:
+        variables = {**os.environ, "TMPDIR": str(folder), **(env or {})}
+        with _child(command, stderr=stderr, env=variables, pass_fds=keep) as child:
+            code = _run(child, request, on_event, on_answer, idle_s, grace_s)
         stderr.seek(0)
         printed = stderr.read().decode(errors="replace")
         if code and not printed.strip():
             refuse_no_room(folder)  # its output would be written there
         return Ended(code, printed)
+
+
+def ask(command: Sequence[str], *, given: str = "", seconds: float) -> Answered:
+    """Run a program that answers within `seconds`, with `given` on standard input.
+
+    Raises HungError if it does not, and OSError if it cannot be started. However this ends, also if this process is
+    killed, the program and all that it has started in its process group end with it.
+    """
+    with _child(command, stderr=subprocess.PIPE) as child:
+        try:
+            stdout, stderr = child.communicate(given.encode(errors="replace"), timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise HungError(f"no answer for {seconds:.0f} s") from error
+        return Answered(child.returncode, _text(stdout), _text(stderr))
+
+
+def _text(printed: bytes) -> str:
+    return printed.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+@contextmanager
+def _child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A child in its own process group, which is terminated at the end, or if this process is killed."""
+    with _guard() as guard:
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True, **options)
+        try:
+            guard.write(b"%d\n" % child.pid)
+            yield child
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            for end in (child.stdin, child.stdout, child.stderr):
+                with suppress(BrokenPipeError):
+                    if end is not None:
+                        end.close()
+
+
+def _run(
+    child: subprocess.Popen[bytes], request: str, on_event: OnEvent, on_answer: OnAnswer, idle_s: float, grace_s: float
+) -> int:
+    """Send the request and pass on what the child sends; its exit code."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        with suppress(BrokenPipeError):  # it ended at once: its exit code is more informative
+            child.stdin.write(request.encode())
+            child.stdin.close()
+        for line in _lines(child.stdout.fileno(), idle_s):
+            _receive(line, on_event, on_answer)
+        return child.wait()
+    except KeyboardInterrupt:
+        if grace_s:
+            child.send_signal(signal.SIGINT)
+            with suppress(HungError):
+                for line in _lines(child.stdout.fileno(), grace_s):
+                    _receive(line, on_event, on_answer)
+        raise
 
 
 def _receive(line: bytes, on_event: OnEvent, on_answer: OnAnswer) -> None:

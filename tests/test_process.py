@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,8 @@ import pytest
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, Event, Message, Phase
 from edgetf.owned import scratch
-from edgetf.process import HungError, run_child
+from edgetf.process import Answered, HungError, ask, run_child
+from tests.processes import living
 
 
 def _python(code: str, **options: object) -> tuple[list[Message], int, str]:
@@ -91,11 +91,11 @@ def test_a_child_and_its_children_end_when_this_process_is_killed(tmp_path: Path
         assert parent.stdout is not None
         parent.stdout.readline()
         group = next(p.pid for p in psutil.Process(parent.pid).children() if p.cmdline()[-1].startswith("sleep 60 &"))
-        assert len(_group(group)) >= 2  # the shell and its background process
+        assert len(living(group)) >= 2  # the shell and its background process
         parent.kill()
         parent.wait()
         ended = time.monotonic() + 10
-        while _group(group):
+        while living(group):
             assert time.monotonic() < ended
     assert len(list(tmp_path.iterdir())) == 1
     subprocess.run(
@@ -104,9 +104,45 @@ def test_a_child_and_its_children_end_when_this_process_is_killed(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_guard_ends_with_the_child() -> None:
+def test_an_answer_that_is_not_utf_8_is_read() -> None:
+    script = r"read -r line; printf 'v\377%s\r\n' $line; printf '\300' >&2; exit 3"
+    assert ask(["sh", "-c", script], given="1\n", seconds=20) == Answered(3, "v\ufffd1\n", "\ufffd")
+
+
+def test_a_program_that_does_not_read_its_input_is_no_error() -> None:
+    assert ask(["true"], given="x" * 1_000_000, seconds=20).code == 0
+
+
+def test_a_program_without_an_answer_is_ended_with_its_children(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(HungError, match="no answer for 0 s"):
+        ask(["sh", "-c", f"sleep 61.5 & echo $$ > {tmp_path}/group; sleep 61.5"], seconds=0.4)
+    assert time.monotonic() - began < 10
+    assert living(int((tmp_path / "group").read_text())) == []
+
+
+def test_a_program_that_is_asked_ends_when_this_process_is_killed(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/group; sleep 60"
+    code = f"from edgetf.process import ask\nask(['sh', '-c', {script!r}], seconds=60)"
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "group").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        group = int((tmp_path / "group").read_text())
+        assert len(living(group)) >= 2
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while living(group):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("run", [lambda: _python("print('{}')"), lambda: ask(["true"], seconds=20)])
+def test_the_guard_ends_with_the_child(run: Callable[[], object]) -> None:
     before = {p.pid for p in psutil.Process().children()}
-    _python("print('{}')")
+    run()
     assert {p.pid for p in psutil.Process().children()} <= before
 
 
@@ -124,16 +160,6 @@ def test_a_system_error_in_a_child_is_one_line_in_the_parent() -> None:
     with pytest.raises(EdgetfError) as caught:
         _python(code)
     assert caught.value.message.endswith("No space left on device")
-
-
-def _group(group: int) -> list[int]:
-    """The living processes of a group."""
-    found = []
-    for process in psutil.process_iter(["status"]):
-        with suppress(ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
 
 
 def _write_without_a_name() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 from edgetf.device.reconnect import COMMAND_S, SLOWEST, LostError, persist
 from edgetf.errors import DeviceError, EdgetfError, UnreachableError
+from edgetf.process import Answered, HungError, ask
 from edgetf.texts import last_line
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class Adb:
 
     def _files(self, verb: str, source: str, place: str, seconds: float) -> None:
         ended = self._adb(["-s", self.serial, verb, source, place], seconds)
-        if ended.returncode == 0:
+        if ended.code == 0:
             return
         reason = _error_in(ended.stderr + ended.stdout)
         if self._adb(["-s", self.serial, "get-state"], COMMAND_S).stdout.strip() != "device" or _is_lost(reason):
@@ -128,24 +128,16 @@ class Adb:
         what = "take" if verb == "push" else "give"
         raise DeviceError(f"{self._name} did not {what} {posixpath.basename(source)}: {reason}", hint)
 
-    def _adb(self, arguments: Sequence[str], seconds: float, given: str = "") -> subprocess.CompletedProcess[str]:
+    def _adb(self, arguments: Sequence[str], seconds: float, given: str = "") -> Answered:
         try:
-            return subprocess.run(
-                [self._program, *arguments],
-                input=given,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
+            return ask([self._program, *arguments], given=given, seconds=seconds)
         except FileNotFoundError as error:
             hint = "install it (Debian: sudo apt install adb), or set adb in devices.toml to where it is"
             raise DeviceError(f"{self._program} is not installed", hint) from error
-        except PermissionError as error:
+        except OSError as error:
             raise DeviceError(f"{self._program} cannot be run", "set adb in devices.toml to the program") from error
-        except subprocess.TimeoutExpired as error:
-            raise LostError(f"no answer for {seconds:.0f} s") from error
+        except HungError as error:
+            raise LostError(str(error)) from error
 
     # what is wrong ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ from edgetf.device.facts import ASK_PYTHON, EVERYTHING, Facts, parse
 from edgetf.device.lacking import lacks_python, refuse_unready
 from edgetf.device.lock import held, hold
 from edgetf.device.measurements import read_measurement, refuse_full
+from edgetf.device.reconnect import COMMAND_S
 from edgetf.device.runner.job import Job, Measurement, write_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import DeviceError
 from edgetf.events import OnEvent
 from edgetf.owned import scratch
-from edgetf.process import HungError, run_child
+from edgetf.process import HungError, ask, run_child
 
 _LOCK = "local"
 
@@ -45,12 +45,13 @@ class LocalDevice:
             yield
 
     def probe(self) -> Facts:
-        """What this machine is and has."""
+        """What this machine is and has. Raises DeviceError if its Python does not answer."""
         arguments = (DeviceSettings.work_dir, self.python, ASK_PYTHON)
-        ended = subprocess.run(
-            ["sh", "-c", EVERYTHING, "edgetf", *arguments], capture_output=True, text=True, check=False
-        )
-        return parse(ended.stdout)
+        try:
+            answered = ask(["sh", "-c", EVERYTHING, "edgetf", *arguments], seconds=COMMAND_S)
+        except HungError as error:
+            raise DeviceError(f"{self.name}: {error}", f"does this end? {self.python} -c pass") from error
+        return parse(answered.stdout)
 
     def examine(self, runtime: str) -> Facts:
         facts = self.probe()

@@ -143,7 +143,7 @@ class SshDevice:
     async def _send(self, path: Path, digest: str) -> None:
         """Stream a file into the store; its digest is taken there while it arrives."""
         command = ("sh", "-c", scripts.RECEIVE, "edgetf", self._store(), digest)
-        async with self._host.start(*command, encoding=None) as process:
+        async with self._host.start(*command) as process:
             with path.open("rb") as file, contextlib.suppress(BrokenPipeError):  # it ended early and reports the reason
                 while block := file.read(_BLOCK):
                     process.stdin.write(block)

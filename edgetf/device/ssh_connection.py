@@ -31,6 +31,7 @@ T = TypeVar("T")
 _CONNECT_S = 15.0
 _BEAT_S = 5.0
 _HOLD_S = 60.0  # of silence, after which the device releases the lock
+_INVALID = "replace"  # bytes that are not UTF-8; asyncssh would otherwise end the connection
 
 
 class Connection:
@@ -111,7 +112,7 @@ class Connection:
     async def sh(self, script: str, *arguments: str, given: str = "") -> str:
         """What a shell script printed. Raises DeviceError for a code other than 0."""
         command = shlex.join(["sh", "-c", script, "edgetf", *arguments])
-        ended = await asyncio.wait_for(self._connection.run(command, input=given), COMMAND_S)
+        ended = await asyncio.wait_for(self._connection.run(command, input=given, errors=_INVALID), COMMAND_S)
         if ended.exit_status is None:
             raise ConnectionError("the connection was lost")
         if ended.exit_status != 0:
@@ -120,9 +121,9 @@ class Connection:
             raise DeviceError(problem, f"edgetf devices doctor {self.name}")
         return str(ended.stdout)
 
-    def start(self, *command: str, encoding: str | None = "utf-8") -> Any:
-        """A process there, as asyncssh's `create_process` gives it; `encoding` None passes bytes."""
-        return self._connection.create_process(shlex.join(command), encoding=encoding)
+    def start(self, *command: str) -> Any:
+        """A process there, as asyncssh's `create_process` gives it, which takes and prints bytes."""
+        return self._connection.create_process(shlex.join(command), encoding=None)
 
     async def probe(self) -> Facts:
         """What the host is and has."""
@@ -191,7 +192,7 @@ class Connection:
         s, waits = self._settings, self._on_event is not None
         how = "wait" if waits or self._held else "try"
         command = shlex.join([s.python, "-c", scripts.HOLD, s.work_dir, str(_HOLD_S), this_process(), how])
-        holder = await self._connection.create_process(command)
+        holder = await self._connection.create_process(command, errors=_INVALID)
         self._beating = asyncio.ensure_future(_beat(holder))
         patience = None if waits else 2 * _HOLD_S if self._held else COMMAND_S
         state = await self._until_held(holder, patience, "" if how == "wait" else "taken")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
 from edgetf.device.adb import Adb
 from edgetf.errors import DeviceError, UnreachableError
+from tests.processes import living
 
 # the server keeps `state`, and `then`, the state a few requests after the phone was connected
 _CLIENT = r"""#!/bin/sh
@@ -124,3 +129,42 @@ def test_the_answers_of_a_phone_cannot_control_the_terminal(tmp_path: Path) -> N
         client.phone().sh(r"printf 'bad\033[2J\033]0;title\007 \302\233news\r\n' >&2; exit 3")
     assert caught.value.message.isprintable()
     assert caught.value.message.startswith("phone cannot do what it was asked: bad")
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Path:
+    """A client that does not end, nor does what it starts; its process group is in `group`."""
+    client = tmp_path / "adb"
+    client.write_text(
+        f"#!/bin/sh\nsleep 60 &\necho $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/group\nsleep 60\n"
+    )
+    client.chmod(0o755)
+    return client
+
+
+def test_a_client_that_hangs_is_ended_with_all_that_it_started(hanging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgetf.device.adb.COMMAND_S", 0.4)
+    with pytest.raises(UnreachableError, match="phone cannot be reached: no answer for 0 s"):
+        Adb("phone", str(hanging), "39091FDJH00123").sh("true")
+    assert living(int((hanging.parent / "group").read_text())) == []
+
+
+def test_a_client_that_hangs_ends_when_edgetf_is_killed(hanging: Path) -> None:
+    code = f"from edgetf.device.adb import Adb\nAdb('phone', {str(hanging)!r}, 'serial').sh('true')"
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        group = _awaited(lambda: int((hanging.parent / "group").read_text()))
+        assert len(living(group)) >= 2
+        parent.kill()
+        parent.wait()
+        _awaited(lambda: 1 // (not living(group)))
+
+
+def _awaited(look: Callable[[], int]) -> int:
+    """What `look` returns once it does not raise."""
+    end = monotonic() + 30
+    while True:
+        try:
+            return look()
+        except (OSError, ZeroDivisionError):
+            assert monotonic() < end
+            sleep(0.02)

@@ -59,6 +59,29 @@ def test_a_python_that_cannot_run_the_runner_is_a_failure_of_the_device(tmp_path
     assert caught.value.exit_code == 5
 
 
+def _python(folder: Path, script: str) -> str:
+    """A stand-in for the Python of a device."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return str(python)
+
+
+def test_a_python_whose_answer_is_not_utf_8_is_probed(tmp_path: Path) -> None:
+    python = _python(tmp_path, r"printf 'python=3.1\3771\nlibc=\300\n'")
+    facts = LocalDevice(python=python).probe()
+    assert facts.python == "3.1\ufffd1"
+    assert facts.architecture
+
+
+def test_a_python_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = _python(tmp_path, "sleep 60")
+    monkeypatch.setattr("edgetf.device.local.COMMAND_S", 0.5)
+    with pytest.raises(DeviceError, match=r"^local: no answer for 0 s$") as caught:
+        LocalDevice(python=python).probe()
+    assert caught.value.hint == f"does this end? {python} -c pass"
+
+
 def test_a_runner_that_hangs_is_ended(tmp_path: Path) -> None:
     hanging = tmp_path / "python"
     hanging.write_text("#!/bin/sh\nsleep 60\n")

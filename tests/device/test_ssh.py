@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from edgetf.device.devices import find_device
 from edgetf.device.measurements import read_measurement
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement
 from edgetf.device.ssh import SshDevice
-from edgetf.errors import DeviceError
+from edgetf.errors import DeviceError, UnreachableError
 from edgetf.events import Event, Note, Phase, Progress
 from edgetf.files import sha256_file
 from tests.conftest import SHORT, Run, Small, ignore
@@ -272,6 +273,26 @@ def test_a_python_that_does_not_run_is_reported_as_the_doctor_does(
     with pytest.raises(DeviceError, match=r"pi cannot run variants: .*/broken does not run: it is broken") as caught:
         _run(_device(server, tmp_path, python=str(broken)), bench)
     assert "python3 -m venv" in caught.value.hint
+
+
+def test_an_answer_that_is_not_utf_8_is_no_lost_connection(server: Server, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nprintf 'numpy=1\\3772\\n'; printf '\\300\\n' >&2\nexec {sys.executable} \"$@\"\n")
+    python.chmod(0o755)
+    device = _device(server, tmp_path, python=str(python))
+    with device.reserve():  # its lock is held by that Python
+        assert device.probe().python == platform.python_version()
+
+
+def test_a_python_whose_only_answer_is_not_utf_8_is_a_failure_of_the_device(
+    server: Server, bench: Bench, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nsleep 0.5; printf '\\377\\n' >&2; exit 1\n")  # the server loses what ends at once
+    broken.chmod(0o755)
+    with pytest.raises(DeviceError, match="broken does not run: \ufffd") as caught:
+        _run(_device(server, tmp_path, python=str(broken)), bench)
+    assert not isinstance(caught.value, UnreachableError)
 
 
 def test_a_refused_key_gives_the_command_that_copies_it(server: Server, bench: Bench, tmp_path: Path) -> None:

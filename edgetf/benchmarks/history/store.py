@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ from typing import Any
 from edgetf import files
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text, find_fault
+from edgetf.process import HungError, ask
 from edgetf.reading import parsing
 from edgetf.results import Benchmark, Result, Verdict
 
 # 1: first
 _SCHEMA = 1
 _PLACE = "EDGETF_HISTORY"
+_GIT_S = 10.0
 _DIRTY = "+"  # appended to a commit if files differ from it
 _TABLE = """
 create table if not exists result (
@@ -121,14 +122,7 @@ def default_place() -> Path:
 def commit_of(place: Path) -> str:
     """The commit of the repository of `place`, marked if files differ from it; empty without a repository."""
     folder = place if place.is_dir() else place.parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", f"--dirty={_DIRTY}"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+    return _git("-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", f"--dirty={_DIRTY}")
 
 
 def name_of(document: Benchmark, variants: Path) -> str:
@@ -256,12 +250,16 @@ def choose_commit(name: str, names: Sequence[str]) -> str:
 
 def _ask_git(name: str) -> str:
     """The commit of the git reference `name` in the current folder, or an empty string."""
-    command = ["git", "rev-parse", "--short=12", "--verify", "--quiet", f"{name}^{{commit}}"]
+    return _git("rev-parse", "--short=12", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
+def _git(*arguments: str) -> str:
+    """What git printed, in one line; an empty string if it failed, or did not end."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        answered = ask(["git", *arguments], seconds=_GIT_S)
+    except (OSError, ValueError, HungError):  # ValueError: a name that no command line can contain
         return ""
-    return done.stdout.strip()
+    return "" if answered.code else clean(answered.stdout.strip())
 
 
 @contextmanager
