@@ -18,7 +18,7 @@ fuzz: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	EDGETF_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n 0 -s tests/fuzz/test_fuzz.py -k for_long
 
-# random kills of real commands, 20 rounds each: half an hour
+# random kills of real commands, 20 rounds each: an hour
 chaos: $(VENV)/test
 	$(BIN)/python -m tests.chaos
 

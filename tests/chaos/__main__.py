@@ -1,4 +1,4 @@
-"""`make chaos`: rounds of random kills over convert, reference, benchmark, bundle and history; figures on the screen.
+"""`make chaos`: rounds of random kills over convert, reference, benchmark, tune, bundle and history, with figures.
 
     python -m tests.chaos [--rounds 20] [--seed S] [COMMAND...]
 
@@ -17,7 +17,16 @@ from pathlib import Path
 
 from edgetf.results import read_benchmark, read_conversion, read_reference
 from tests.chaos.model import make
-from tests.chaos.rounds import Command, Place, Round, complete_bundle, complete_folder, complete_history, play
+from tests.chaos.rounds import (
+    Command,
+    Place,
+    Round,
+    complete_bundle,
+    complete_folder,
+    complete_history,
+    complete_tuning,
+    play,
+)
 
 
 def commands(made: Path, out: Path) -> list[Command]:
@@ -25,7 +34,7 @@ def commands(made: Path, out: Path) -> list[Command]:
     model, samples, bench = str(made / "saved_model"), str(made / "samples.npz"), str(made / "bench")
     variants, reference = str(made / "variants"), str(made / "reference")
     int8 = str(made / "variants" / "int8.tflite")
-    places = [out / name / "out" for name in ("convert", "reference", "benchmark")]
+    places = [out / name / "out" for name in ("convert", "reference", "benchmark", "tune")]
     bundle, history = out / "bundle" / "float32.edgetf", out / "history" / "history.sqlite"
     of_bundle = ("bundle", bench, "--variant", "float32", "--unproven", "--variants", variants)
     return [
@@ -46,6 +55,12 @@ def commands(made: Path, out: Path) -> list[Command]:
             ("benchmark", int8, "--reference", reference, "-o", str(places[2]), "--blocks", "2"),
             places[2],
             complete_folder(read_benchmark, "measurement"),
+        ),
+        Command(
+            "tune",
+            ("tune", str(made / "pair"), "--reference", str(made / "others"), "-o", str(places[3]), "--max-drop", "6"),
+            places[3],
+            complete_tuning,
         ),
         Command("bundle", (*of_bundle, "--reference", reference, "-o", str(bundle)), bundle, complete_bundle),
         Command(

@@ -1,4 +1,7 @@
-"""What the rounds run on: a network with random weights, its samples, variants, reference and benchmark."""
+"""What the rounds run on: a network with random weights, its samples, variants, reference and benchmark.
+
+For `tune`: two of the variants, which are soon proven, and a reference on other samples than they were calibrated on.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +42,15 @@ def _make(folder: Path) -> None:
     )
     folder.mkdir(parents=True)
     model.export(str(folder / "saved_model"), verbose=False)
-    images = np.random.default_rng(0).normal(size=(2000, 8, 8, 1)).astype(np.float32)
-    labels = np.argmax(model.predict(images, verbose=0), axis=1)
-    save_samples(folder / "samples.npz", make_samples("test", {"image": images}, labels))
-    samples = folder / "samples.npz"
+    for seed, (name, n) in enumerate({"samples": 2000, "other_samples": 600}.items()):
+        images = np.random.default_rng(seed).normal(size=(n, 8, 8, 1)).astype(np.float32)
+        labels = np.argmax(model.predict(images, verbose=0), axis=1)
+        save_samples(folder / f"{name}.npz", make_samples("test", {"image": images}, labels))
+    samples, others = folder / "samples.npz", folder / "other_samples.npz"
     convert(folder / "saved_model", folder / "variants", ConvertOptions(samples=samples), _ignore)
+    convert(folder / "saved_model", folder / "pair", ConvertOptions(("float32", "int8"), samples), _ignore)
     make_reference(folder / "saved_model", samples, folder / "reference", ReferenceOptions(on=Place.CPU), _ignore)
+    make_reference(folder / "saved_model", others, folder / "others", ReferenceOptions(on=Place.CPU), _ignore)
     timing = TimingPlan(max_warmup_s=0.1, min_runs=50, min_s=0.05, max_s=2.0)
     options = BenchmarkOptions(reference=folder / "reference", timing=timing, blocks=2, patience=1)
     variants = [folder / "variants" / f"{name}.tflite" for name in ("float32", "int8")]

@@ -24,6 +24,8 @@ from typing import Any
 import psutil
 
 from edgetf import files
+from edgetf.recipes import read_tuning
+from edgetf.results import read_benchmark, read_conversion, read_reference
 
 _KILL = (signal.SIGKILL,)
 _ENDINGS = (
@@ -191,6 +193,16 @@ def complete_history(path: Path) -> int:
         rows = int(base.execute("select count(*) from result").fetchone()[0])
     assert rows % 2 == 0
     return rows
+
+
+def complete_tuning(out: Path) -> int:
+    """The tuned file, its proof and the benchmark belong together."""
+    winner = read_tuning(out).winner
+    complete_folder(read_conversion, "path")(out)
+    complete_folder(read_reference, "file")(out / "proof")
+    complete_folder(read_benchmark, "measurement")(out / "bench")
+    assert winner is None or (out / "tuned.tflite").is_file()
+    return 1
 
 
 def complete_folder(read: Callable[[Path], object], key: str) -> Callable[[Path], int]:
