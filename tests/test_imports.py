@@ -1,4 +1,4 @@
-"""Which part of the package may import which."""
+"""Which package may import which."""
 
 from __future__ import annotations
 
@@ -97,14 +97,14 @@ def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
         ("tuning", ("edgetf.models", "edgetf.api", "edgetf.cli", "tensorflow", "keras")),
     ],
 )
-def test_imports_between_the_parts_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+def test_imports_between_the_packages_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in _files(folder):
         names = {name for name in _imports(path) if not name.startswith("edgetf.device.runner")}  # it is independent
         crossed = {name for name in names if any(f"{name}.".startswith(f"{part}.") for part in forbidden)}
         assert not crossed, path
 
 
-def test_the_ground_floor_imports_no_other_part() -> None:
+def test_the_base_modules_import_no_other_package() -> None:
     parts = tuple(f"edgetf.{one}" for one in ("conversion", "models", "benchmarks", "tuning", "device", "cli"))
     for path in [*PACKAGE.glob("*.py"), *_files("samples"), *_files("results")]:
         if path.name != "__main__.py":
@@ -125,7 +125,7 @@ BENCHMARK_PARTS = ("timing", "judging", "reference", "diagnosis", "report", "his
 
 
 @pytest.mark.parametrize("part", BENCHMARK_PARTS)
-def test_no_part_of_the_benchmarks_imports_a_part_above_it(part: str) -> None:
+def test_no_package_of_the_benchmarks_imports_one_above_it(part: str) -> None:
     later = {f"edgetf.benchmarks.{other}" for other in BENCHMARK_PARTS[BENCHMARK_PARTS.index(part) + 1 :]}
     for path in _files(f"benchmarks/{part}"):
         crossed = {name for name in _imports(path) if any(f"{name}.".startswith(f"{one}.") for one in later)}
