@@ -58,14 +58,13 @@ def list_(place: Path | None, variant: str | None, device: str | None, last: int
       edgetf history list --variant int8
     """
     from edgetf.benchmarks.history.store import count, default_place, entries
+    from edgetf.files import to_plain
     from edgetf.texts import printable
 
     where = place or default_place()
     found = entries(where, variant, device, last=None if as_json or not last else last)
     if as_json:
-        plain = [
-            {**{k: v for k, v in vars(one).items() if k in _TEXTS}, "result": json.loads(one.text)} for one in found
-        ]
+        plain = [{**{k: getattr(one, k) for k in _TEXTS}, "result": to_plain(one.result)} for one in found]
         click.echo(json.dumps(plain, indent=1))
         return
     rows = [_listed(one) for one in found]

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from edgetf.benchmarks.history.changes import Change, ChangeKind, compare, is_failure
-from edgetf.benchmarks.history.store import add_results, commit_of, entries, find_commit
+from edgetf.benchmarks.history.store import add_results, choose_commit, commit_of, entries, find_commit
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.errors import EdgetfError
+from edgetf.files import to_plain
 from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark
 from tests.conftest import Run
 
@@ -252,6 +253,43 @@ def test_a_file_that_is_missing_damaged_or_newer_is_refused(document: Benchmark,
         entries(tmp_path / "h")
     with pytest.raises(EdgetfError, match="there is no history"):
         entries(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"variant": 1}', "[" * 100_000, '{"a": NaN}'])
+def test_a_damaged_row_is_named_in_every_form_of_the_list(
+    text: str, document: Benchmark, edgetf: Run, tmp_path: Path
+) -> None:
+    place = tmp_path / "h"
+    add_results(document, "", "m", place)
+    base = sqlite3.connect(place)
+    with base:
+        base.execute("update result set result = ? where variant = 'int8'", (text,))
+    base.close()
+    for more in ([], ["--json"]):
+        listed = edgetf("history", "list", "--history", place, *more)
+        assert listed.returncode == 1
+        assert "the history holds a result of another version: int8" in listed.stderr
+        assert "Traceback" not in listed.stderr
+
+
+def test_the_list_as_json_has_the_results_as_they_were_stored(document: Benchmark, edgetf: Run, tmp_path: Path) -> None:
+    add_results(document, "aaaa", "m", tmp_path / "h")
+    listed = json.loads(edgetf("history", "list", "--history", tmp_path / "h", "--json").stdout)
+    assert [one["result"] for one in listed] == [to_plain(result) for result in document.results]
+    assert {one["commit"] for one in listed} == {"aaaa"}
+
+
+@pytest.mark.parametrize("answer", [r"printf 'v\3771\n'", "sleep 60", "exit 1"])
+def test_whatever_git_answers_a_benchmark_has_a_commit_or_none(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "git").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("edgetf.benchmarks.history.store._GIT_S", 0.3)
+    assert commit_of(tmp_path) == ("v\ufffd1" if "printf" in answer else "")
+    with pytest.raises(EdgetfError, match="no commit 'main' in the history"):
+        choose_commit("main", ["aaaa"])
 
 
 def test_the_trend_shows_each_commit_and_variant(document: Benchmark, tmp_path: Path) -> None:
