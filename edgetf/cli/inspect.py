@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,7 +15,7 @@ from edgetf.cli.console import escape, json_option, print_lines, print_table, pr
 
 if TYPE_CHECKING:
     from edgetf.conversion.ranges import Ranges
-    from edgetf.results import Conversion
+    from edgetf.results import Conversion, TensorSpec
 
 _MODELS = (".keras", ".h5", ".hdf5", ".tflite")
 _SHOWN = 5  # files that a hint names
@@ -147,8 +149,26 @@ def _inspect_model(what: str, trust: bool, as_json: bool) -> None:
     rows = [["input", escape(spec.name), escape(spec.describe())] for spec in source.inputs]
     rows += [["output", escape(spec.name), escape(spec.describe())] for spec in source.outputs]
     print_table("Inputs and outputs", ["", "name", "dtype and shape"], rows)
-    arrays = ", ".join(f"{spec.name}=array.astype({spec.dtype!r})" for spec in source.inputs)
-    print_lines(f"Samples for it: {escape(f'np.savez({chr(39)}samples.npz{chr(39)}, {arrays}, labels=labels)')}")
+    print_lines(escape(_how_to_save(source.path, source.inputs)))
+
+
+def _how_to_save(model: str, inputs: Sequence[TensorSpec]) -> str:
+    """How samples of a model are saved, as a line of Python if there is one."""
+    from edgetf.samples.core import label_name
+    from edgetf.samples.load import ALIAS
+    from edgetf.samples.saving import needs_flex, savez, why_not
+
+    for spec in inputs:
+        if refused := why_not(spec):
+            flex = f"; or convert it without samples: edgetf convert {shlex.quote(model)} --select-tf-ops -o OUT"
+            return f"No samples for it: {'; '.join(refused)}{flex if needs_flex(inputs) else ''}"
+    arrays = {spec.name: f"array.astype({spec.dtype!r})" for spec in inputs}
+    labels = {label_name(arrays): "labels"}
+    call = savez("samples.npz", {**arrays, **labels})
+    if not call and len(arrays) == 1:  # one input may always be called x
+        call = savez("samples.npz", {ALIAS: next(iter(arrays.values())), **labels})
+    names = ", ".join(map(repr, arrays))
+    return f"Samples for it: {call or f'a module:function that returns a dict of arrays, by the names {names}'}"
 
 
 def _inspect_document(file: Path, as_json: bool) -> None:

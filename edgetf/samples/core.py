@@ -102,7 +102,10 @@ class Samples:
 
 def label_name(inputs: Iterable[str]) -> str:
     """The name of the labels in a file: `labels`, or `labels_` if the model has an input called `labels`."""
-    return f"{LABELS}_" if LABELS in inputs else LABELS
+    name, taken = LABELS, set(inputs)
+    while name in taken:
+        name += "_"
+    return name
 
 
 def split_arrays(

@@ -24,6 +24,7 @@ from edgetf.samples.images import read_folder
 from edgetf.samples.mapped import Array
 from edgetf.samples.npz import read_npz, save_arrays
 from edgetf.samples.records import is_records, read_records, write_records
+from edgetf.samples.saving import savez, why_not
 from edgetf.samples.shapes import fits, shape_hint
 from edgetf.samples.source import FOLDER, FUNCTION, PATH, TFDS, parse_source, short_name
 
@@ -120,15 +121,15 @@ def _naming_hint(source: SampleSource, expected: Sequence[str], found: Sequence[
     for name in extra:
         if close := difflib.get_close_matches(name, [*missing, labels], n=1, cutoff=0.6):
             return f"rename {name!r} to {close[0]!r}"
-    return f"save it with: np.savez({short_name(source)!r}, {', '.join(f'{n}=...' for n in expected)}, {labels}=...)"
+    call = savez(short_name(source), dict.fromkeys([*expected, labels], "..."))
+    return f"save it with: {call}" if call else f"give a module:function that returns a dict with {_names(expected)}"
 
 
 def _check(source: SampleSource, spec: TensorSpec, array: Array, others_batched: bool) -> None:
     """Raise EdgetfError for an array that does not fit `spec`; `others_batched`: another input has a batch axis."""
     want, have = spec.describe(), f"{array.dtype.name} {list(array.shape)}"
-    if spec.dtype == "string":
-        hint = "convert strings to numbers before the model: remove its text layers, and give their output as samples"
-        raise EdgetfError(f"{source}: {spec.name!r} takes strings, which samples cannot hold", hint)
+    if refused := why_not(spec):
+        raise EdgetfError(f"{source}: {refused[0]}", refused[1])
     if array.dtype.name != spec.dtype:
         scaled = ", scaled as in training" if array.dtype.name == "uint8" and spec.dtype.startswith("float") else ""
         hint = f"convert it with: array.astype({spec.dtype!r}){scaled}"
