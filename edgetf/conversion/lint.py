@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetf.conversion.ranges import Ranges
-from edgetf.flatbuffer import tensor_name, unpack
+from edgetf.flatbuffer import builtin_code, listed, names_of, tensor_name, unpack
 from edgetf.samples import Array, Samples
 
 _FEW = 50
@@ -18,6 +19,7 @@ _STRETCH = 2.0  # a sample is named if it widens a range by this factor beyond a
 _NAMED = 3
 _DIFFERENT = 2.0
 _RESCALED, _UNIT = 1 / 64, 2.0  # largest factor of a Rescaling layer; largest value of samples that are already scaled
+_MEAN, _FAR = 10.0, 20  # least mean that is recognized; samples with no value above this part of it are too small
 
 
 def lint_samples(chosen: Samples, everything: Samples) -> tuple[str, ...]:
@@ -62,31 +64,39 @@ def lint_ranges(ranges: Ranges) -> tuple[str, ...]:
 
 
 def lint_rescaling(flatbuffer: bytes, ranges: Ranges) -> tuple[str, ...]:
-    """Warnings about inputs that the model scales from 0..255 and whose samples are already scaled.
+    """Warnings about inputs that the model scales itself and whose samples are already scaled.
 
-    Only a first op that multiplies the input by one small constant is recognized, as of Keras's Rescaling.
+    Only a first op that multiplies the input by one small constant is recognized, as of Keras's Rescaling, or one that
+    subtracts constants of 10 or more, as of Normalization.
     """
     model, schema = unpack(flatbuffer)
-    graph, found = model.subgraphs[0], {one.tensor: one for one in ranges.ranges}
+    graph, kinds = model.subgraphs[0], names_of(schema.BuiltinOperator)
+    known = {one.tensor: one for one in ranges.ranges}
+    names = {int(k): f"{tensor_name(graph.tensors[k])}#{k}" for k in graph.inputs}
     warnings = []
-    for op in graph.operators:
-        code = model.operatorCodes[op.opcodeIndex]
-        if max(code.builtinCode, code.deprecatedBuiltinCode) != schema.BuiltinOperator.MUL:
+    for op in listed(graph.operators):
+        kind, operands = kinds[builtin_code(model, op)], [int(k) for k in listed(op.inputs)]
+        given = next((k for k in operands if names.get(k) in known), None)
+        if given is None or kind not in ("MUL", "SUB", "ADD") or (kind == "SUB" and operands[0] != given):
             continue
-        given = next((int(k) for k in op.inputs if k in graph.inputs), None)
-        other = next((int(k) for k in op.inputs if k != given), None)
-        data = None if other is None else model.buffers[graph.tensors[other].buffer].data
-        if given is None or other is None or data is None or len(data) != 4:
-            continue
-        factor = float(np.frombuffer(bytes(data), np.float32)[0])
-        name = tensor_name(graph.tensors[given])
-        known = found.get(f"{name}#{given}")
-        if known is not None and 0 < factor < _RESCALED and max(abs(known.low), abs(known.high)) <= _UNIT:
+        other = operands[1 - operands.index(given)]
+        data, found = listed(model.buffers[graph.tensors[other].buffer].data), known[names[given]]
+        does, most = _rescaling(kind, np.frombuffer(bytes(data), np.float32)) if data else ("", 0.0)
+        if does and max(abs(found.low), abs(found.high)) <= most:
             warnings.append(
-                f"the model itself multiplies its input by {factor:.3g}, and the samples are in {known.low:.3g} to "
-                f"{known.high:.3g}: give unscaled samples, such as 0 to 255"
+                f"the model itself {does}, and the samples are in {found.low:.3g} to {found.high:.3g}: "
+                "give unscaled samples, such as 0 to 255"
             )
     return tuple(warnings)
+
+
+def _rescaling(kind: str, values: NDArray[np.float32]) -> tuple[str, float]:
+    """What an op with these constants does to an input, and the largest magnitude of samples that are too small."""
+    if kind == "MUL":
+        scales = values.size == 1 and 0 < values[0] < _RESCALED
+        return (f"multiplies its input by {values[0]:.3g}", _UNIT) if scales else ("", 0.0)
+    low = float((values if kind == "SUB" else -values).min())
+    return (f"subtracts {low:.4g} or more from its input", max(1.0, low / _FAR)) if low >= _MEAN else ("", 0.0)
 
 
 def lint_inputs(chosen: Samples, like: Samples) -> tuple[str, ...]:

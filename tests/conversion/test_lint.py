@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -79,15 +81,22 @@ def test_integer_images_that_are_all_black_are_reported() -> None:
     assert not any("black images?" in warning for warning in lint_samples(bright, bright))
 
 
-def test_samples_that_a_model_multiplies_by_something_small_are_a_warning(tmp_path: Path) -> None:
-    import keras
-
-    layers = [keras.Input((4, 4, 1), name="image"), keras.layers.Rescaling(1 / 100), keras.layers.Flatten()]
-    model = keras.Sequential([*layers, keras.layers.Dense(3)])
+@pytest.mark.parametrize(
+    ("row", "layer", "warning"),
+    [
+        ((4, 4, 1), lambda: keras.layers.Rescaling(1 / 100), "multiplies its input by 0.01"),
+        ((6,), lambda: keras.layers.Normalization(mean=[90.0] * 6, variance=[400.0] * 6), "subtracts 90 or more from"),
+    ],
+)
+def test_samples_that_a_model_scales_itself_are_a_warning(
+    tmp_path: Path, row: tuple[int, ...], layer: Callable[[], keras.Layer], warning: str
+) -> None:
+    layers = [keras.Input(row, name="table"), layer(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
     model.export(str(tmp_path / "model"), verbose=False)
-    images = np.random.default_rng(0).uniform(0, 1, (60, 4, 4, 1)).astype(np.float32)
+    rows = np.random.default_rng(0).uniform(0, 1, (60, *row)).astype(np.float32)
     for factor, expected in ((1.0, True), (255.0, False)):
-        save_samples(tmp_path / "s.npz", make_samples("s", {"image": images * np.float32(factor)}, None))
+        save_samples(tmp_path / "s.npz", make_samples("s", {"table": rows * np.float32(factor)}, None))
         options = ConvertOptions(schemes=("int8",), samples=tmp_path / "s.npz", force=True)
         made = convert(tmp_path / "model", tmp_path / "out", options, ignore)
-        assert any("multiplies its input by 0.01" in warning for warning in made.warnings) is expected
+        assert any(warning in one for one in made.warnings) is expected
