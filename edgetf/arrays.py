@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetf.files import open_plain
 from edgetf.reading import parsing
 
 Array = NDArray[np.generic]
@@ -60,7 +61,7 @@ def native(array: Array) -> Array:
 def read_npy(path: Path, hint: str) -> Array:
     """The array in a `.npy` file, memory-mapped and read-only. Raises EdgetfError for any other file."""
     with parsing(path, "a .npy file of numbers", hint):
-        with path.open("rb") as file:
+        with open_plain(path, hint) as file:
             shape, order, dtype = read_header(file)
             begin = file.tell()
         size = prod(shape) * dtype.itemsize

@@ -12,12 +12,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import cattrs
 
@@ -38,6 +39,7 @@ _STAGING, _PART = ".edgetf-staging-", ".edgetf-part-"
 _NEW, _OLD, _MOVES = "new", "old", "moves.json"  # in a staging folder: new files, replaced files, the list of moves
 _LARGEST_DOCUMENT = 256 << 20  # bytes: documents of real runs have less than a hundredth
 _LARGEST_TOML = 1 << 20
+_GIVE_FILE = "give a file: pipes and devices are not read"
 _AGAIN = "make it again with the command that wrote it"
 _NEWER = "it is newer: upgrade edgetf"
 
@@ -47,10 +49,24 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+@contextlib.contextmanager
+def open_plain(path: Path, hint: str = _GIVE_FILE) -> Iterator[BinaryIO]:
+    """Open a file for reading that has an end: a pipe, a device, or a file below /proc may have none.
+
+    Raises EdgetfError with `hint` for one of these, and OSError for a file that cannot be opened.
+    """
+    # O_NONBLOCK: a pipe without a writer is opened at once; it has no effect on a plain file
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or (found.st_size == 0 and file.read(1)):
+            raise EdgetfError(f"{path} is not a plain file", hint)
+        yield file
+
+
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex. Raises EdgetfError and OSError as `open_plain` does."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -249,12 +265,18 @@ def read_document(path: Path, kind: type[T], schema: int, upgrade: Upgrade | Non
 
 def read_bytes(path: Path, hint: str, most: int) -> bytes:
     """The content of a file of at most `most` bytes. Raises EdgetfError for one that cannot be read."""
-    with parsing(path, "a plain file", hint):
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
-            raise EdgetfError(f"{path} is not a plain file", hint)
-        if path.stat().st_size > most:
+    with parsing(path, "a plain file", hint), open_plain(path, hint) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             raise EdgetfError(f"{path} has more than {most:,} bytes", hint)
-        return path.read_bytes()
+        return file.read(size)
+
+
+def read_text(path: Path, hint: str, most: int) -> str:
+    """The text in a UTF-8 file of at most `most` bytes. Raises EdgetfError for one that cannot be read."""
+    content = read_bytes(path, hint, most)
+    with parsing(path, "a text file", hint):
+        return content.decode()
 
 
 # folders of results -----------------------------------------------------------------------------------------------

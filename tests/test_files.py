@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edgetf import files
 from edgetf.errors import EdgetfError
 from tests.limits import limited
+from tests.special_files import SPECIAL, make_special
 
 
 class Colour(str, Enum):
@@ -387,3 +388,23 @@ def test_a_device_or_a_pipe_is_not_an_earlier_result(stream: str, tmp_path: Path
     with pytest.raises(EdgetfError, match="already exists"):
         files.refuse_existing(tmp_path / "a", force=False)
     files.refuse_existing(tmp_path / "a", force=True)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("read", [files.sha256_file, lambda path: files.read_bytes(path, "hint", 1 << 20)])
+def test_what_has_no_end_is_not_read(read: Callable[[Path], object], kind: str, tmp_path: Path) -> None:
+    place = make_special(tmp_path / "it", kind)
+    with pytest.raises((EdgetfError, IsADirectoryError), match=r"is not a plain file|Is a directory"):
+        read(place)
+
+
+def test_a_text_is_read_up_to_a_size(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("täxt", encoding="utf-8")
+    assert files.read_text(tmp_path / "text", "hint", 5) == "täxt"
+    (tmp_path / "empty").touch()
+    assert files.read_text(tmp_path / "empty", "hint", 0) == ""
+    with pytest.raises(EdgetfError, match="has more than 4 bytes"):
+        files.read_text(tmp_path / "text", "hint", 4)
+    (tmp_path / "text").write_bytes(b"\xff")
+    with pytest.raises(EdgetfError, match="text is not a text file, or is damaged: 'utf-8' codec"):
+        files.read_text(tmp_path / "text", "hint", 4)

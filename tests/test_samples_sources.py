@@ -17,6 +17,7 @@ from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import LABELS, Array, is_missing, load_samples, make_samples, read_arrays, short_name, write_arrays
 from edgetf.samples.datasets import load_tfds
+from tests.special_files import SPECIAL, make_special
 
 PICTURE = TensorSpec("image", (None, 4, 4, 1), "float32")
 ROWS = np.arange(28, dtype=np.float32).reshape(7, 4)
@@ -147,6 +148,13 @@ def test_a_folder_of_images_becomes_samples(tmp_path: Path) -> None:
         assert found.shape == (4, 4, 4, 1)
         np.testing.assert_allclose(found[:, 0, 0, 0], [-1, -0.9, 0, 0.1], atol=1e-6)
     assert load_samples(photos, [TensorSpec("image", (None, 8, 8, 3), "uint8")]).inputs["image"][3].max() == 110
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_plain_file_is_not_read_as_an_image(kind: str, tmp_path: Path) -> None:
+    make_special(_photos(tmp_path / "photos") / "cat" / "it.png", kind)
+    with pytest.raises(EdgetfError, match=r"it\.png"):
+        load_samples(f"folder:{tmp_path / 'photos'}?scale=1", [PICTURE])
 
 
 def test_ambiguous_images_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edgetf import __version__, files
 from edgetf.benchmarks.again import refuse_other_answers, refuse_other_figures
 from edgetf.benchmarks.diagnosis.twins import LadderOptions, Twins, find_twins, run_here
 from edgetf.benchmarks.judging.check import Checked, check_one
+from edgetf.benchmarks.judging.consistent import refuse_other_noise
 from edgetf.benchmarks.judging.verdict import worst
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.fixed import copy_private, read_same
@@ -33,6 +34,8 @@ from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
 from edgetf.schemes import SCHEMES
 
+_LONGEST_NAME = 200  # characters of what may name a file
+_LONGEST_TEXT = 16 << 20  # bytes of labels, and of descriptions
 # share of an output's range over the golden samples. Between runtimes, int8 was observed to differ by one step, 0.4 %
 # of the range; between processors, float by 1e-6
 _GOLDEN_SHARE = 0.01  # the tolerance of outputs with steps
@@ -84,7 +87,9 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         listed.append({"name": name, "file": f"output-{k}.npy", "shapes": shapes, "tolerance": tolerance})
         content |= {shapes: _npy(known)} if shapes else {}
     if options.labels is not None:
-        content["labels.txt"] = _read(options.labels)
+        content["labels.txt"] = files.read_bytes(
+            options.labels, "give a text file with one class per line", _LONGEST_TEXT
+        )
     manifest = {
         "schema": BUNDLE_SCHEMA,
         "variant": result.variant,
@@ -116,11 +121,12 @@ def _refuse_unproven(place: Path, twins: Twins, asked: LadderOptions, checked: C
     if checked.verdict is not Verdict.PASS:
         reasons = [judged.reason for judged in checked.parts.values() if judged.verdict is not Verdict.PASS]
         raise EdgetfError(f"{result.variant} did not pass: {'; '.join(reasons)}", hint)
-    known = read_benchmark(place).reference
-    if known is None or known.outputs != twins.reference.outputs:
-        raise EdgetfError(
-            f"{asked.reference} is not the reference that {place} was compared with: other outputs", "benchmark again"
-        )
+    document = read_benchmark(place)
+    refuse_other_noise(document)
+    known, given = document.reference, twins.reference
+    if known is None or (known.outputs, known.noise) != (given.outputs, given.noise):
+        message = f"{asked.reference} is not the reference that {place} was compared with: other outputs, or noise"
+        raise EdgetfError(message, "benchmark again")
     return refuse_other_figures(twins, place if place.is_dir() else place.parent, asked.reference)
 
 
@@ -166,17 +172,14 @@ def _npy(values: Any) -> bytes:
 
 def _words(given: str) -> str:
     """The given text, or the content of the file that it names."""
-    path = Path(given)
-    try:
-        return path.read_text() if given and len(given) < 200 and path.is_file() else given
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgetfError(f"cannot read {given}", "give a text file, or the text itself") from error
+    if not 0 < len(given) < _LONGEST_NAME or not _is_file(Path(given)):
+        return given
+    return files.read_text(Path(given), "give a text file, or the text itself", _LONGEST_TEXT)
 
 
-def _read(path: Path) -> bytes:
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, or anything that is none and no folder either: reading that is refused."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EdgetfError(
-            f"cannot read {path}: {error.strerror}", "give a text file with one class per line"
-        ) from error
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # a text that is no path
+        return False

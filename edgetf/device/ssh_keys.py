@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError
+from edgetf.errors import DeviceError, EdgetfError
+from edgetf.files import open_plain
 
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY")
 _CONNECT_S = 15.0
@@ -22,7 +23,11 @@ def private_key(name: str, path: Path) -> Path:
     """Return `path`. Raises DeviceError if it is not the private key that the device `name` needs."""
     leave = "or leave key out of devices.toml: then the agent and the files in ~/.ssh are tried"
     try:
-        begin = path.read_bytes()[:64].lstrip()
+        with open_plain(path) as file:
+            begin = file.read(64).lstrip()
+    except EdgetfError as error:
+        problem = f"the key {error.message}, which devices.toml names for {name}"
+        raise DeviceError(problem, f"correct it there, {leave}") from error
     except OSError as error:
         problem = f"there is no key at {path}" if not path.exists() else f"cannot read the key {path}: {error.strerror}"
         raise DeviceError(f"{problem}, which devices.toml names for {name}", f"correct it there, {leave}") from error
@@ -52,6 +57,8 @@ async def refuse_host_key(name: str, settings: DeviceSettings) -> DeviceError:
 
 def _accepted(asyncssh: Any, place: Path, settings: DeviceSettings) -> list[str]:
     """Fingerprints of the keys that `place` has for the host, as far as it can be read."""
+    if not place.is_file():  # a pipe may have no end
+        return []
     try:
         keys = asyncssh.read_known_hosts(str(place)).match(settings.host, "", settings.port)[0]
         return [key.get_fingerprint() for key in keys]

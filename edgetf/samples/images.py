@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.files import open_plain
 from edgetf.reading import parsing
 from edgetf.results import TensorSpec
 from edgetf.samples.core import label_name
@@ -121,7 +122,7 @@ def _open(path: Path) -> Any:
         raise MissingExtraError("pillow", "report") from error  # which includes it as a dependency of matplotlib
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with open_plain(path, _REPLACE) as file, Image.open(file) as image:
             image.load()
     if image.mode.startswith(("I", "F")):  # Pillow would make all values above 255 white
         raise EdgetfError(

@@ -24,6 +24,7 @@ from edgetf.errors import EdgetfError
 from edgetf.files import write_document
 from edgetf.results import Failure, Status, read_benchmark
 from tests.conftest import Run, ignore
+from tests.special_files import SPECIAL, make_special
 
 
 @pytest.fixture
@@ -113,6 +114,18 @@ def test_a_file_that_is_not_a_bundle_is_reported(tmp_path: Path, bundle: Path) -
     with pytest.raises(JobError, match="outside of itself"):
         verify(_changed(bundle, "manifest.json", text, tmp_path / "evil"), "litert", ignore)
     assert not (tmp_path.parent / "escaped").exists()
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_labels_and_descriptions_are_read_from_files_that_have_an_end(
+    kind: str, benchmarked: Path, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    asked, place = LadderOptions("float32", (converted,), reference), make_special(tmp_path / "it", kind)
+    options = [BundleOptions(asked, labels=place)]
+    options += [BundleOptions(asked, before=str(place))] if kind != "folder" else []  # a word may name a folder as well
+    for one in options:
+        with pytest.raises(EdgetfError, match=r"is not a plain file|Is a directory"):
+            make_bundle(benchmarked, tmp_path / "it.edgetf", one, ignore)
 
 
 def test_a_variant_that_did_not_pass_is_bundled_only_on_request(

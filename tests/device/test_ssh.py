@@ -23,11 +23,13 @@ from edgetf.device.devices import find_device
 from edgetf.device.measurements import read_measurement
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement
 from edgetf.device.ssh import SshDevice
+from edgetf.device.ssh_keys import private_key
 from edgetf.errors import DeviceError, UnreachableError
 from edgetf.events import Event, Note, Phase, Progress
 from edgetf.files import sha256_file
 from tests.conftest import SHORT, Run, Small, ignore
 from tests.device.ssh_server import Server
+from tests.special_files import SPECIAL, make_special
 
 # asyncssh's server leaves a coroutine behind when a program's input ends (2.24.1); edgetf uses its client only
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Queue.join' was never awaited")
@@ -483,6 +485,12 @@ def test_a_key_that_cannot_be_read_is_reported(server: Server, bench: Bench, tmp
     server.key.write_text("no key")
     with pytest.raises(DeviceError, match="the key or configuration for pi cannot be used"):
         _run(_device(server, tmp_path), bench)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_key_that_is_no_plain_file_is_reported(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"which devices\.toml names for pi"):
+        private_key("pi", make_special(tmp_path / "key", kind))
 
 
 def test_the_next_run_removes_the_files_of_a_killed_run(server: Server, bench: Bench, tmp_path: Path) -> None:

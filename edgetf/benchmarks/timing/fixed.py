@@ -15,7 +15,7 @@ from pathlib import Path
 from edgetf.benchmarks.timing.targets import Target
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.errors import EdgetfError
-from edgetf.files import sha256_file
+from edgetf.files import open_plain, sha256_file
 from edgetf.results import Result
 
 _AGAIN = "restore it, and run the same command: finished turns are kept"
@@ -24,7 +24,8 @@ _AGAIN = "restore it, and run the same command: finished turns are kept"
 def read_same(path: Path, sha256: str | None) -> bytes:
     """The bytes of a file with this digest. Raises EdgetfError if the digest has changed."""
     try:
-        content = path.read_bytes()
+        with open_plain(path) as file:
+            content = file.read()
     except OSError as error:
         raise EdgetfError(f"cannot read {path}: {error.strerror}", "run the command again") from error
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -13,11 +13,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from .run import run_job
 # 2: inputs and outputs without an axis for samples, shapes of outputs
 BUNDLE_SCHEMA = 2
 _LEAST_BYTES, _RATIO = 64 << 20, 100  # a bundle unpacks to no more than this, and so many times its size
+_MOST_BYTES, _MOST_MANIFEST, _BLOCK = 1 << 34, 1 << 24, 1 << 20
 MANIFEST, SEAL_BYTES = "manifest.json", 64  # SHA-256 in hex
 
 
@@ -105,29 +108,54 @@ def seal(content: bytes) -> bytes:
 
 def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The manifest, and a list of changed files; all files are extracted to `folder`."""
+    problems: list[str] = []
     try:
-        whole = bundle.read_bytes()
-        if not zipfile.is_zipfile(bundle):
-            raise JobError(f"{bundle} is not a bundle, or was cut short")
-    except OSError as error:
-        raise JobError(f"{bundle} is not a bundle: {error}") from error
-    problems = [] if seal(whole) == whole else ["the bundle was changed since it was made"]
-    try:
-        manifest = _read_files(bundle, folder, problems)
+        with _open(bundle) as file:
+            if not zipfile.is_zipfile(file):
+                raise JobError(f"{bundle} is not a bundle, or was cut short")
+            if not _is_sealed(file):
+                problems.append("the bundle was changed since it was made")
+            manifest = _read_files(bundle, file, folder, problems)
     except JobError:
         raise
-    except Exception as error:  # of zipfile, json and zlib, and of names that are none
+    except Exception as error:  # of the system, zipfile, json and zlib, and of names that are none
         if not problems:
             raise JobError(f"{bundle} is not a bundle: {line(str(error))}") from error
         return {}, problems
-    problems = [line(problem) for problem in problems]
-    return manifest, problems
+    return manifest, [line(problem) for problem in problems]
 
 
-def _read_files(bundle: Path, folder: Path, problems: list[str]) -> dict[str, Any]:
-    with zipfile.ZipFile(bundle) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _LEAST_BYTES + _RATIO * bundle.stat().st_size:
+@contextlib.contextmanager
+def _open(bundle: Path) -> Iterator[BinaryIO]:
+    """Open a plain file: a pipe or a device may have no end. Raises JobError for anything else, and OSError."""
+    # O_NONBLOCK: a pipe without a writer is opened at once; it has no effect on a plain file
+    with open(bundle, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+            raise JobError(f"{bundle} is not a bundle: it is not a plain file, or too large")
+        yield file
+
+
+def _is_sealed(file: BinaryIO) -> bool:
+    """Whether the file is as `seal` made it."""
+    digest, left = hashlib.sha256(), os.fstat(file.fileno()).st_size - SEAL_BYTES
+    file.seek(0)
+    while left > 0:
+        block = file.read(min(left, _BLOCK))
+        if not block:  # it is being shortened
+            return False
+        digest.update(block)
+        left -= len(block)
+    return file.read() == digest.hexdigest().encode()
+
+
+def _read_files(bundle: Path, file: BinaryIO, folder: Path, problems: list[str]) -> dict[str, Any]:
+    size = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _LEAST_BYTES + _RATIO * size:
             raise ValueError("it would unpack to far more than it has")
+        if archive.getinfo(MANIFEST).file_size > _MOST_MANIFEST:
+            raise ValueError("its manifest is too large")
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         if manifest["schema"] != BUNDLE_SCHEMA:
             raise JobError(f"{bundle} has schema {manifest['schema']}, this runner reads {BUNDLE_SCHEMA}")
@@ -140,14 +168,22 @@ def _read_files(bundle: Path, folder: Path, problems: list[str]) -> dict[str, An
         check(_job_of(manifest, folder, "auto"))
         if not all(isinstance(one["tolerance"], (int, float)) for one in manifest["outputs"]):
             raise ValueError("its manifest has no tolerances")
-        for file, digest in manifest["files"].items():
-            if Path(file).name != file:
-                raise JobError(f"{bundle} names a file outside of itself: {file!r}")
-            data = archive.read(file)
-            if hashlib.sha256(data).hexdigest() != digest:
-                problems.append(f"{file} was changed")
-            (folder / file).write_bytes(data)
+        for name, digest in manifest["files"].items():
+            if Path(name).name != name:
+                raise JobError(f"{bundle} names a file outside of itself: {name!r}")
+            if _extract(archive, name, folder / name) != digest:
+                problems.append(f"{name} was changed")
     return manifest
+
+
+def _extract(archive: zipfile.ZipFile, name: str, place: Path) -> str:
+    """Write a member to `place`; returns its SHA-256 in hex."""
+    digest = hashlib.sha256()
+    with archive.open(name) as member, place.open("wb") as out:
+        while block := member.read(_BLOCK):
+            digest.update(block)
+            out.write(block)
+    return digest.hexdigest()
 
 
 def _compare(
