@@ -1,4 +1,4 @@
-"""`edgetf.load` and `edgetf.inspect`: read results and inputs from a path."""
+"""`edgetf.load` and `edgetf.inspect`: read results and inputs from a path. `kind_of` tells what a path is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,86 @@ from edgetf.flatbuffer import read_contents
 from edgetf.reading import parsing
 from edgetf.recipes import read_tuning
 from edgetf.results import find_benchmarks, read_conversion, read_reference
-from edgetf.samples import read_arrays
-from edgetf.samples.formats import SAMPLE_FILES
+from edgetf.samples import is_missing, read_arrays
+from edgetf.samples.formats import IMAGES, NPZ, SAMPLE_FILES
+from edgetf.samples.images import list_classes
+from edgetf.samples.records import is_records
+from edgetf.samples.source import FOLDER, PATH, parse_source
 
 _MOST_MANIFEST = 16 << 20  # bytes
 _NAMES = ("tuning.json", "conversion.json", "benchmark.json", "reference.json", "ranges.json")
+_MODELS = (".keras", ".h5", ".hdf5", ".tflite")
+_SHOWN = 5  # files that a hint names
+_HINT = "give a model, a variant, samples, or results of edgetf"
+
+
+class Kind(str, Enum):
+    """What edgetf reads."""
+
+    VARIANT = "variant"
+    MODEL = "model"
+    RESULTS = "results"
+    BUNDLE = "bundle"
+    SAMPLES = "samples"
+    IMAGES = "images"  # samples whose size depends on a model
+
+
+def kind_of(what: str) -> Kind:
+    """What is at a path, or in a source of samples. Raises EdgetfError if edgetf cannot read it."""
+    place, parts = Path(what), parse_source(what)
+    if what.startswith(PREFIX) or keras_file.is_keras_file(place) or (place / "saved_model.pb").is_file():
+        return Kind.MODEL
+    if is_variant(place):
+        return Kind.VARIANT
+    if (place.is_file() and place.suffix == ".json") or _documents(place) or find_benchmarks(place) != (place,):
+        return Kind.RESULTS
+    if place.is_file() and is_bundle(place):
+        return Kind.BUNDLE
+    if is_missing(what):
+        raise EdgetfError(f"{what} does not exist", _HINT)
+    source = Path(parts.rest)
+    if parts.kind is not FOLDER and (parts.kind is not PATH or is_records(source) or source.name.endswith(NPZ)):
+        return Kind.SAMPLES
+    if parts.kind is FOLDER or (place.is_dir() and not _inside(place) and _images(place)):
+        return Kind.IMAGES
+    if not place.is_dir():
+        raise EdgetfError(f"{what} is neither a TFLite file nor anything else that edgetf reads", _HINT)
+    inside = ", ".join(map(str, _inside(place)[:_SHOWN]))
+    hint = f"give one of {inside}" if inside else "give a SavedModel folder, or samples"
+    raise EdgetfError(f"{place} is neither a SavedModel nor anything else that edgetf reads", hint)
+
+
+def _documents(place: Path) -> list[Path]:
+    """The documents in a folder, the one that is shown first."""
+    return [place / name for name in _NAMES if (place / name).is_file()]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The models and samples in a folder."""
+    models = (child.parent for child in folder.glob("*/saved_model.pb"))
+    files = (child for child in folder.iterdir() if child.name.endswith((*_MODELS, *SAMPLE_FILES)))
+    return sorted([*models, *files])
+
+
+def count_images(source: str) -> dict[str, int]:
+    """The number of images of each class, by the name of its subfolder; without subfolders, of the class "".
+
+    `source` is a folder, or `folder:PATH` with options. Raises EdgetfError if there are no images.
+    """
+    folder = Path(parse_source(source).rest)
+    with parsing(folder, "a folder of images", "give a folder with a subfolder of images for each class"):
+        found = _images(folder)
+    if not found:
+        raise EdgetfError(f"{folder} has no images", f"images have the suffixes {', '.join(IMAGES)}")
+    return found
+
+
+def _images(folder: Path) -> dict[str, int]:
+    def count(place: Path) -> int:
+        return sum(child.suffix.lower() in IMAGES for child in place.iterdir())
+
+    classes = {name: count(folder / name) for name in list_classes(folder)}
+    return classes or ({"": count(folder)} if count(folder) else {})
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -57,9 +133,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     <Verdict.PASS: 'pass'>
     """
     place = Path(path)
-    if len(find_benchmarks(place)) > 1:
+    inside = _documents(place)
+    if not inside and find_benchmarks(place) != (place,):
         return Bench.read(place)
-    file = next((place / name for name in _NAMES if (place / name).is_file()), place)
+    file = inside[0] if inside else place
     if not file.is_file():
         raise EdgetfError(f"there are no results of edgetf at {place}", "give a folder or a file that edgetf wrote")
     keys = set(parse_document(file))
@@ -107,7 +184,7 @@ def inspect(what: Any, *, trust: bool = False, on_event: OnEvent | None = None) 
     Parameters
     ----------
     what
-        A path, `hub:...`, or a live model, as for `edgetf.convert`.
+        A path, a source of samples, `hub:...`, or a live model, as for `edgetf.convert`.
     trust, on_event
         As for `edgetf.convert`.
 
@@ -115,7 +192,8 @@ def inspect(what: Any, *, trust: bool = False, on_event: OnEvent | None = None) 
     -------
     Contents, Source, dict, or what `load` returns
         For a `.tflite` file its inputs, outputs, operations and weights; for a model the inputs and outputs of its
-        signature; for samples the arrays by name, mapped from the file; for a bundle its manifest.
+        signature; for samples the arrays by name, mapped from the file; for a folder of images, whose size depends on a
+        model, their number in each class; for a bundle its manifest.
 
     Raises
     ------
@@ -129,15 +207,15 @@ def inspect(what: Any, *, trust: bool = False, on_event: OnEvent | None = None) 
     """
     if not isinstance(what, (str, os.PathLike)):
         what = path_of_model(what)
-    place = Path(what)
-    if is_variant(place):
-        return read_contents(place)
-    if place.is_file() and is_bundle(place):
-        return read_manifest(place)
-    if place.name.endswith(SAMPLE_FILES):
-        return read_arrays(place, None)
-    if str(what).startswith(PREFIX) or keras_file.is_keras_file(place) or (place / "saved_model.pb").is_file():
+    place, kind = Path(what), kind_of(os.fspath(what))
+    if kind is Kind.MODEL:
         model = find_model(os.fspath(what))
         with progress("Inspecting", on_event) as report, as_saved_model(model, trust, report) as found:
             return replace(read_source_safely(found.folder, None), path=str(what), origin=found.origin)
-    return load(place)
+    if kind is Kind.VARIANT:
+        return read_contents(place)
+    if kind is Kind.BUNDLE:
+        return read_manifest(place)
+    if kind is Kind.IMAGES:
+        return count_images(os.fspath(what))
+    return read_arrays(os.fspath(what), None) if kind is Kind.SAMPLES else load(place)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +16,6 @@ from edgetf.cli.console import escape, json_option, print_lines, print_table, pr
 if TYPE_CHECKING:
     from edgetf.conversion.ranges import Ranges
     from edgetf.results import Conversion, TensorSpec
-
-_MODELS = (".keras", ".h5", ".hdf5", ".tflite")
-_SHOWN = 5  # files that a hint names
-_DOCUMENTS = ("conversion.json", "benchmark.json", "reference.json")
 
 
 @click.command()
@@ -34,10 +30,12 @@ def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
     a .tflite file         inputs, outputs, quantization, ops, weights
     a SavedModel folder,   inputs and outputs of its signature, and how to save samples for them
       .keras or .h5 file
-    a conversion, a reference, a benchmark (folder or .json)   its results
+    a conversion, a reference, a benchmark, a tuning (folder or .json)   its results
+    the folder of a benchmark on several devices                         those of each device
     a ranges.json          the range of each activation, and the sample that made it widest
     samples, as for        names, types, shapes, classes
       `edgetf samples show`
+    a folder of images     how many there are of each class
     a bundle               its manifest
 
     \b
@@ -46,48 +44,23 @@ def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
       edgetf inspect model.keras
       edgetf inspect out
     """
-    from edgetf.api.look import is_bundle, is_variant
-    from edgetf.conversion.keras_file import is_keras_file
+    from edgetf.api.look import Kind, kind_of
 
-    path = Path(what)
-    document = next((path / name for name in _DOCUMENTS if (path / name).is_file()), None)
-    if path.is_file() and path.suffix == ".json":
-        _inspect_document(path, as_json)
-    elif document is not None and not (path / "saved_model.pb").is_file():
-        _inspect_document(document, as_json)
-    elif what.startswith("hub:") or is_keras_file(path) or (path / "saved_model.pb").is_file():
+    kind = kind_of(what)
+    if kind is Kind.MODEL:
         _inspect_model(what, trust, as_json)
-    elif is_variant(path):
-        _inspect_variant(path, as_json)
-    elif path.is_file() and is_bundle(path):
-        _inspect_bundle(path, as_json)
-    elif path.is_dir() and not any(path.glob("*.tfrecord*")):
-        _refuse_folder(path)
-    else:
+    elif kind is Kind.VARIANT:
+        _inspect_variant(Path(what), as_json)
+    elif kind is Kind.BUNDLE:
+        _inspect_bundle(Path(what), as_json)
+    elif kind is Kind.IMAGES:
+        _inspect_images(what, as_json)
+    elif kind is Kind.SAMPLES:
         from edgetf.cli.samples import show
-        from edgetf.errors import EdgetfError
-        from edgetf.samples import is_missing
-        from edgetf.samples.formats import SAMPLE_FILES
 
-        hint = "give a model, a variant, samples, or results of edgetf"
-        if is_missing(what):
-            raise EdgetfError(f"{what} does not exist", hint)
-        if path.is_file() and not path.name.endswith(SAMPLE_FILES):
-            raise EdgetfError(f"{what} is neither a TFLite file nor anything else that edgetf reads", hint)
-
-        ctx.invoke(show, source=what, model=None, signature=None, as_json=as_json)
-
-
-def _refuse_folder(folder: Path) -> NoReturn:
-    """Raise EdgetfError with a hint that names what can be inspected in the folder."""
-    from edgetf.errors import EdgetfError
-    from edgetf.samples.formats import SAMPLE_FILES
-
-    models = (child.parent for child in folder.glob("*/saved_model.pb"))
-    files = (child for child in folder.iterdir() if child.name.endswith((*_MODELS, *SAMPLE_FILES)))
-    inside = sorted([*models, *files])[:_SHOWN]
-    hint = f"give one of {', '.join(map(str, inside))}" if inside else "give a SavedModel folder, or samples"
-    raise EdgetfError(f"{folder} is neither a SavedModel nor anything else that edgetf reads", hint)
+        ctx.invoke(show, source=what, model=None, signature=None, allow_nan=True, as_json=as_json)
+    else:
+        _inspect_results(Path(what), as_json)
 
 
 def _inspect_variant(variant: Path, as_json: bool) -> None:
@@ -171,19 +144,38 @@ def _how_to_save(model: str, inputs: Sequence[TensorSpec]) -> str:
     return f"Samples for it: {call or f'a module:function that returns a dict of arrays, by the names {names}'}"
 
 
-def _inspect_document(file: Path, as_json: bool) -> None:
-    """Show a document of edgetf, under any name."""
+def _inspect_images(source: str, as_json: bool) -> None:
+    """Show how many images a folder has: what they are as samples depends on the model."""
+    from edgetf.api.look import count_images
+    from edgetf.samples.source import parse_source
+
+    folder, classes = parse_source(source).rest, count_images(source)
+    if as_json:
+        click.echo(json.dumps({"images": sum(classes.values()), "classes": classes}, indent=1))
+        return
+    rows = [[escape(name), str(count)] for name, count in classes.items() if name]
+    print_lines(f"[bold]{escape(folder)}[/]: {sum(classes.values()):,} images, {len(rows) or 'no'} classes")
+    if rows:
+        print_table("", ["class", "images"], rows, right=["images"])
+    shown = shlex.quote(f"folder:{folder}" if source == folder else source)
+    print_lines(f"As samples of a model: edgetf samples show {escape(shown)} --model MODEL")
+
+
+def _inspect_results(place: Path, as_json: bool) -> None:
+    """Show a document of edgetf under any name, a folder of documents, or one of the benchmarks of several devices."""
     from edgetf.api.look import load
-    from edgetf.api.results import PinnedReference, Variants
+    from edgetf.api.results import Bench, PinnedReference, Variants
     from edgetf.api.tables.conversion import show_conversion
     from edgetf.conversion.ranges import Ranges
-    from edgetf.files import parse_document
+    from edgetf.files import to_plain, to_text
 
-    found = load(file)
+    found = load(place)
     if as_json:
-        click.echo(json.dumps(parse_document(file), indent=1))
+        documents = [*found.documents.values()] if isinstance(found, Bench) else [getattr(found, "document", found)]
+        several = json.dumps([to_plain(one) for one in documents], indent=1) + "\n"
+        click.echo(to_text(documents[0]) if len(documents) == 1 else several, nl=False)
     elif isinstance(found, Ranges):
-        _show_ranges(found, file)
+        _show_ranges(found, place)
     elif isinstance(found, Variants):
         show_conversion(found.document, found.folder, everything=False)
         _warn_if_changed(found.document, found.folder)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from edgetf.api.look import inspect
 from edgetf.cli import cli
 from edgetf.conversion.savedmodel import read_source
+from edgetf.files import write_document
+from edgetf.results import SamplesUsed
+from edgetf.results.benchmark import BENCHMARK_SCHEMA
 from edgetf.samples import load_samples
+from edgetf.schemes import SCHEMES
 from tests.conftest import Run, Small
+from tests.tuning.made_tuning import made_tuning
 
 
 def test_every_kind_is_shown(
@@ -41,6 +48,83 @@ def test_every_kind_is_shown(
         assert text in done.stdout, place
         plain = CliRunner().invoke(cli, ["inspect", str(place), "--json"])
         assert isinstance(json.loads(plain.stdout), dict), place
+
+
+def _show(place: object) -> tuple[str, Any]:
+    """What `edgetf inspect` prints, and its JSON."""
+    shown, plain = (CliRunner().invoke(cli, ["inspect", str(place), *more]) for more in ((), ("--json",)))
+    assert shown.exit_code == plain.exit_code == 0, shown.output + plain.output
+    return shown.stdout, json.loads(plain.stdout)
+
+
+@pytest.mark.parametrize("names", [["local", "pi"], ["pi"]])
+def test_the_folder_of_a_benchmark_on_several_devices_is_shown(
+    names: list[str], benchmarked: Path, tmp_path: Path
+) -> None:
+    """Also if all but one failed."""
+    for name in names:
+        shutil.copytree(benchmarked, tmp_path / "bench" / name)
+    shown, plain = _show(tmp_path / "bench")
+    assert shown.count("Measured on") == len(names)
+    assert [document["schema"] for document in (plain if len(names) > 1 else [plain])] == [BENCHMARK_SCHEMA] * len(
+        names
+    )
+    assert len(inspect(tmp_path / "bench")) == len(names) * len(SCHEMES)
+
+
+def test_a_folder_with_one_document_of_any_kind_is_shown(converted: Path, tmp_path: Path) -> None:
+    for name in ("tuned", "ranges"):
+        (tmp_path / name).mkdir()
+    shutil.copyfile(converted / "ranges.json", tmp_path / "ranges" / "ranges.json")
+    write_document(tmp_path / "tuned" / "tuning.json", made_tuning(SamplesUsed("s.npz", "d", 200)))
+    shown, plain = _show(tmp_path / "ranges")
+    assert "Ranges" in shown
+    assert plain == json.loads((converted / "ranges.json").read_text())
+    shown, plain = _show(tmp_path / "tuned")
+    assert "5 candidates" in shown
+    assert plain == json.loads((tmp_path / "tuned" / "tuning.json").read_text())
+
+
+def test_folders_of_images_are_counted_and_named_as_samples(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for file in ("photos/a/1.png", "photos/a/2.png", "photos/b/1.png", "flat/1.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / file)
+    for source in (tmp_path / "photos", f"folder:{tmp_path / 'photos'}", f"folder:{tmp_path / 'photos'}?scale=1/255"):
+        shown, plain = _show(source)
+        assert "3 images, 2 classes" in shown
+        assert plain == {"images": 3, "classes": {"a": 2, "b": 1}}
+        assert inspect(source) == {"a": 2, "b": 1}
+    assert f"edgetf samples show 'folder:{tmp_path / 'photos'}?scale=1/255' --model MODEL" in shown
+    shown, plain = _show(tmp_path / "flat")
+    assert "1 images, no classes" in shown
+    assert plain == {"images": 1, "classes": {"": 1}}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("folder:gone", "cannot read gone: No such file or directory"),
+        ("folder:empty", "empty has no images"),
+        ("empty", "empty is neither a SavedModel nor anything else that edgetf reads"),
+        ("shards/*.npz", "there are no samples at shards/*.npz"),
+        ("shards/*.txt", "shards/*.txt is neither a TFLite file nor anything else that edgetf reads"),
+    ],
+)
+def test_folders_without_anything_are_one_line_and_a_hint(
+    source: str, message: str, edgetf_here: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    done = edgetf_here("inspect", source)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "hint:" in done.stderr
+
+
+def test_samples_with_nan_are_shown(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", x=np.array([[1, np.nan]], np.float32))
+    assert "1 samples of" in _show(tmp_path / "s.npz")[0]
 
 
 class Odd(tf.Module):  # type: ignore[misc]
