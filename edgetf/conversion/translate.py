@@ -30,6 +30,10 @@ class _Known:
 
 
 _FLEX = "--select-tf-ops makes it need the Flex delegate, which LiteRT's wheel lacks; or change the model"
+_HALF = (
+    "give the Keras file to edgetf convert, which exports it in float32; or export it yourself: set "
+    "keras.config.set_dtype_policy('float32'), build the model, load its weights, model.export(...)"
+)
 _TEXTS = ("String", "Regex", "Parse", "Static", "AsString", "Unicode")
 _BEFORE = (
     "convert strings to numbers before the model runs; or try --select-tf-ops: the Flex delegate has some of these ops"
@@ -78,26 +82,45 @@ def translate(raw: str, flex: bool, computes: str = "float32") -> Translation:
 
     `flex` means that TensorFlow's own ops were allowed; `computes` lists the types that the graph computes with.
     """
-    half = next((name for name in ("bfloat16", "float16") if name in computes.split()), None)
-    if half is not None:
-        hint = "give the Keras file to edgetf convert, which exports it in float32; or export it yourself: set "
-        hint += "keras.config.set_dtype_policy('float32'), build the model, load its weights, model.export(...)"
-        return Translation(f"the graph computes in {half}, and TFLite computes in float32", hint)
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", raw)))
-    if missing:
-        texts, ops = any(name.startswith(_TEXTS) for name in missing), ", ".join(missing)
-        if flex:
-            return Translation(
-                f"neither TFLite nor Flex has {ops}", "change the model: compute it before the model runs"
-            )
-        if texts:
-            return Translation(f"TFLite has no {ops}: it does not support strings", _BEFORE)
-        return Translation(f"TFLite has no {ops}", _FLEX)
+    half = next((name for name in ("bfloat16", "float16") if name in computes.split()), None)
+    theirs = [name for name in missing if half and _only_in_half(name, raw)]
+    own = [name for name in missing if name not in theirs]
+    others = _explain_missing(own, flex)
+    if others and not theirs:
+        return others
+    known = None if missing else _explain_known(raw)
+    if known is None and half is not None:
+        known = Translation(f"the graph computes in {half}, and TFLite computes in float32", _HALF)
+        if others:
+            hint = f"{known.hint}; for {', '.join(own)}: {others.hint}"
+            known = Translation(f"{known.message}; besides, {others.message}", hint)
+    return known or Translation(meaningful_line(raw), "")
+
+
+def _only_in_half(op: str, raw: str) -> bool:
+    """Whether the message lists a missing op only with numbers of 16 bits, which are then the reason."""
+    uses = re.findall(rf"^\s*tf\.{op}\((.*)$", raw, re.MULTILINE)
+    return bool(uses) and all("f16>" in use for use in uses)
+
+
+def _explain_missing(missing: list[str], flex: bool) -> Translation | None:
+    if not missing:
+        return None
+    texts, ops = any(name.startswith(_TEXTS) for name in missing), ", ".join(missing)
+    if flex:
+        return Translation(f"neither TFLite nor Flex has {ops}", "change the model: compute it before the model runs")
+    if texts:
+        return Translation(f"TFLite has no {ops}: it does not support strings", _BEFORE)
+    return Translation(f"TFLite has no {ops}", _FLEX)
+
+
+def _explain_known(raw: str) -> Translation | None:
     for known in _TABLE:
         if found := re.search(known.pattern, raw):
             groups = [group for group in found.groups() if group]
             return Translation(known.message.format(*groups), known.hint.format(*groups))
-    return Translation(meaningful_line(raw), "")
+    return None
 
 
 def explain_int16x8(raw: str, flatbuffer: bytes) -> EdgetfError | None:
