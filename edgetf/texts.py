@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "" for c in plain).strip()
 
 
+def shown(text: str) -> str:
+    """The text for people: on one line as `printable` makes it, and without secrets."""
+    return without_secrets(printable(text))
+
+
 def last_line(text: str) -> str:
     """The last line that is not empty, or "": programs print there what ended them."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

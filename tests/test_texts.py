@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgetf.errors import EdgetfError
-from edgetf.texts import all_printable, printable, without_secrets
+from edgetf.texts import all_printable, printable, shown, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,13 @@ def test_secrets_in_addresses_are_hidden(text: str, hidden: str) -> None:
 )
 def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["http://ann:s3cret@host", "http\x1b[0m://ann:s3cret@host", "http://ann:s3\u200bcret@host"]
+)
+def test_a_secret_that_control_characters_divide_is_hidden_from_people(text: str) -> None:
+    assert shown(text) == "http://***@host"
 
 
 def test_an_error_is_printable_whatever_it_quotes() -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgetf.texts import printable
+from edgetf.texts import printable, shown
 from edgetf.verdicts import LOOKS
 
 
@@ -52,7 +52,7 @@ def escape(text: str) -> str:
 
 def print_note(text: str) -> None:
     """Print a line on standard error; it may contain untrusted text."""
-    print(printable(text), file=sys.stderr)  # noqa: T201
+    print(shown(text), file=sys.stderr)  # noqa: T201
 
 
 def verdict_mark(verdict: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgetf.events import Event, Note, OnEvent, Phase, Progress, Step
-from edgetf.texts import printable
+from edgetf.texts import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +46,7 @@ def progress(title: str, on_event: OnEvent | None = None) -> Iterator[OnEvent]:
 
         def receive(event: Event) -> None:
             if isinstance(event, Note):
-                live.console.print(printable(event.text), markup=False, highlight=False, soft_wrap=True)
+                live.console.print(shown(event.text), markup=False, highlight=False, soft_wrap=True)
             state.take(event)
 
         yield _harmless(receive)
@@ -122,7 +122,7 @@ class State:
         count = f" {min(self._done + 1, self._of)} of {self._of}" if self._of else ""
         step = self._names[-1] if self._names else ""
         what = ", ".join(filter(None, [step, "" if self._phase in step else self._phase]))
-        return printable(f"{self._title}{count}{': ' if what else ''}{what}")
+        return shown(f"{self._title}{count}{': ' if what else ''}{what}")
 
     @property
     def counter(self) -> str:
@@ -183,9 +183,9 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
-            click.echo(printable(event.text), err=True)
+            click.echo(shown(event.text), err=True)
         elif isinstance(event, Step) and event.name != self._step:
             self._step = event.name
-            click.echo(printable(f"{self._title} {self._step}"), err=True)
+            click.echo(shown(f"{self._title} {self._step}"), err=True)
         elif isinstance(event, Phase) and not self._step:
-            click.echo(printable(f"{self._title}: {event.name}"), err=True)
+            click.echo(shown(f"{self._title}: {event.name}"), err=True)

@@ -34,6 +34,7 @@ from edgetf.errors import DeviceError, EdgetfError, one_line
 from edgetf.events import Note, OnEvent, Phase
 from edgetf.owned import temporary_folder
 from edgetf.system import explained
+from edgetf.texts import without_secrets
 
 _POLL_S = 0.3
 _LONGEST = 160  # characters of a command
@@ -60,8 +61,8 @@ class Holder:
 
 
 def this_process() -> str:
-    """This process as the holder of a lock, in a line of JSON."""
-    command = shlex.join(["edgetf", *sys.argv[1:]])
+    """This process as the holder of a lock, in a line of JSON, which others may read: passwords are left out."""
+    command = shlex.join(["edgetf", *map(without_secrets, sys.argv[1:])])
     short = command if len(command) <= _LONGEST else f"{command[:_LONGEST]}..."
     return json.dumps(asdict(Holder(socket.gethostname(), os.getpid(), short, f"{datetime.now():%Y-%m-%d %H:%M:%S}")))
 
@@ -70,7 +71,7 @@ def in_use(device: str, held_by: str) -> str:
     """A message that `device` is in use, with the holder in the lock file's line `held_by`, if it can be read."""
     message = f"{device} is in use by another run"
     try:
-        return one_line(f"{message}, {Holder(**json.loads(held_by)).describe()}")
+        return one_line(without_secrets(f"{message}, {Holder(**json.loads(held_by)).describe()}"))
     except Exception:  # an older edgetf left no such line, and anybody may leave another
         return message
 

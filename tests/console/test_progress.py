@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edgetf.console.printing import print_note
 from edgetf.console.progress import State, draw, progress
 from edgetf.events import Note, Phase, Progress, Step
 from tests.cli.terminal import python_in_terminal, terminal
@@ -99,6 +100,18 @@ def _waits() -> None:
         for k in range(3):
             on_event(Step(f"step-{k}", of=3))
             time.sleep(0.7)
+
+
+def test_no_event_prints_a_password(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "http://ann:s3cret@host"
+    with progress("Working") as on_event:
+        for event in (Phase(secret), Note(secret), Step(secret)):
+            on_event(event)
+    print_note(secret)
+    assert capsys.readouterr().err.count("http://***@host") == 4
+    state = State("Working", clock)
+    state.take(Step(secret))
+    assert "s3cret" not in _shown(state, 80)
 
 
 def test_the_clock_of_a_terminal_runs_and_notes_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from edgetf.device import lock
 from edgetf.device.local import LocalDevice
-from edgetf.device.lock import hold, in_use
+from edgetf.device.lock import hold, in_use, this_process
 from edgetf.errors import DeviceError, EdgetfError
 from edgetf.events import Event, Note
 from tests.conftest import Run
@@ -197,6 +198,26 @@ def test_a_lock_folder_that_cannot_be_used_is_an_error(monkeypatch: pytest.Monke
     monkeypatch.setenv("EDGETF_LOCKS", str(tmp_path / "gone"))
     with pytest.raises(EdgetfError, match="No such file or directory"):
         LocalDevice().reserve().__enter__()
+
+
+def test_a_password_on_the_command_line_is_told_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "http://ann:s3cret" + "x" * 200 + "@host:5000"  # longer than what is kept of a command
+    monkeypatch.setattr(sys, "argv", ["edgetf", "benchmark", "out", "--mlflow", secret, "-o", "bench"])
+    assert "benchmark out --mlflow 'http://***@host:5000' -o bench" in this_process()
+    monkeypatch.setenv("EDGETF_LOCKS", str(tmp_path))
+    with hold("local", "local", None):
+        [file] = tmp_path.iterdir()
+        assert "s3cret" not in file.read_text()
+        with pytest.raises(DeviceError, match="in use by another run") as caught, hold("local", "local", None):
+            pass
+    assert "s3cret" not in caught.value.message
+
+
+def test_a_password_in_the_lock_file_of_another_is_hidden() -> None:
+    held_by = json.dumps({"host": "h", "pid": 1, "command": "edgetf --mlflow http://ann:s3cret@m", "since": "now"})
+    assert (
+        in_use("pi", held_by) == "pi is in use by another run, process 1 on h (edgetf --mlflow http://***@m), since now"
+    )
 
 
 def test_a_lock_file_of_an_older_edgetf_names_no_holder() -> None:
