@@ -12,6 +12,7 @@ import atexit
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -52,7 +53,9 @@ def serve(path: str) -> None:
     """Copy this process for each connection to the socket `path`, until standard input ends."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
-    server.listen(64)  # those who come while TensorFlow is imported wait
+    server.listen(64)
+    if sys.stdin in select.select([server, sys.stdin], [], [])[0]:  # the first one waits for the import; there was none
+        return
     import tensorflow  # noqa: F401
 
     copies: dict[socket.socket, int] = {}
