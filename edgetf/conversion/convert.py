@@ -19,6 +19,7 @@ from edgetf import __version__, files
 from edgetf.conversion import keras_file, origin, savedmodel
 from edgetf.conversion.contract import find_target
 from edgetf.conversion.engine import Engine, is_learned
+from edgetf.conversion.informing import informed
 from edgetf.conversion.ranges import Choice, RangeChoice
 from edgetf.conversion.trial import Trial, TrialRequest, try_variants
 from edgetf.conversion.worker import TRIAL, Request
@@ -164,7 +165,8 @@ class _Run:
             (self._staging / _LOG).write_text(self._log)
         if self._source is None:
             raise EdgetfError("every requested scheme needs samples", "give some with --samples FILE.npz")
-        source = replace(self._source, origin=origin.describe(self._model, self._notes))
+        made_from = informed("the model's digest", lambda: origin.describe(self._model, self._notes), None, self._warn)
+        source = replace(self._source, origin=made_from)
         if keras_file.is_keras_file(self._model):  # it was exported into the staging folder, which is moved
             source = replace(source, path=str(self._out / "saved_model"))
         return Conversion(
@@ -239,7 +241,9 @@ class _Run:
         except HungError as error:
             ended = Ended(-9, str(error))
         self._log += ended.stderr
-        if ended.code == 0 and all(name in self._done for name in schemes):
+        if all(name in self._done for name in schemes):
+            if ended.code:  # by then it only informs
+                self._warn(f"could not find out whether the samples suit the model: the converter {ended.how}")
             return
         at = list(self._engines)[-1] if self._engines else None
         if at is None or at in self._done:
@@ -260,7 +264,7 @@ class _Run:
         elif kind == "calibration":
             self._calibration = files.from_plain(fields["calibration"], Calibration)
         elif kind == "warnings":
-            self._warnings.update(dict.fromkeys(fields["warnings"]))
+            self._warn(*fields["warnings"])
         elif kind == "shapes":
             self._shapes = {name: tuple(shape) for name, shape in fields["shapes"].items()}
         elif kind == "rows":
@@ -304,6 +308,9 @@ class _Run:
             notes=tuple(fields["notes"]),
             repairs=files.from_plain(fields["repairs"], tuple[Repair, ...]),
         )
+
+    def _warn(self, *warnings: str) -> None:
+        self._warnings.update(dict.fromkeys(warnings))
 
     def _fail(self, scheme: str, failure: Failure, seconds: float = 0.0) -> None:
         self._done[scheme] = _failed(scheme, failure, round(seconds, 3))

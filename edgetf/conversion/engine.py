@@ -18,6 +18,7 @@ from edgetf.conversion.contract import RuntimeVersion, find_problems
 from edgetf.conversion.dynamic import unpack_depthwise
 from edgetf.conversion.improve import Improver
 from edgetf.conversion.indices import keep_indices
+from edgetf.conversion.informing import lines_on
 from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
 from edgetf.conversion.loops import restore_loops
 from edgetf.conversion.official import configure, convert_official
@@ -85,7 +86,6 @@ class Engines:
         self.float_made: bytes | None = None
         self.calibrated: Ranges | None = None
         self._private = load_private()
-        self.computes = compute_dtype(source)
         self._trained = is_trained_for_int8(Path(source.path))
         self._frozen: Path | None = None
 
@@ -135,7 +135,9 @@ class Engines:
             content = prune(content)
         else:
             content, notes, repairs = self._fast(scheme, per_channel_dense)
-        notes += _needs_flex(content) + _nothing_quantized(scheme, content) + _keeps_state(content)
+        notes += lines_on("whether it needs the Flex delegate", lambda: _needs_flex(content))
+        notes += lines_on("whether weights were quantized", lambda: _nothing_quantized(scheme, content))
+        notes += lines_on("whether it keeps state between runs", lambda: _keeps_state(content))
         return Made(content, engine, why_official, notes, repairs)
 
     def _unpacking(self, why_official: str | None) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
@@ -152,6 +154,11 @@ class Engines:
         if len(content) >= len(exact):
             notes += ("it is not smaller than float32: the scales take more bytes than int8 saves",)
         return content, notes, repairs
+
+    @cached_property
+    def computes(self) -> str:
+        """The floating-point types that the model's graph computes with."""
+        return compute_dtype(self._source)
 
     @cached_property
     def _improver(self) -> Improver:
@@ -247,14 +254,13 @@ class Engines:
                 raise explain_int16x8(str(error), self._float) or error from error
             content, scale_notes = repair_scales(content, self._widest)
             return prune(content), self._float_repaired[1] + scale_notes, ()
-        loops = LOOPS & set(count_ops(self._float))
-        note = f"the body of {', '.join(sorted(loops))} stays float32: the quantizer does not quantize loops"
+        loops = lines_on("which loops stay float32", lambda: _keeps_loops(self._float))
         content, notes = self._quantize(self.ranges, scheme.io, per_channel_dense)
         content, repairs = prune(content), self._chosen[1] if self._given is None else ()
         if self._choice.how is Choice.AUTO and self._given is None:
             content, biases = self._improver.int8(content)
             repairs += biases
-        return content, self._float_repaired[1] + notes + ((note,) if loops else ()), repairs
+        return content, self._float_repaired[1] + notes + loops, repairs
 
     def _quantize(self, ranges: Ranges, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer in int8 with these ranges, and the notes on it."""
@@ -292,6 +298,12 @@ def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:
     if scheme.unpacks:
         return ("no weights were quantized: the scales would take more bytes than int8 saves",)
     return ("no weights were quantized: all tensors are smaller than the converter's minimum of 1,024 elements",)
+
+
+def _keeps_loops(float32: bytes) -> tuple[str, ...]:
+    """A note on int8 variants of a model with loops or branches."""
+    loops = ", ".join(sorted(LOOPS & set(count_ops(float32))))
+    return (f"the body of {loops} stays float32: the quantizer does not quantize loops",) if loops else ()
 
 
 def _keeps_state(content: bytes) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetf.conversion.informing import informed
 from edgetf.conversion.savedmodel import read_graph
 from edgetf.errors import EdgetfError
 from edgetf.results import Source, TensorSpec
@@ -57,11 +58,20 @@ class _Scope:
     arguments: Mapping[str, tuple[_Scope, str]]
 
 
-def refuse_scaled_twice(source: Source, samples: Samples) -> None:
-    """Raise EdgetfError if the model takes an image input as pixels of 0..255 and its samples are already scaled."""
+def refuse_scaled_twice(source: Source, samples: Samples) -> tuple[str, ...]:
+    """Raise EdgetfError if the model takes an image input as pixels of 0..255 and its samples are already scaled.
+
+    Returns a warning if that cannot be found out.
+    """
+    warnings: list[str] = []
     images = [spec for spec in source.inputs if _is_image(spec, samples.inputs[spec.name])]
     spans = {spec.name: span for spec in images if (span := _span_if_small(samples.inputs[spec.name])) is not None}
-    steps = find_first_steps(Path(source.path), source.signature) if spans else {}
+    if not spans:
+        return ()
+    place, key = Path(source.path), source.signature
+    steps: dict[str, FirstStep] = informed(
+        "what the model does first", lambda: find_first_steps(place, key), {}, warnings.append
+    )
     for spec in images:
         if spec.name not in spans or spec.name not in steps:
             continue
@@ -70,6 +80,7 @@ def refuse_scaled_twice(source: Source, samples: Samples) -> None:
             pixels = f"in {samples.source} they are already in {low:.3g} to {high:.3g}"
             message = f"the model {step.does.format(repr(spec.name))}, but {pixels}: all images would be black"
             raise EdgetfError(message, _hint(samples.source, spec, (low, high)))
+    return tuple(warnings)
 
 
 def find_first_steps(saved_model: Path, signature: str) -> dict[str, FirstStep]:

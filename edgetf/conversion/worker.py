@@ -11,6 +11,7 @@ import platform
 import sys
 import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,19 +23,21 @@ from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.contract import RuntimeVersion, find_target
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
+from edgetf.conversion.informing import informed, lines_on
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
 from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
 from edgetf.conversion.ranges import RANGES_SCHEMA, RangeChoice, Ranges
 from edgetf.conversion.rescaling import refuse_scaled_twice
 from edgetf.conversion.savedmodel import ask_shapes, fix_shapes, read_source, save_with_shapes
-from edgetf.conversion.translate import translate
+from edgetf.conversion.translate import Translation, translate
 from edgetf.conversion.trial import ROWS
 from edgetf.errors import EdgetfError, NoLayerError
 from edgetf.events import Phase, Progress
 from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.owned import scratch
 from edgetf.process import EventPipe, reporting
+from edgetf.reading import reason_of
 from edgetf.results import Calibration, Source, TensorSpec
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
@@ -83,14 +86,15 @@ def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     events.send(Phase("loading TensorFlow"))
     tf = load_tensorflow()
     events.answer("versions", versions=_versions(tf))
-    out = Path(request.out)
+    out, warn = Path(request.out), partial(_warn, events)
     source = read_source(_saved_model(request, events), request.signature)
     asked = ask_shapes(source, request.shapes)
     samples, calibration = _calibration_samples(request, asked, events)
     fixed = fix_shapes(source, request.shapes, samples)
     marked = source if samples is None else replace(source, inputs=samples.mark(source.inputs))
     events.answer("source", source=to_plain(marked))
-    layers = _layers_of(source)
+    place, key = Path(source.path), source.signature
+    layers: dict[str, str] = informed("the names of the layers", lambda: find_layers(place, key), {}, warn)
     events.answer("layers", layers=layers)
     events.answer("shapes", shapes={spec.name: spec.shape for spec in fixed.inputs})
     ranges = read_document(Path(request.ranges), Ranges, RANGES_SCHEMA) if request.ranges else None
@@ -111,14 +115,24 @@ def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
         if engines.float_made is not None:
             (out / TRIAL / "float32.tflite").write_bytes(engines.float_made)
     if engines.calibrated is not None:
-        events.answer("warnings", warnings=lint_ranges(engines.calibrated))
-        events.answer("warnings", warnings=lint_rescaling(engines.flatbuffer, engines.calibrated))
-        if request.like:
-            like = load_samples(request.like, _any_batch(fixed), request.allow_nan).take(_LIKE)
-            theirs = engines.ranges_on(like)
-            warnings = lint_first_layer(engines.calibrated, theirs, len(fixed.inputs), request.like)
-            events.answer("warnings", warnings=warnings)
         write_document(out / "ranges.json", engines.calibrated)
+        _warn(events, *_lint(engines, engines.calibrated, fixed, request))
+
+
+def _lint(engines: Engines, ranges: Ranges, source: Source, request: Request) -> tuple[str, ...]:
+    """Warnings about the samples that were calibrated on, from what the model made of them."""
+
+    def compare() -> tuple[str, ...]:
+        if request.like is None:
+            return ()
+        like = load_samples(request.like, _any_batch(source), request.allow_nan).take(_LIKE)
+        return lint_first_layer(ranges, engines.ranges_on(like), len(source.inputs), request.like)
+
+    return (
+        *lines_on("whether single samples stretch ranges", lambda: lint_ranges(ranges)),
+        *lines_on("whether samples are scaled twice", lambda: lint_rescaling(engines.flatbuffer, ranges)),
+        *lines_on(f"how the first layer responds to {request.like}", compare),
+    )
 
 
 def _convert_one(
@@ -126,6 +140,7 @@ def _convert_one(
 ) -> None:
     """Convert by one scheme. `model` is what converts it, and its layers by their scopes in the graph."""
     engines, layers = model
+    warn = partial(_warn, events)
     crashed, flex, out = name in request.crashed, request.select_tf_ops, Path(request.out)
     events.answer("scheme", scheme=name, engine=Engine.OFFICIAL.value if crashed else Engine.FAST.value)
     begin = perf_counter()
@@ -148,7 +163,8 @@ def _convert_one(
     except Exception as error:  # TensorFlow raises ConverterError, ValueError, RuntimeError and others
         refuse_full(error)
         traceback.print_exc()
-        meaning = translate(str(error), flex, engines.computes)
+        raw, plain = str(error), Translation(reason_of(error), "")
+        meaning = informed(f"why {name} failed", lambda: translate(raw, flex, engines.computes), plain, warn)
         events.answer("failed", scheme=name, seconds=perf_counter() - begin, message=meaning.message, hint=meaning.hint)
         return
     (out / f"{name}.tflite").write_bytes(made.content)
@@ -186,28 +202,20 @@ def _saved_model(request: Request, events: EventPipe) -> Path:
     return exported
 
 
-def _layers_of(source: Source) -> dict[str, str]:
-    try:
-        return find_layers(Path(source.path), source.signature)
-    except Exception:  # layer names only inform: an unknown kind of graph must not cost a conversion
-        traceback.print_exc()
-        return {}
-
-
 def _calibration_samples(
     request: Request, source: Source, events: EventPipe
 ) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
         return None, None
     samples = load_samples(request.samples, _any_batch(source), request.allow_nan)
-    refuse_scaled_twice(source, samples)
+    _warn(events, *refuse_scaled_twice(source, samples))
     chosen = samples.take(request.calibration)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.answer("calibration", calibration=to_plain(calibration))
-    events.answer("warnings", warnings=lint_samples(chosen, samples))
+    _warn(events, *lines_on("whether the samples are alike", lambda: lint_samples(chosen, samples)))
     if request.like:
         like = load_samples(request.like, samples.mark(_any_batch(source)), request.allow_nan)
-        events.answer("warnings", warnings=lint_inputs(chosen, like))
+        _warn(events, *lines_on(f"whether the inputs are those of {request.like}", lambda: lint_inputs(chosen, like)))
     return chosen, calibration
 
 
@@ -217,6 +225,10 @@ def _any_batch(source: Source) -> list[TensorSpec]:
         replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) and s.batched is not False else s
         for s in source.inputs
     ]
+
+
+def _warn(events: EventPipe, *warnings: str) -> None:
+    events.answer("warnings", warnings=warnings)
 
 
 def _versions(tf: Any) -> dict[str, str]:
