@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from edgetf.device.devices import find_device, find_settings, refuse_unfit
 from edgetf.device.settings import DeviceSettings
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent
-from edgetf.files import sha256_file, sha256_tree, to_plain, write_whole
+from edgetf.files import read_document, sha256_file, sha256_tree, to_plain, write_document
 from edgetf.results import Benchmark, LabelsAre, read_benchmark
 from edgetf.samples.source import parse_source
 
@@ -215,6 +213,9 @@ def _measure_all(
     failures: dict[str, EdgetfError] = {}
     for one in runs:
         with progress("Measuring", on_event) as report:
+            if finished and finished.note:
+                report(Note(finished.note))
+                finished.note = ""
             if finished and one.device in finished.names:
                 report(Note(f"{one.device}: measured before the interruption"))
                 documents[one.device] = read_benchmark(one.out)
@@ -268,10 +269,24 @@ class _History:
             send(document, named, self.mlflow)
 
 
+# 1: first
+_KEPT_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """`key` is a digest of what determines the results; `done` the digests of the results by device."""
+
+    schema: int
+    key: str
+    done: dict[str, str]
+
+
 class _Finished:
     """The `names` of the finished devices of a command with several, to resume it after an interruption.
 
     Commands are the same if the contents of variants, reference and samples are. With --force, no device is finished.
+    `note` is what became of an interrupted command that is not resumed.
     """
 
     def __init__(self, out: Path, runs: Sequence[_Run]) -> None:
@@ -281,11 +296,22 @@ class _Finished:
         decisive = {"variants": found, "devices": [run.device for run in runs], "options": options}
         self._key = key_of({**decisive, "reference": _reference_of(asked), "samples": _samples_of(asked)})
         self._places = {run.device: run.out / "benchmark.json" for run in runs}
-        self._file, self._done = out / ".edgetf-partial-devices.json", dict[str, str]()
-        with suppress(Exception):  # if the file is damaged, no device is finished
-            kept = json.loads(self._file.read_text())
-            if kept["key"] == self._key and not asked.force:
-                self._done = {name: sha256 for name, sha256 in kept["done"].items() if self._digest(name) == sha256}
+        self._file, self._done, self.note = out / ".edgetf-partial-devices.json", dict[str, str](), ""
+        if self._file.is_file() and not asked.force:
+            self._find()
+
+    def _find(self) -> None:
+        """Take over the finished devices whose results are unchanged."""
+        try:
+            kept = read_document(self._file, _Kept, _KEPT_SCHEMA)
+            done = {name: sha256 for name, sha256 in kept.done.items() if self._digest(name) == sha256}
+        except Exception:  # a damaged file of any kind must not prevent a new run
+            self.note = f"the list of finished devices in {self._file} is damaged: starting over"
+            return
+        if kept.key == self._key:
+            self._done = done
+        else:
+            self.note = f"an interrupted run with other options or inputs is not resumed: {self._file}"
 
     @property
     def names(self) -> list[str]:
@@ -293,7 +319,7 @@ class _Finished:
 
     def add(self, device: str) -> None:
         self._done[device] = self._digest(device)
-        write_whole(self._file, json.dumps({"key": self._key, "done": self._done}).encode())
+        write_document(self._file, _Kept(_KEPT_SCHEMA, self._key, self._done))
 
     def forget(self) -> None:
         self._file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ search; the proof uses the runner on the device.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,8 +180,9 @@ def noise_of(exact: Outputs, found: Outputs) -> dict[str, float]:
 
 
 def _key(mixture: Mixture) -> str:
+    """A digest: the choice of a large model has tens of thousands of characters."""
     rounded = sorted((mixture.rounded or {}).items())
-    return json.dumps([mixture.choice, rounded])
+    return hashlib.sha256(json.dumps([mixture.choice, rounded]).encode()).hexdigest()
 
 
 def _run(model: Path, fed: Fed) -> tuple[Outputs, int | None]:

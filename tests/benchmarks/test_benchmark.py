@@ -146,6 +146,30 @@ def test_finished_devices_are_kept_only_if_options_inputs_and_results_are_unchan
     assert done() == []
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is damaged: starting over"),
+        ("[]", "is damaged: starting over"),
+        ('{"schema": 1, "key": "k", "done": {"local": 1}}', "is damaged: starting over"),
+        ('{"schema": 1, "key": "k", "done": {"unknown": "1"}}', "is damaged: starting over"),
+        ('{"schema": 1, "key": "k", "done": {}}', "with other options or inputs is not resumed"),
+    ],
+)
+def test_a_list_of_finished_devices_that_is_not_used_is_reported_once(
+    content: str, words: str, converted: Path, tmp_path: Path
+) -> None:
+    runs = [_Run((converted,), name, None, tmp_path / name, BenchmarkOptions()) for name in ("local", "pi")]
+    (tmp_path / ".edgetf-partial-devices.json").write_text(content)
+    finished = _Finished(tmp_path, runs)
+    assert finished.names == []
+    assert words in finished.note
+    finished.add("local")
+    assert _Finished(tmp_path, runs).note == ""
+    forced = [replace(run, options=BenchmarkOptions(force=True)) for run in runs]
+    assert _Finished(tmp_path, forced).note == ""
+
+
 def test_without_a_reference_there_is_no_parity(converted: Path, tmp_path: Path) -> None:
     options = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1)
     document = benchmark([converted / "int8.tflite"], LocalDevice(), tmp_path / "b", options, ignore)

@@ -287,23 +287,6 @@ def test_results_do_not_replace_what_they_are_made_of(converted: Path, reference
         _tune(converted, tmp_path / "out" / "proof", tmp_path / "out", replace(OPTIONS, force=True))
 
 
-def test_other_budgets_keep_the_scores_of_an_interrupted_run(tmp_path: Path) -> None:
-    events: list[Event] = []
-    notes = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 1}, events.append)
-    notes.scores["a"], notes.evaluations["b"] = 1, 2
-    notes.save()
-    assert not events
-    again = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 1}, events.append)
-    assert (again.scores, again.evaluations) == ({"a": 1}, {"b": 2})
-    other = Notebook(tmp_path / "notes", {"variants": 1}, {"max_drop": 2}, events.append)
-    assert (other.scores, other.evaluations) == ({"a": 1}, {})
-    other.save()
-    assert not Notebook(tmp_path / "notes", {"variants": 2}, {"max_drop": 2}, events.append).scores
-    texts = [event.text for event in events if isinstance(event, Note)]
-    assert ["resuming" in text for text in texts] == [True, False, False]
-    assert "its scores are used" in texts[1]
-
-
 def test_what_no_number_of_samples_would_decide_is_refused(
     small: Small, converted: Path, reference: Path, tmp_path: Path
 ) -> None:

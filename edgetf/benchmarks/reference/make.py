@@ -92,7 +92,7 @@ def _make(
         (staging / _FOLDER).mkdir()
         habits = _find_habits(backend, source, rows)
         backend.refuse_other_model(rows, habits.random)
-        begun = _begin(backend, source, rows, habits, out / _PARTIAL)
+        begun = _begin(backend, source, rows, habits, out / _PARTIAL, on_event)
         if begun.progress is not None:
             on_event(Phase(f"resuming after sample {begun.progress.done:,}"))
         stack.enter_context(begun.interruptible())
@@ -150,11 +150,13 @@ def _find_habits(backend: Backend, source: Source, samples: Samples) -> Habits:
         raise_located(error, backend.ask, samples, 0, first)
 
 
-def _begin(backend: Backend, source: Source, samples: Samples, habits: Habits, folder: Path) -> Partial:
+def _begin(
+    backend: Backend, source: Source, samples: Samples, habits: Habits, folder: Path, on_event: OnEvent
+) -> Partial:
     """The outputs of all samples in `folder`, with those of an interrupted run that was to compute the same."""
     where = (backend.device.sentence, str(backend.precision))
     decisive = (source.digest, source.signature, samples.digest, *where, str(habits))
-    return Partial(folder, hashlib.sha256("\0".join(decisive).encode()).hexdigest())
+    return Partial(folder, hashlib.sha256("\0".join(decisive).encode()).hexdigest(), on_event)
 
 
 def _run_batches(backend: Backend, samples: Samples, habits: Habits, begun: Partial, on_event: OnEvent) -> None:

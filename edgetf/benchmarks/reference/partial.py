@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edgetf import files
 from edgetf.device.runner.ragged import pad
 from edgetf.errors import EdgetfError, KeptInterrupt
+from edgetf.events import Note, OnEvent, ignore
 from edgetf.owned import remove
 from edgetf.samples import Array
 
@@ -68,21 +69,28 @@ class Progress:
 
 @dataclass
 class Partial:
-    """The folder of a run that may have started earlier: with another `key` it starts over."""
+    """The folder of a run that may have started earlier: with another `key` it starts over, with a note."""
 
     folder: Path
     key: str
+    on_event: OnEvent = ignore
     progress: Progress | None = None
     _rows: dict[str, Written] = field(default_factory=dict)
     _saved: float = field(default_factory=monotonic)
 
     def __post_init__(self) -> None:
+        is_known = (self.folder / _PROGRESS).is_file()  # without it, these are the remains of the first seconds
+        why = "is damaged"
         with suppress(Exception):  # its content is untrusted: no error in reading it may stop the run
             found = files.read_document(self.folder / _PROGRESS, Progress, _SCHEMA)
-            if found.key == self.key and self._cut(found):
+            if found.key != self.key:
+                why = "has another model, samples, device or precision"
+            elif self._cut(found):
                 self.progress, self._rows = found, {one.name: one for one in found.outputs}
                 return
         self.discard()
+        if is_known:
+            self.on_event(Note(f"the interrupted run in {self.folder} {why}: starting over"))
 
     def append(self, outputs: Mapping[str, Array], done: int, batch: int) -> None:
         """Write one batch of outputs, rows along axis 0, after which `done` samples are written.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgetf import files
 from edgetf.benchmarks.reference.partial import Partial
 from edgetf.errors import EdgetfError, KeptInterrupt
+from edgetf.events import Event, Note
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.int64, np.uint8, np.bool_]), hnp.array_shapes(max_dims=3, max_side=5)
@@ -61,8 +62,23 @@ def test_another_key_and_files_that_are_too_short_start_over(tmp_path: Path) -> 
             (tmp_path / "partial" / "output-0.npy").write_bytes(b"short")
         if spoil == "progress":
             (tmp_path / "partial" / "progress.json").write_text("{")
-        assert Partial(tmp_path / "partial", "other" if spoil == "key" else "key").progress is None
+        notes: list[Event] = []
+        assert Partial(tmp_path / "partial", "other" if spoil == "key" else "key", notes.append).progress is None
         assert not (tmp_path / "partial").exists()
+        why = "has another model, samples, device or precision" if spoil == "key" else "is damaged"
+        assert notes == [Note(f"the interrupted run in {tmp_path / 'partial'} {why}: starting over")]
+
+
+def test_a_run_that_resumes_or_left_nothing_is_not_reported(tmp_path: Path) -> None:
+    notes: list[Event] = []
+    begun = Partial(tmp_path / "partial", "key", notes.append)
+    begun.append({"a": np.zeros((4, 3))}, 4, 4)
+    Partial(tmp_path / "partial", "key", notes.append)  # it was killed before it has recorded anything
+    begun = Partial(tmp_path / "partial", "key", notes.append)
+    begun.append({"a": np.zeros((4, 3))}, 4, 4)
+    begun.save()
+    assert Partial(tmp_path / "partial", "key", notes.append).progress is not None
+    assert notes == []
 
 
 def test_an_output_that_changes_its_number_of_axes_is_refused(tmp_path: Path) -> None:
@@ -119,8 +135,10 @@ def test_damaged_progress_never_blocks_a_rerun_or_harms_other_files(
     plain = json.loads(file.read_text())
     damage(plain)
     file.write_text(json.dumps(plain))
-    again = Partial(tmp_path / "partial", "key")
+    notes: list[Event] = []
+    again = Partial(tmp_path / "partial", "key", notes.append)
     assert again.progress is None
+    assert [note.text for note in notes if isinstance(note, Note) and "is damaged: starting over" in note.text]
     assert not (tmp_path / "partial").exists()
     assert (tmp_path / "victim").stat().st_size == 10_000
 
