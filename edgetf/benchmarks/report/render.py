@@ -62,7 +62,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
     except ModuleNotFoundError as error:
         raise MissingExtraError("jinja2", "report") from error
     loader = PackageLoader("edgetf.benchmarks.report", ".")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         sustained_in_words=sustained_in_words, energy_in_words=energy_in_words, ms=human_ms, change=change
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetf.benchmarks import report
 from edgetf.benchmarks.judging.check import check_one
 from edgetf.benchmarks.judging.choose import Objective, choose, rank
 from edgetf.benchmarks.judging.choose_words import answer
@@ -16,6 +17,7 @@ from edgetf.benchmarks.report.render import render, write_report
 from edgetf.benchmarks.report.stories import Story, answers_of, stories_of
 from edgetf.benchmarks.report.table import build_table, change
 from edgetf.errors import EdgetfError
+from edgetf.figures import Energy, Minute, OpTime, Sustained
 from edgetf.results import Benchmark, Failure, Status, read_benchmark
 from edgetf.schemes import SCHEMES
 from tests.benchmarks.made_bench import broken, dropped, float32, int8, variant, with_results
@@ -66,6 +68,31 @@ def test_names_are_escaped(benchmarked: Path) -> None:
     evil = replace(document.results[0], variant="<script>alert(1)</script>")
     text = render(replace(document, results=(evil,)), benchmarked)
     assert "<script>alert" not in text
+
+
+def test_lines_of_the_templates_are_short_enough_to_read() -> None:
+    templates = [*Path(report.__file__).parent.glob("*.j2")]
+    assert len(templates) == 3
+    for template in templates:
+        assert max(len(line) for line in template.read_text().splitlines()) <= 120, template.name
+
+
+def test_there_is_a_space_between_the_sentences_on_a_variant(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    full = variant(
+        document,
+        "full",
+        stable=False,
+        stable_reason="blocks differ",
+        sustained=Sustained(180.0, (Minute(1.0, 100, None, None), Minute(1.2, 100, None, None)), 1.2),
+        energy=Energy("pmic", 1.0, 0.9, 1.1, 2.0, 3.0),
+        ops=(OpTime("CONV_2D", "", 1.0, 0.6), OpTime("FULLY_CONNECTED", "dense", 0.5, 0.3)),
+    )
+    text = " ".join(Page(render(with_results(document, full), benchmarked)).text.split())
+    assert "Its timing was not stable: blocks differ. After 3 minutes of load" in text
+    assert "Most of the time goes to CONV_2D (60 %), dense (30 %)." in text
+    story = text[text.index("Each variant in words") : text.index("Latency over time")]
+    assert not re.search(r"[a-z)]\.[A-Z]", story)
 
 
 def stories(document: Benchmark) -> dict[str, Story]:
