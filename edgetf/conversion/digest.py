@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.files import sha256_file, sha256_tree
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_config, keras_file
-from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.effects import refuse_effects
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.events import Answer, OnEvent, Phase, ignore

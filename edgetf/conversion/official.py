@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.known_faults import has_states, repair_faults
 from edgetf.conversion.private import calibrating

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 
 _INT8 = 9  # QUANTIZED_INT8 in tensorflow/compiler/mlir/lite/types.proto
 

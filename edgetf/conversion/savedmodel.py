@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.conversion.digest import digest_of
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.files import read_bytes

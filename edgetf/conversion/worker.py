@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_export, keras_file
-from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.contract import RuntimeVersion, find_target
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.engine import Engine, Engines, Observed, problems_of

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from edgetf import files
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.conversion.keras_export import export_model, load_keras_file
 from edgetf.conversion.keras_file import keras_generation
 from edgetf.events import OnEvent, Phase

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
 from edgetf.samples import LABELS, SampleSource, load_samples

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError
 from edgetf.reading import parsing
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.conversion.effects import refuse_effects
 from edgetf.conversion.hub import find_model
 from edgetf.errors import EdgetfError

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgetf import files
+from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_file
-from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.effects import refuse_effects
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Phase

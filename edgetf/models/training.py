@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__, files
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.conversion.keras_export import export_model
 from edgetf.errors import EdgetfError
 from edgetf.events import Phase

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.device.runner.machine import resident_bytes
 
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgetf.conversion.backend import load_tensorflow
+from edgetf.backend import load_tensorflow
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Benchmark, Result
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgetf import __version__, files
+from edgetf.backend import load_tensorflow
 from edgetf.benchmarks.judging.labels import interpret, score_labels
 from edgetf.benchmarks.pinned import loose_outputs
 from edgetf.benchmarks.reference.backend import Backend, find_backend
@@ -28,7 +29,6 @@ from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.reference.probing import ASKED, Habits, as_rows, find_habits
 from edgetf.benchmarks.reference.refusals import RefusedError, raise_located
 from edgetf.benchmarks.rows import Outputs
-from edgetf.conversion.backend import load_tensorflow
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.rescaling import refuse_scaled_twice
