@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgetf.benchmarks.judging import parity, sequential, verdict
 from edgetf.benchmarks.judging.check import Checked, check_one
 from edgetf.benchmarks.judging.distinct import find_distinct
-from edgetf.benchmarks.judging.ground import Ground, figures_of, metrics_of, prepare, with_metrics
+from edgetf.benchmarks.judging.ground import Ground, count_rows, figures_of, metrics_of, prepare, with_metrics
 from edgetf.benchmarks.judging.labels import reread
 from edgetf.benchmarks.judging.loss import loss_of
 from edgetf.benchmarks.judging.own_metric import Given
@@ -102,13 +102,13 @@ class Evaluator:
     def _judge(
         self, name: str, scheme: str | None, theirs: dict[str, Array], ours: dict[str, Array], ground: Ground
     ) -> tuple[Parity, Checked]:
-        n = len(next(iter(ours.values())))
-        distinct = None if ground.distinct is None else ground.distinct.upto(n)
-        counted = n if distinct is None else distinct.count
+        counted, n = count_rows(ours, ground)
         figures, scores = list(figures_of(theirs, ours, ground)), metrics_of(theirs, ours, ground)
         parity_ = verdict.judge_parity(scheme, counted, figures, self._kept, scores)
         if counted < n:
-            parity_ = replace(parity_, distinct=counted)
+            parity_ = replace(parity_, n=n, distinct=counted)
+        if ground.budgets is not None:
+            parity_ = replace(parity_, of=len(self))
         result = Result(name, scheme, "", Status.OK, "", None, None, 1, "", parity=parity_)
         return parity_, check_one(result, self._kept, self._asked.explicit_drop, compared=True)
 

@@ -21,7 +21,7 @@ from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.bundle import BundleOptions, make_bundle
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.check import check
-from edgetf.benchmarks.judging.distinct import count_unlike, find_distinct
+from edgetf.benchmarks.judging.distinct import Distinct, count_unlike, find_distinct
 from edgetf.benchmarks.judging.gate import judge_gate, load_gate
 from edgetf.benchmarks.judging.ground import Ground, judge_course, with_metrics
 from edgetf.benchmarks.judging.labels import interpret
@@ -130,6 +130,12 @@ def _numbers(copies: int, broken: bool = False, n: int = 200) -> Case:
     return Case(x, theirs, np.roll(theirs, 1, axis=0) if broken else theirs * np.float32(1.001))
 
 
+def _in_pairs(case: Case) -> Case:
+    """The same as an output without an axis for samples, of a model that takes two at once."""
+    theirs, ours = ((side[::2] + side[1::2]) / 2 for side in (case.theirs, case.ours))
+    return Case(case.x, theirs, ours)
+
+
 def _column(case: Case) -> Case:
     """The same as one logit, which means yes above 0."""
     theirs, ours = (np.log(p[:, 1:] / p[:, :1]) for p in (case.theirs.astype(np.float64), case.ours.astype(np.float64)))
@@ -150,6 +156,10 @@ ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
     "one sample a thousand times": (lambda: _good(1000, 1000), OPEN, "1 distinct sample of 1,000"),
     "numbers of five samples": (lambda: _numbers(40), OPEN, "5 sample(s) are too few"),
     "maps of three samples": (lambda: _map(20), OPEN, "3 distinct samples of 60"),
+    "an output for two samples together": (lambda: _in_pairs(_good(1200, labels=False)), PASS, ""),
+    "the same of twelve samples": (
+        lambda: _in_pairs(_good(1200, 100, labels=False)), OPEN, "6 distinct samples of 600"),
+    "numbers for two samples together": (lambda: _in_pairs(_numbers(100, n=1200)), OPEN, "6 distinct samples of 600"),
     # classes
     "always the majority": (lambda: _rare(5), FAIL, "it decides class 0 for every sample"),
     "the same without labels ": (lambda: _rare(5, labels=False), FAIL, "it decides class 0 for every sample"),
@@ -249,6 +259,20 @@ def test_each_class_has_its_own_figures_with_intervals(tmp_path: Path) -> None:
 def test_copies_are_found_in_samples_of_every_kind(x: Array, count: int | None) -> None:
     found = find_distinct({"x": x})
     assert (found.count if found else None) == count
+
+
+@pytest.mark.parametrize(
+    ("group", "rows", "expected"),
+    [
+        ([0, 1, 0, 1, 2, 3], 6, [0, 1, 0, 1, 2, 3]),
+        ([0, 1, 0, 1, 2, 3], 3, [0, 0, 1]),
+        ([0, 1, 1, 0], 2, [0, 1]),  # another order is another inference
+        ([0, 1, 2, 0, 1], 2, [0, 1]),  # the last has fewer
+        ([0, 0, 0], 1, [0]),
+    ],
+)
+def test_inferences_on_the_same_samples_are_copies(group: list[int], rows: int, expected: list[int]) -> None:
+    assert Distinct(np.array(group)).of_rows(rows).group.tolist() == expected
 
 
 def test_copies_are_not_evidence_in_a_sequential_test_either() -> None:

@@ -18,9 +18,10 @@ import numpy as np
 from edgetf import files
 from edgetf.benchmarks.diagnosis.layers import Layer, blame
 from edgetf.benchmarks.diagnosis.twins import EXACT, LadderOptions, Twins, find_twins, run_here
-from edgetf.benchmarks.judging import parity, verdict
-from edgetf.benchmarks.judging.columns import is_image
-from edgetf.benchmarks.judging.labels import Interpretation, interpret, reread
+from edgetf.benchmarks.judging import verdict
+from edgetf.benchmarks.judging.distinct import describe_distinct, find_distinct
+from edgetf.benchmarks.judging.ground import Ground, count_rows, figures_of
+from edgetf.benchmarks.judging.labels import interpret
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.benchmarks.rows import Outputs, load_passes, together
 from edgetf.conversion.keras_outputs import OutputsRequest, compute_outputs
@@ -93,8 +94,10 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
         device = _on_device(result, place if place.is_dir() else place.parent)
         if device is not None:
             stages.append(_Stage(f"{result.variant}: this machine to {result.device}", device, result.scheme))
-        read = interpret(stages[0].outputs.values, samples.labels, samples.output_labels, twins.labels_are)
-        rungs = _compare(stages, twins, read, options.budgets)
+        first = stages[0].outputs
+        read = interpret(first.values, samples.labels, samples.output_labels, twins.labels_are)
+        ground = Ground(samples, False, twins.reference, first, read, distinct=find_distinct(samples.inputs))
+        rungs = _compare(stages, ground, options.budgets)
     broken = next((rung.name for rung in rungs if rung.verdict is Verdict.FAIL), None)
     assert result.parity is not None  # `find_twins` has checked it
     n, outputs = result.parity.counted, result.parity.outputs
@@ -102,8 +105,9 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     judged = [verdict.judge_metric(result.scheme, metric, budgets, outputs) for metric in metrics]
     informative = [output for output in outputs if verdict.is_informative(output, outputs)]
     judged += [verdict.judge_output(result.scheme, n, output, budgets, metrics) for output in informative]
-    whole = verdict.worst(judged)
-    return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, whole.reason)
+    whole, of = verdict.worst(judged), describe_distinct(result.parity.n, result.parity.distinct)
+    because = f"{whole.reason}; {of}" if of else whole.reason
+    return Ladder(result.variant, result.device, len(samples), rungs, broken, whole.verdict, because)
 
 
 def write_explanation(place: Path, ladder: Ladder, layers: Sequence[Layer]) -> None:
@@ -175,14 +179,7 @@ def _collect(work: Path, twins: Twins, options: LadderOptions, on_event: OnEvent
     return stages
 
 
-def _compare(
-    stages: Sequence[_Stage],
-    twins: Twins,
-    read: Mapping[str, Interpretation],
-    budgets: verdict.Budgets,
-) -> tuple[Rung, ...]:
-    reference, samples = twins.reference, twins.samples
-    rows = [values.shape[1:] for values in samples.inputs.values()]
+def _compare(stages: Sequence[_Stage], ground: Ground, budgets: verdict.Budgets) -> tuple[Rung, ...]:
     judged, powers = [], []
     for previous, stage in pairwise(stages):
         one, other = previous.outputs, stage.outputs
@@ -190,15 +187,10 @@ def _compare(
             names = f"{sorted(one.values)} became {sorted(other.values)}"
             raise EdgetfError(f"{stage.step}: outputs {names}", "compare one signature")
         before, after = together(one, other)
-        meanings = reread(read, stages[0].outputs.values, before)
-        figures = [
-            parity.with_floor(
-                parity.compare(k, before[k], after[k], meanings[k], one_quantity=is_image(before[k].shape[1:], rows)),
-                reference,
-            )
-            for k in sorted(before)
-        ]
-        found = verdict.judge_parity(stage.scheme, len(samples), figures, budgets)
+        figures, (counted, n) = list(figures_of(before, after, ground)), count_rows(after, ground)
+        found = verdict.judge_parity(stage.scheme, counted, figures, budgets)
+        if counted < n:
+            found = replace(found, reason=f"{found.reason}; {describe_distinct(n, counted)}")
         if all(figure.max_abs == 0 and not figure.problems for figure in figures):  # equal bit for bit
             found = replace(found, verdict=Verdict.PASS, reason="no difference at all")
         judged.append((stage.step, found, max(figure.max_abs for figure in figures)))

@@ -1,9 +1,9 @@
 """Identical samples. In: the inputs of all samples, in the order of the run. Out: the group of each sample.
 
 A repeated sample adds no evidence: intervals are computed from distinct samples. Two samples are the same if the
-digests of all their inputs are. Copies with a trace of noise are also counted, but only for a warning: figures must not
-depend on similarity, because a whole class of quiet samples could become one. Only a few numbers are kept per sample: a
-million samples take about 100 MB.
+digests of all their inputs are, and two inferences on several samples each if all their samples are. Copies with a
+trace of noise are also counted, but only for a warning: figures must not depend on similarity, because a whole class of
+quiet samples could become one. Only a few numbers are kept per sample: a million samples take about 100 MB.
 """
 
 from __future__ import annotations
@@ -52,6 +52,18 @@ class Distinct:
     def upto(self, n: int) -> Distinct:
         """The groups of the first `n` samples."""
         return Distinct(self.group[:n])
+
+    def of_rows(self, rows: int) -> Distinct:
+        """The groups of `rows` inferences on as many samples each: the same if all their samples are, in their order.
+
+        An output without an axis for samples has such rows. If the samples are not a multiple, the last row has fewer.
+        """
+        each = -(-len(self.group) // rows)
+        if each == 1:
+            return self
+        filled = np.full(rows * each, -1, np.int64)
+        filled[: len(self.group)] = self.group
+        return Distinct(_in_order(_numbered(filled.reshape(rows, each))))
 
     def sums(self, values: Floats) -> Floats:
         """The sum of each group's values, shape (groups, ...), of those of shape (n, ...)."""

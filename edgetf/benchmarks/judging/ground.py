@@ -222,9 +222,7 @@ def random_order(n: int) -> NDArray[np.int64]:
 def judge_course(course: Course, place: Path, ground: Ground) -> Parity:
     """Compare a variant's outputs with the Reference's. Raises EdgetfError if they cannot be compared."""
     theirs, ours = _sides(course, place, ground)
-    n = len(next(iter(ours.values())))
-    distinct = _distinct(ground, n)
-    counted = n if distinct is None else distinct.count
+    counted, n = count_rows(ours, ground)
     figures, scores = list(figures_of(theirs, ours, ground)), metrics_of(theirs, ours, ground)
     found = verdict.judge_parity(course.target.scheme, counted, figures, ground.budgets or Budgets(), scores)
     if counted < n:
@@ -245,11 +243,21 @@ def is_decided(course: Course, place: Path, ground: Ground) -> bool:
     return True
 
 
+def count_rows(ours: Mapping[str, Array], ground: Ground) -> tuple[int, int]:
+    """How many rows of the outputs `ours` are distinct, and how many there are, where the former are the fewest."""
+    lengths = {len(values) for values in ours.values()}
+    distinct = {n: _distinct(ground, n) for n in lengths}
+    return min((n if (found := distinct[n]) is None else found.count, n) for n in lengths)
+
+
 def _distinct(ground: Ground, n: int) -> Distinct | None:
-    """The groups of identical samples among the first `n`, if any; None if rows are inferences on several samples."""
-    if ground.distinct is None or (ground.budgets is None and n != len(ground.distinct.group)):
+    """The groups of identical samples among the first `n`, if any.
+
+    If all samples were run and there are fewer rows, these are inferences on several samples each.
+    """
+    if ground.distinct is None:
         return None
-    found = ground.distinct.upto(n)
+    found = ground.distinct.of_rows(n) if ground.budgets is None else ground.distinct.upto(n)
     return None if found.count == n else found
 
 
@@ -292,10 +300,11 @@ def _at_any_time(figures: OutputFigures, costs: parity.Costs | None) -> OutputFi
 
 def metrics_of(theirs: dict[str, Array], ours: dict[str, Array], ground: Ground) -> list[MetricFigures]:
     """The figures of the user's metrics, or of the built-in ones that suit the labels."""
-    n = len(next(iter(ours.values())))
-    labels, distinct = ground.samples.labels, _distinct(ground, n)
-    if labels is not None and ground.budgets is not None:
-        labels = labels[:n]  # a sequential run may use fewer samples
+    labels, n = ground.samples.labels, len(ground.samples)
+    if ground.budgets is not None:
+        n = len(next(iter(ours.values())))  # a sequential run may use fewer samples
+        labels = None if labels is None else labels[:n]
+    distinct = _distinct(ground, n)
     theirs = {name: theirs[name][: len(values)] for name, values in ours.items()}
     if ground.metrics and labels is not None:
         return [own_metric(asked, theirs, ours, labels, distinct) for asked in ground.metrics]

@@ -25,6 +25,7 @@ from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Verdict, read_benchmark
+from tests.attacks.kit import FEATURES, answers, write_model, write_reference, write_samples
 from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 from tests.conversion.test_known_faults import _TRAIN
 
@@ -119,6 +120,23 @@ def test_a_file_that_is_exchanged_is_neither_run_nor_analyzed(
     shutil.copy(converted / "int8.tflite", tmp_path / "variants")
     with pytest.raises(EdgetfError, match=r"int8\.tflite changed while edgetf read it"):
         ladder.find_layers(benchmarked, options)
+
+
+def test_copies_of_samples_are_no_evidence_for_a_step(tmp_path: Path) -> None:
+    random, none = np.random.default_rng(0), np.zeros(4, np.float32)
+    x = np.tile(random.normal(size=(12, FEATURES)), (100, 1)).astype(np.float32)
+    weights = random.normal(size=(FEATURES, 4)).astype(np.float32)
+    write_samples(tmp_path / "samples.npz", x, answers(x, weights, none).argmax(axis=1))
+    write_reference(tmp_path / "ref", tmp_path / "samples.npz", answers(x, weights, none))
+    variant = write_model(tmp_path / "v.tflite", weights * np.float32(1.0001), none)
+    measuring = BenchmarkOptions(reference=tmp_path / "ref", timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
+    benchmark([variant], LocalDevice(), tmp_path / "bench", measuring, ignore)
+    found = climb(tmp_path / "bench", LadderOptions("v", (variant,), tmp_path / "ref"), ignore)
+    [rung] = found.rungs
+    assert (rung.verdict, found.whole) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
+    for reason in (rung.reason, found.because):
+        assert reason.startswith("accuracy drop +0.00 points [-24.25, +24.25]")
+        assert reason.endswith("; 12 distinct samples of 1,200")
 
 
 def test_only_private_copies_are_run(
