@@ -81,13 +81,27 @@ def _same_score(found: MetricFigures, known: MetricFigures) -> bool:
 
 
 def _alike(found: OutputFigures, known: OutputFigures) -> bool:
-    pairs = [(found.max_abs, known.max_abs), (found.mean_abs, known.mean_abs)]
-    if found.agreement and known.agreement:
-        pairs.append((found.agreement.share, known.agreement.share))
-    if found.accuracy and known.accuracy:
-        pairs += [
-            (found.accuracy.only_reference_right, known.accuracy.only_reference_right),
-            (found.accuracy.only_variant_right, known.accuracy.only_variant_right),
-        ]
-    present = [(one.agreement is None, one.accuracy is None, one.problems, one.lost) for one in (found, known)]
-    return present[0] == present[1] and all(math.isclose(*pair, rel_tol=_ROUNDING, abs_tol=1e-12) for pair in pairs)
+    """Whether the figures that verdicts are made from are the same; the words of a doubt may be."""
+    facts, others = _facts(found), _facts(known)
+    numbers, known_numbers = _numbers(found), _numbers(known)
+    if facts != others or numbers.keys() != known_numbers.keys():
+        return False
+    pairs = [(numbers[key], known_numbers[key]) for key in numbers]
+    return all(math.isclose(*pair, rel_tol=_ROUNDING, abs_tol=1e-12) for pair in pairs)
+
+
+def _facts(of: OutputFigures) -> tuple[object, ...]:
+    judged_by = of.agreement is None, of.accuracy is None, [(one.axis, one.spans) for one in of.columns]
+    words = of.problems, of.lost, bool(of.doubts), bool(of.fading)
+    return (*judged_by, *words, of.comparable, of.integer, of.constant, of.labels)
+
+
+def _numbers(of: OutputFigures) -> dict[str, float]:
+    """The numbers by name; those that are not known are left out."""
+    fields = ("max_abs", "mean_abs", "max_abs_reference", "floor", "floor_n", "spread")
+    found = {name: getattr(of, name) for name in fields}
+    for k, one in enumerate((of, *of.columns)):
+        found |= {f"{k}.{name}": getattr(one, name) for name in ("centred_db", "centred_low_db", "centred_high_db")}
+    for counts in (of.agreement, of.accuracy):
+        found |= {f"{type(counts).__name__}.{name}": value for name, value in vars(counts).items()} if counts else {}
+    return {name: float(value) for name, value in found.items() if value is not None}

@@ -21,6 +21,7 @@ from edgetf import __version__, files
 from edgetf.benchmarks.again import refuse_other_answers, refuse_other_figures
 from edgetf.benchmarks.diagnosis.twins import LadderOptions, Twins, find_twins, run_here
 from edgetf.benchmarks.judging.check import Checked, check_one
+from edgetf.benchmarks.judging.consistent import refuse_other_noise
 from edgetf.benchmarks.judging.verdict import worst
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.fixed import copy_private, read_same
@@ -120,11 +121,12 @@ def _refuse_unproven(place: Path, twins: Twins, asked: LadderOptions, checked: C
     if checked.verdict is not Verdict.PASS:
         reasons = [judged.reason for judged in checked.parts.values() if judged.verdict is not Verdict.PASS]
         raise EdgetfError(f"{result.variant} did not pass: {'; '.join(reasons)}", hint)
-    known = read_benchmark(place).reference
-    if known is None or known.outputs != twins.reference.outputs:
-        raise EdgetfError(
-            f"{asked.reference} is not the reference that {place} was compared with: other outputs", "benchmark again"
-        )
+    document = read_benchmark(place)
+    refuse_other_noise(document)
+    known, given = document.reference, twins.reference
+    if known is None or (known.outputs, known.noise) != (given.outputs, given.noise):
+        message = f"{asked.reference} is not the reference that {place} was compared with: other outputs, or noise"
+        raise EdgetfError(message, "benchmark again")
     return refuse_other_figures(twins, place if place.is_dir() else place.parent, asked.reference)
 
 

@@ -21,6 +21,7 @@ from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.bundle import BundleOptions, make_bundle
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.check import check
+from edgetf.benchmarks.judging.consistent import refuse_contradictions
 from edgetf.benchmarks.judging.distinct import Distinct, count_unlike, find_distinct
 from edgetf.benchmarks.judging.gate import judge_gate, load_gate
 from edgetf.benchmarks.judging.ground import Ground, judge_course, with_metrics
@@ -35,7 +36,7 @@ from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Outpu
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.files import read_plain, to_plain
-from edgetf.results import OutputFigures, Parity, Verdict, read_benchmark, read_reference
+from edgetf.results import OutputFigures, Parity, Result, Status, Verdict, read_benchmark, read_reference
 from edgetf.samples import make_samples
 from tests.attacks.kit import FEATURES, answers, write_model, write_reference, write_samples
 from tests.conftest import BLOCKS, ignore
@@ -214,9 +215,10 @@ def _judge(case: Case, folder: Path, scheme: str | None = None) -> Parity:
     course = Course(Target(folder / "v.tflite", "v", 1, "0", scheme), passes=[Turn(0, "v", measurement, None)])
     read = interpret({"p": case.theirs}, case.labels)
     distinct = find_distinct(samples.inputs)
-    return judge_course(
-        course, folder, Ground(samples, False, reference, Outputs({"p": case.theirs}), read, distinct=distinct)
-    )
+    ground = Ground(samples, False, reference, Outputs({"p": case.theirs}), read, distinct=distinct)
+    found = judge_course(course, folder, ground)
+    refuse_contradictions(Result("v", scheme, "", Status.OK, "", 1, "0", 1, "", parity=found))
+    return found
 
 
 @pytest.mark.parametrize("name", ATTACKS)

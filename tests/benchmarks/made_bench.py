@@ -40,7 +40,7 @@ def dropped(like: Result, lost: int, won: int, n: int = 1000) -> Parity:
     rows = np.arange(n)
     figures = figures_of(like)
     accuracy = statistics.accuracy_drop(rows >= won, (rows < won) | (rows >= won + lost))
-    return judge_parity(like.scheme, n, [replace(figures, accuracy=accuracy, floor=1e-6, floor_n=n)], Budgets())
+    return judge_parity(like.scheme, n, [replace(figures, accuracy=accuracy)], Budgets())
 
 
 def figures_of(like: Result) -> OutputFigures:

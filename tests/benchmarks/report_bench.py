@@ -58,7 +58,7 @@ def _spoil(result: Result, document: Benchmark, out: Path, reference: Path) -> R
     np.save(file, values)
     outputs = load_outputs(pinned, reference).values
     read = interpret(outputs, labels)["output_0"]
-    figures = parity.compare("output_0", outputs["output_0"], values, read)
+    figures = parity.with_floor(parity.compare("output_0", outputs["output_0"], values, read), pinned)
     found = verdict.judge_parity("int8", len(values), [figures], verdict.Budgets())
     assert found.verdict is Verdict.FAIL
     return replace(result, parity=found)

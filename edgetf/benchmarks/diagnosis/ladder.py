@@ -19,6 +19,7 @@ from edgetf import files
 from edgetf.benchmarks.diagnosis.layers import Layer, blame
 from edgetf.benchmarks.diagnosis.twins import EXACT, LadderOptions, Twins, find_twins, run_here
 from edgetf.benchmarks.judging import verdict
+from edgetf.benchmarks.judging.consistent import refuse_contradictions
 from edgetf.benchmarks.judging.distinct import describe_distinct, find_distinct
 from edgetf.benchmarks.judging.ground import Ground, count_rows, figures_of
 from edgetf.benchmarks.judging.labels import interpret
@@ -89,6 +90,7 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     """
     twins = find_twins(place, options)
     result, samples = twins.result, twins.samples
+    refuse_contradictions(result)
     with scratch() as work:
         stages = _collect(work, twins.copied(work), options, on_event)
         device = _on_device(result, place if place.is_dir() else place.parent)

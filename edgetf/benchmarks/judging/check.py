@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from edgetf.benchmarks.judging.consistent import refuse_contradictions
+from edgetf.benchmarks.judging.consistent import refuse_contradictions, refuse_other_noise
 from edgetf.benchmarks.judging.distinct import describe_distinct
 from edgetf.benchmarks.judging.toothless import toothless
 from edgetf.benchmarks.judging.verdict import (
@@ -57,6 +57,7 @@ def check(benchmark: Benchmark, budgets: Budgets, explicit_drop: bool) -> list[C
     failed = any(result.status is Status.FAILED for result in benchmark.results)
     if benchmark.reference is None and not limits and not failed:
         raise EdgetfError("nothing was compared: the benchmark has no reference", "run it with --reference REF")
+    refuse_other_noise(benchmark)
     return [check_one(result, budgets, explicit_drop, benchmark.reference is not None) for result in benchmark.results]
 
 

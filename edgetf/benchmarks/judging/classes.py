@@ -8,6 +8,7 @@ keeps none of them and does better on other classes. A class that is halved only
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def by_class(theirs: Numbers, ours: Numbers, truth: Numbers | None) -> Classes:
         if truth is not None:
             accuracy = statistics.accuracy_drop(theirs[rows] == one.label, ours[rows] == one.label)
         figures.append(ClassFigures(one.label, one.n, agreement, accuracy))
-    lost, fading = _constant(theirs, ours) or _lost(found)
+    lost, fading = _all_lost(theirs, ours, found)
     if truth is not None and not lost:
         fading = fading or _never_answered(theirs, ours)
     return Classes(tuple(figures), float(counts.max()) / len(known), lost, fading)
@@ -96,7 +97,7 @@ def by_column(theirs: Numbers, ours: Numbers, truth: Numbers) -> Classes:
         )
         for _, label, one, other in sorted(figures, key=lambda one: (-one[0], one[1]))[:_MOST]
     ]
-    lost, fading = _constant(theirs, ours) or _lost(found)
+    lost, fading = _all_lost(theirs, ours, found)
     return Classes(tuple(worst), None, lost, fading)
 
 
@@ -128,8 +129,16 @@ def by_position(theirs: Numbers, ours: Numbers, distinct: Distinct | None) -> Cl
         for _, label, differ, positions in sorted(figures, key=lambda one: one[0])[:_MOST]
     ]
     chance = float(had.sum(axis=0).max()) / float(had.sum())
-    lost, fading = _constant(theirs, ours) or _lost(found)
+    lost, fading = _all_lost(theirs, ours, found)
     return Classes(tuple(worst), chance, lost, fading)
+
+
+def _all_lost(theirs: Numbers, ours: Numbers, found: list[_Kept]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The lost and fading classes, or the one answer that all samples get."""
+    constant, counted = _constant(theirs, ours), _lost(found)
+    if constant is None or (counted[0] and not constant[0]):
+        return counted
+    return constant
 
 
 def _constant(theirs: Numbers, ours: Numbers) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -161,6 +170,25 @@ def _lost(found: list[_Kept]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             if missed**one.had * len(found) <= _ALPHA:
                 fading.append(one)
     return _in_words(lost, "lost"), _in_words(fading, "perhaps lost")
+
+
+def lost_of(figures: Sequence[ClassFigures], positions: int) -> tuple[str, ...]:
+    """The classes of an output of so many decisions for each sample that are certainly lost by these figures.
+
+    Empty if the figures do not show it: classes were left out, or they are of positions.
+    """
+    if len(figures) >= _MOST:
+        return ()
+    found = []
+    for one in figures:
+        right, same = one.accuracy, one.agreement
+        if right is not None:
+            had = round(right.reference * one.n)
+            kept = min(round(right.variant * one.n), had) if positions == 1 else had - right.only_reference_right
+            found.append(_Kept(one.label, one.n, had, kept))
+        elif positions == 1:
+            found.append(_Kept(one.label, one.n, one.n, same.same))
+    return _lost(found)[0]
 
 
 def _in_words(found: list[_Kept], how: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from edgetf import files
 from edgetf.benchmarks.judging.check import Checked, check_one, judge_file
+from edgetf.benchmarks.judging.consistent import refuse_other_noise
 from edgetf.benchmarks.judging.verdict import Budgets, Judged, judge_agreement, worst
 from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.errors import EdgetfError, nearest
@@ -86,6 +87,8 @@ def judge_gate(gate: Gate, benchmarks: Sequence[Benchmark], places: Sequence[Pat
     """
     if not any(benchmark.results for benchmark in benchmarks):
         raise EdgetfError("there are no results to judge", "run: edgetf benchmark")
+    for benchmark in benchmarks:
+        refuse_other_noise(benchmark)
     models = _by_model(benchmarks)
     checked = []
     for model, of_model in models.items():

@@ -136,6 +136,8 @@ def _measure(asked: Asked, sides: tuple[Outputs, Outputs], labels: Array, rows: 
         low, high, doubts = _resampled(lost, n, span_of(theirs, ours))
     reached = float(theirs.mean()), float(ours.mean())
     drop = sign * float((theirs - ours).mean())
+    if not doubts:  # resamples have fewer different samples, and a metric that counts them is lower for all
+        low, high = min(low, drop), max(high, drop)
     found = MetricFigures(asked.name, None, n, *reached, drop, low, high, doubts)
     return replace(found, less_is_better=asked.less_is_better, chance=asked.chance)
 

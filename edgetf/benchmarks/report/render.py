@@ -14,6 +14,7 @@ from edgetf.benchmarks.diagnosis.ladder import read_kept
 from edgetf.benchmarks.judging import front
 from edgetf.benchmarks.judging.check import check_one
 from edgetf.benchmarks.judging.choose import Objective, rank
+from edgetf.benchmarks.judging.consistent import refuse_other_noise
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.report import pareto, plots
 from edgetf.benchmarks.report.colours import GRID, INK
@@ -70,6 +71,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
     results = document.results
     evidence = gather(document, folder, reference)
     pairs, unpaired = pair_outputs(document, folder, evidence)
+    refuse_other_noise(document)
     checked = [check_one(result, Budgets(), False, document.reference is not None) for result in results]
     choices = rank(document, checked, Objective.BOTH, Budgets())
     stories = stories_of(document, choices)

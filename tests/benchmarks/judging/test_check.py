@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,16 @@ from edgetf.benchmarks.judging.statistics import accuracy_drop
 from edgetf.benchmarks.judging.verdict import Budgets, Judged, judge_parity
 from edgetf.errors import EdgetfError, ExitCode
 from edgetf.files import write_document
-from edgetf.results import Benchmark, Failure, MetricFigures, OutputFigures, Status, Verdict, read_benchmark
+from edgetf.results import (
+    Benchmark,
+    Failure,
+    MetricFigures,
+    MetricParity,
+    OutputFigures,
+    Status,
+    Verdict,
+    read_benchmark,
+)
 
 
 @pytest.fixture
@@ -144,6 +154,48 @@ def test_a_requested_drop_and_a_requested_metric_are_both_judged(document: Bench
     bare = replace(judged, results=(replace(judged.results[0], parity=replace(parity, metrics=())),))
     (found,) = check(bare, Budgets(max_drop=100, max_metric_drop=0.01), explicit_drop=False)
     assert "benchmark with --metric" in found.parts["metric"].reason
+
+
+def _with_metric(document: Benchmark, metric: MetricFigures) -> Benchmark:
+    """The same, with every variant judged by a metric."""
+    results = []
+    for result in document.results:
+        assert result.parity is not None
+        judged = MetricParity(**vars(metric), verdict=Verdict.PASS, reason="")
+        parity = replace(result.parity, metrics=(judged,))
+        results.append(replace(result, scheme="int8", parity=parity))
+    return replace(document, results=tuple(results))
+
+
+def test_an_edited_metric_is_believed_neither_by_check_nor_by_gate(document: Benchmark, tmp_path: Path) -> None:
+    gate = tmp_path / "gate.toml"
+    gate.write_text("[budgets]\nmax_metric_drop = 0.01\n")
+    true = MetricFigures("own:metric", None, 200, 1.0, 0.0, 1.0, 0.9, 1.0, ())
+    write_document(tmp_path / "benchmark.json", _with_metric(document, true))
+    assert edgetf.check(tmp_path, max_metric_drop=0.01).exit_code is ExitCode.BUDGET_MISSED
+    assert edgetf.gate(gate, tmp_path).exit_code is ExitCode.BUDGET_MISSED
+    edited = replace(true, drop=0.0, low=-0.001, high=0.001)
+    write_document(tmp_path / "benchmark.json", _with_metric(document, edited))
+    with pytest.raises(EdgetfError, match="the own:metric of float16 contradicts its scores"):
+        edgetf.check(tmp_path, max_metric_drop=0.01)
+    with pytest.raises(EdgetfError, match="the own:metric of float16 contradicts its scores"):
+        edgetf.gate(gate, tmp_path)
+
+
+def test_the_noise_of_an_output_is_that_of_the_reference(document: Benchmark, tmp_path: Path) -> None:
+    [result] = document.results
+    assert result.parity is not None
+    gate = tmp_path / "gate.toml"
+    gate.write_text("[budgets]\nmax_bytes = 1_000_000\n")
+    for name, value in (("floor", 10.0), ("spread", None), ("floor_n", 10_000)):
+        change: dict[str, Any] = {name: value}
+        outputs = tuple(replace(output, **change) for output in result.parity.outputs)
+        edited = replace(document, results=(replace(result, parity=replace(result.parity, outputs=outputs)),))
+        write_document(tmp_path / "benchmark.json", edited)
+        with pytest.raises(EdgetfError, match="the noise of output_0 of float16 contradicts the reference's"):
+            edgetf.check(tmp_path)
+        with pytest.raises(EdgetfError, match="the noise of output_0 of float16 contradicts the reference's"):
+            edgetf.gate(gate, tmp_path)
 
 
 def test_a_variant_on_a_device_is_one_row_with_the_parts_of_all() -> None:

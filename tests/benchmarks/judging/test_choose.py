@@ -198,7 +198,9 @@ def test_the_loss_is_stated_in_terms_of_the_judged_figure(document: Benchmark) -
         "decides as the reference on 99.5 % of the samples (98.8 to 99.8 %)"
     )
     noisy = replace(known, agreement=None, centred_db=42.0, centred_low_db=41.0, centred_high_db=43.5)
-    exact = replace(noisy, centred_db=None, centred_low_db=None, centred_high_db=None, sqnr_db=None, max_abs=0.0)
+    noisy = replace(noisy, sqnr_db=50.0, mean_abs=1e-5, cosine=1.0)
+    exact = replace(noisy, centred_db=None, centred_low_db=None, centred_high_db=None, sqnr_db=None)
+    exact = replace(exact, max_abs=0.0, mean_abs=0.0)
     assert of(replace(base, parity=judge_parity("int8", 1000, [exact, noisy], Budgets()))) == (
         "SQNR 42.0 dB (41.0 to 43.5 dB)"
     )
