@@ -54,7 +54,8 @@ def check(
     -------
     Checks
         By variant: `["int8"].verdict`, `.reason`, `.passed`. Each prints as a line with PASS, FAIL or NOT ENOUGH DATA
-        and the reason. `exit_code` is the command's.
+        and the reason. `exit_code` is the command's; `warnings`, which are printed too, are about budgets that nothing
+        can miss.
 
     Raises
     ------
@@ -154,11 +155,12 @@ def choose(
     'int8'
     """
     budgets = budgets_of(max_drop, max_metric_drop, max_latency_ms, max_bytes)
-    aim, found = one_of(choosing.Objective, objective, "objective"), []
+    aim, found, judged = one_of(choosing.Objective, objective, "objective"), [], list[Checked]()
     for document in documents_of(bench):
         checked = _check(document, budgets, max_drop is not None, allow_changed)
         found += [(document, choice) for choice in choosing.rank(document, checked, aim, budgets)]
-    return Choices(found)
+        judged += checked
+    return Choices(found, gates.warnings_of(judged))
 
 
 def _check(document: Benchmark, budgets: Budgets, explicit_drop: bool, allow_changed: bool) -> list[Checked]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetf.api.results import Bench, Rows, Variants
 from edgetf.console.printing import to_html, to_text
-from edgetf.errors import ExitCode
+from edgetf.errors import EdgetfError, ExitCode
 from edgetf.recipes import TUNED, Ending, Tuning
 from edgetf.results import (
     Benchmark,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgetf.benchmarks.diagnosis.layers import Layer
     from edgetf.benchmarks.judging.check import Checked
     from edgetf.benchmarks.judging.choose import Choice
-    from edgetf.benchmarks.judging.verdict import Judged
+    from edgetf.benchmarks.judging.verdict import Budgets, Judged
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ class CheckedVariant:
         return self.verdict is Verdict.PASS
 
     def __str__(self) -> str:
-        return f"{self.verdict.label}: {self.reason}"
+        warnings = "".join(f"; warning: {warning}" for warning in self.record.warnings)
+        return f"{self.verdict.label}: {self.reason}{warnings}"
 
 
 class Checks(Rows[CheckedVariant]):
-    """The results of `edgetf.check` and `edgetf.gate`, by variant; `exit_code` is the command's."""
+    """The results of `edgetf.check` and `edgetf.gate`, by variant; `exit_code` is the command's.
+
+    `warnings` are about budgets that nothing can miss, and are printed below the verdicts.
+    """
 
     def __init__(self, checked: list[Checked]) -> None:
         self.checked = tuple(checked)
@@ -81,10 +85,17 @@ class Checks(Rows[CheckedVariant]):
         """Whether every variant passed."""
         return self.exit_code is ExitCode.DONE
 
+    @property
+    def warnings(self) -> list[str]:
+        from edgetf.benchmarks.judging.gate import warnings_of
+
+        return warnings_of(self.checked)
+
     def show(self) -> None:
-        from edgetf.api.tables.checks import show_checked
+        from edgetf.api.tables.checks import show_checked, show_warnings
 
         show_checked(self.checked, "")
+        show_warnings(self.warnings)
 
     def records(self) -> list[dict[str, Any]]:
         """A row for each judged figure."""
@@ -103,10 +114,10 @@ class Checks(Rows[CheckedVariant]):
 
 
 class Choices(Rows["Choice"]):
-    """The results of `edgetf.choose`, by device. `exit_code` is the command's."""
+    """The results of `edgetf.choose`, by device. `exit_code` is the command's, `warnings` are those of `Checks`."""
 
-    def __init__(self, choices: Sequence[tuple[Benchmark, Choice]]) -> None:
-        self.choices = tuple(choices)
+    def __init__(self, choices: Sequence[tuple[Benchmark, Choice]], warnings: Sequence[str] = ()) -> None:
+        self.choices, self.warnings = tuple(choices), list(warnings)
         super().__init__({choice.device: choice for _, choice in choices})
 
     @property
@@ -116,9 +127,11 @@ class Choices(Rows["Choice"]):
         return exit_code([choice for _, choice in self.choices])
 
     def show(self) -> None:
+        from edgetf.api.tables.checks import show_warnings
         from edgetf.api.tables.choices import show_choices
 
         show_choices(self.choices)
+        show_warnings(self.warnings)
 
     def records(self) -> list[dict[str, Any]]:
         """A row for each variant on each device, the chosen one first."""
@@ -169,21 +182,38 @@ class Tuned:
         budget some one passes by luck. It is left out where it would be the answer.
         """
         from edgetf.benchmarks.judging.choose import Objective, choose
-        from edgetf.benchmarks.judging.verdict import Budgets
 
-        limits, found = self.document.limits, self.bench.document
-        budgets = Budgets(
-            max_drop=limits.max_drop,
-            max_metric_drop=limits.max_metric_drop,
-            max_bytes=limits.max_bytes,
-            max_latency_ms=limits.max_latency_ms,
-        )
+        limits, budgets, found = self.document.limits, self._budgets, self.bench.document
         aim, answer = Objective(self.document.aim.value), self._answer
         [choice] = choose(found, aim, budgets, limits.explicit_drop)
         while choice.variant not in (None, answer) and len(found.results) > 1:
             found = replace(found, results=tuple(one for one in found.results if one.variant != choice.variant))
             [choice] = choose(found, aim, budgets, limits.explicit_drop)
         return Choices([(found, choice)])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the budgets: those that nothing can miss, as in `Checks`."""
+        from edgetf.benchmarks.judging.check import check
+        from edgetf.benchmarks.judging.gate import warnings_of
+        from edgetf.benchmarks.judging.toothless import toothless
+
+        try:
+            return warnings_of(check(self.bench.document, self._budgets, self.document.limits.explicit_drop))
+        except EdgetfError:  # without a benchmark, nothing was to be proven
+            return list(toothless(None, self._budgets))
+
+    @property
+    def _budgets(self) -> Budgets:
+        from edgetf.benchmarks.judging.verdict import Budgets
+
+        limits = self.document.limits
+        return Budgets(
+            max_drop=limits.max_drop,
+            max_metric_drop=limits.max_metric_drop,
+            max_bytes=limits.max_bytes,
+            max_latency_ms=limits.max_latency_ms,
+        )
 
     @property
     def _answer(self) -> str | None:
@@ -205,9 +235,11 @@ class Tuned:
         return to_html(self.show)
 
     def show(self) -> None:
+        from edgetf.api.tables.checks import show_warnings
         from edgetf.api.tables.tuning import show_tuning
 
         show_tuning(self.document)
+        show_warnings(self.warnings)
 
 
 @dataclass(frozen=True)

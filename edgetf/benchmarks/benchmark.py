@@ -22,6 +22,7 @@ from edgetf.benchmarks.judging.ground import (
 )
 from edgetf.benchmarks.judging.own_metric import Given
 from edgetf.benchmarks.judging.seen import seen_before
+from edgetf.benchmarks.judging.toothless import by_warning, toothless
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.timing.figures import result_of
 from edgetf.benchmarks.timing.fixed import copy_private, digests_of
@@ -152,7 +153,8 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     """Run the turns of all targets; returns the document of the results."""
     place, folder = bench.kept.place, bench.kept.folder
     courses = measure(targets, bench, partial(is_decided, place=place, ground=ground))
-    results = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
+    timed = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
+    results = tuple(_judged(course, one, place, ground) for course, one in zip(courses, timed, strict=True))
     turns = [turn.measurement for course in courses for turn in course.turns]
     samples = None if ground.random else ground.samples.used()
     seen = [] if ground.reference is None else seen_before(targets, ground.samples)
@@ -162,12 +164,19 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
         created=files.now(),
         machine=turns[0].machine if turns else {},
         inputs=ground.describe(),
-        warnings=(*bench.kept.stops, *warnings_of(turns), *seen, *_copies(ground)),
+        warnings=(*bench.kept.stops, *warnings_of(turns), *seen, *_copies(ground), *_useless(ground, results)),
         samples=samples,
         reference=ground.reference,
         labels_are=ground.labels_are,
-        results=tuple(_judged(c, result, place, ground) for c, result in zip(courses, results, strict=True)),
+        results=results,
     )
+
+
+def _useless(ground: Ground, results: Sequence[Result]) -> list[str]:
+    """Warnings about budgets of a sequential run that nothing can miss."""
+    if (budgets := ground.budgets) is None:
+        return []
+    return by_warning((one.variant, toothless(one.parity, budgets)) for one in results if one.parity)
 
 
 def _copies(ground: Ground) -> list[str]:

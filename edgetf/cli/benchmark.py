@@ -169,7 +169,7 @@ def benchmark(
         force=force,
     )
     documents = list(bench.documents.values())
-    _show(bench, sequential, max_drop, quiet=as_json)
+    _show(bench, quiet=as_json)
     if as_json:
         _print_json(documents, several=len(names) > 1)
     failures = list(bench.failures.values())
@@ -181,18 +181,14 @@ def benchmark(
     return ExitCode.DEVICE_FAILED if failed else ExitCode.DONE
 
 
-def _show(bench: Bench, sequential: bool, max_drop: float | None, quiet: bool) -> None:
-    """Print each device's results, unless `quiet`; stale results and useless budgets go to standard error."""
+def _show(bench: Bench, quiet: bool) -> None:
+    """Print each device's results, unless `quiet`; stale results go to standard error."""
     import shlex
 
-    from edgetf.api.judge import check
     from edgetf.api.tables.benchmark import show_benchmark, show_stale
-    from edgetf.api.tables.checks import show_warnings
 
     for device, document in bench.documents.items():
         show_stale(document)
-        if sequential and document.reference is not None:
-            show_warnings(check(bench.on(device), max_drop=max_drop).checked)
         if not quiet:
             show_benchmark(document)
             written = escape(shlex.quote(str(bench.folders[device])))

@@ -40,7 +40,7 @@ def check(
     from edgetf.api.judge import check as run
     from edgetf.api.results import Bench
     from edgetf.api.tables.benchmark import show_stale
-    from edgetf.api.tables.checks import show_checked, show_classes, show_warnings
+    from edgetf.api.tables.checks import send_warnings, show_checked, show_classes
     from edgetf.benchmarks.judging.check import select
     from edgetf.benchmarks.judging.verdict import Budgets
     from edgetf.files import to_plain
@@ -58,7 +58,7 @@ def check(
     documents = [select(document, variant) for document in measured.documents.values()]
     for document in documents:
         show_stale(document)
-    show_warnings(found.checked)
+    send_warnings(found.warnings)
     if as_json:
         click.echo(json.dumps({"exit_code": int(found.exit_code), "checked": to_plain(list(found.checked))}, indent=1))
     else:

@@ -50,11 +50,10 @@ def choose(
       edgetf choose bench
       edgetf choose bench --for size --max-drop 0.5 --max-latency-ms 5
     """
-    from edgetf.api.judge import check
     from edgetf.api.judge import choose as run
     from edgetf.api.results import Bench
     from edgetf.api.tables.benchmark import show_stale
-    from edgetf.api.tables.checks import show_warnings
+    from edgetf.api.tables.checks import send_warnings
     from edgetf.api.tables.choices import show_choices
     from edgetf.benchmarks.judging.choose_words import answer
     from edgetf.files import to_plain
@@ -69,15 +68,7 @@ def choose(
         max_bytes=max_bytes,
         allow_changed=allow_changed,
     )
-    judged = check(
-        measured,
-        max_drop=max_drop,
-        max_metric_drop=max_metric_drop,
-        max_latency_ms=max_latency_ms,
-        max_bytes=max_bytes,
-        allow_changed=allow_changed,
-    )
-    show_warnings(judged.checked)
+    send_warnings(found.warnings)
     for document in measured.documents.values():
         show_stale(document)
     if as_json:

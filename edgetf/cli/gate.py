@@ -46,11 +46,11 @@ def gate(
       edgetf gate budget.toml bench bench_pi --variants out --junit gate.xml
     """
     from edgetf.api.judge import gate as run
-    from edgetf.api.tables.checks import show_checked, show_warnings
+    from edgetf.api.tables.checks import send_warnings, show_checked
     from edgetf.files import to_plain
 
     found = run(budget, benches, variants=variants, junit=junit, summary=summary)
-    show_warnings(found.checked)
+    send_warnings(found.warnings)
     if as_json:
         click.echo(json.dumps({"exit_code": int(found.exit_code), "checked": to_plain(list(found.checked))}, indent=1))
     else:

@@ -84,6 +84,7 @@ def tune(
     """
     import json
 
+    from edgetf.api.tables.checks import send_warnings
     from edgetf.api.tables.choices import show_choices
     from edgetf.api.tables.tuning import show_tuning
     from edgetf.api.tune import tune as run
@@ -112,6 +113,7 @@ def tune(
         no_wait=no_wait,
         force=force,
     )
+    send_warnings(tuned.warnings)
     if as_json:
         click.echo(json.dumps({"exit_code": int(tuned.exit_code), **to_plain(tuned.document)}, indent=1))
         return tuned.exit_code

@@ -404,6 +404,14 @@ def test_a_budget_that_cannot_be_missed_gives_a_warning(budgets: Budgets, words:
     assert not any(one.warnings for one in check(document, Budgets(), explicit_drop=False))
 
 
+def test_a_sequential_benchmark_warns_of_a_budget_that_cannot_be_missed(world: Path, tmp_path: Path) -> None:
+    for max_drop, expected in ((98.0, ["good: max_drop 98 passes a variant that always answers the same"]), (5.0, [])):
+        options = BenchmarkOptions(reference=world / "ref", timing=BRIEF, blocks=BLOCKS, patience=1, energy_s=0.0)
+        options = replace(options, sequential=Budgets(max_drop=max_drop))
+        found = benchmark([world / "good.tflite"], LocalDevice(), tmp_path / f"{max_drop}", options, ignore)
+        assert [one.rpartition(": ")[0] for one in found.warnings if "max_drop" in one] == expected
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from edgetf.tuning.evaluate import Asked
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook
 from edgetf.tuning.options import TuneOptions
 from edgetf.tuning.running import Fed, answers
-from tests.conftest import BLOCKS, SHORT, Small, ignore
+from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 
 WIDE = Asked(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
@@ -344,6 +345,23 @@ def test_force_removes_an_earlier_result_only_after_the_new_one_is_written_and_k
 def _content(out: Path) -> dict[str, str]:
     inside = [path for path in out.rglob("*") if path.is_file() and FOLDER not in path.parts]
     return {str(path.relative_to(out)): files.sha256_file(path) for path in inside}
+
+
+def test_a_budget_that_nothing_can_miss_is_named_with_the_result(
+    tuned: Path, edgetf_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = read_tuning(tuned)
+    wide = Tuned(tuned, replace(document, limits=replace(document.limits, max_drop=98.0)))
+    [warning] = wide.warnings
+    assert "max_drop 98 passes a variant that always answers the same" in warning
+    assert warning in " ".join(str(wide).split())
+    assert Tuned(tuned, document).warnings == []
+    monkeypatch.setattr(importlib.import_module("edgetf.api.tune"), "tune", lambda *given, **options: wide)
+    for options in ((), ("--json",)):
+        told = edgetf_here("tune", "out", "--reference", "ref", "-o", "tuned", "--max-drop", 98, *options)
+        assert (told.returncode, told.stderr.splitlines()) == (0, [f"warning: {warning}"])
+    unproven = Tuned(tuned / "nowhere", replace(document, limits=replace(document.limits, max_drop=100.0)))
+    assert unproven.warnings == ["max_drop 100: nothing can miss it, as there are 100 points"]
 
 
 def test_choose_does_not_answer_with_an_unproven_file(tuned: Path) -> None:

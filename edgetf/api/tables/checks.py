@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 
 from edgetf.benchmarks.judging.check import Checked
-from edgetf.benchmarks.judging.gate import warnings_of
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.console.printing import escape, print_lines, print_table, verdict_mark
 from edgetf.results import Benchmark
@@ -47,7 +46,12 @@ def show_classes(document: Benchmark, budgets: Budgets) -> None:
                 print_lines(escape(f"{which}: {', '.join(losses[:_MOST_CLASSES])}"))
 
 
-def show_warnings(checked: Sequence[Checked]) -> None:
-    """Print the budgets that cannot be missed, on standard error."""
-    for warning in warnings_of(checked):
+def show_warnings(warnings: Sequence[str]) -> None:
+    """Print the budgets that cannot be missed, below the verdicts."""
+    print_lines(*(f"[yellow]warning:[/] {escape(warning)}" for warning in warnings))
+
+
+def send_warnings(warnings: Sequence[str]) -> None:
+    """Print them on standard error, where they are seen if the verdicts are read by a program."""
+    for warning in warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {printable(warning)}", err=True)

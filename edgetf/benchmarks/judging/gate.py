@@ -27,6 +27,7 @@ from typing import Any
 from edgetf import files
 from edgetf.benchmarks.judging.check import Checked, check_one, judge_file
 from edgetf.benchmarks.judging.consistent import refuse_other_noise
+from edgetf.benchmarks.judging.toothless import by_warning
 from edgetf.benchmarks.judging.verdict import Budgets, Judged, judge_agreement, worst
 from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.errors import EdgetfError, nearest
@@ -279,11 +280,7 @@ def to_markdown(checked: Sequence[Checked]) -> str:
 
 def warnings_of(checked: Sequence[Checked]) -> list[str]:
     """The warnings about budgets that cannot be missed, each once, with its variants."""
-    about: dict[str, list[str]] = {}
-    for one in checked:
-        for warning in one.warnings:
-            about.setdefault(warning, []).append(one.variant)
-    return [f"{', '.join(dict.fromkeys(names))}: {warning}" for warning, names in about.items()]
+    return by_warning((one.variant, one.warnings) for one in checked)
 
 
 def _cell(text: str) -> str:

@@ -7,6 +7,7 @@ class has 99.5 % of the samples. The verdict does not change, but a warning says
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 from edgetf.benchmarks.judging.verdict import Budgets, worth
 from edgetf.results import MetricFigures, MetricState, OutputFigures, Parity
@@ -33,6 +34,15 @@ def toothless(parity: Parity | None, budgets: Budgets) -> tuple[str, ...]:
     for metric in parity.metrics if parity else ():
         found += _metric(metric, budgets)
     return tuple(found)
+
+
+def by_warning(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Each warning once, with its variants; `found` are the warnings of each variant."""
+    about: dict[str, list[str]] = {}
+    for variant, warnings in found:
+        for warning in warnings:
+            about.setdefault(warning, []).append(variant)
+    return [f"{', '.join(dict.fromkeys(names))}: {warning}" for warning, names in about.items()]
 
 
 def _drop(output: OutputFigures, budgets: Budgets) -> list[str]:

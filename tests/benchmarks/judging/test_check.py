@@ -198,6 +198,23 @@ def test_the_noise_of_an_output_is_that_of_the_reference(document: Benchmark, tm
             edgetf.gate(gate, tmp_path)
 
 
+def test_a_budget_that_nothing_can_miss_is_named_in_the_printed_results(benchmarked: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate.toml"
+    gate.write_text("[budgets]\nmax_drop = 98\n")
+    named = "max_drop 98 passes a variant that always answers the same"
+    checked = edgetf.check(benchmarked, variant="float16", max_drop=98)
+    assert str(checked["float16"]).startswith("PASS: ")
+    assert f"; warning: {named}" in str(checked["float16"])
+    for found in (checked, edgetf.choose(benchmarked, max_drop=98), edgetf.gate(gate, benchmarked)):
+        [warning] = found.warnings
+        assert named in warning
+        assert "warning: float" in str(found)
+        assert " ".join(str(found).split()).count(named) == 1
+    sound = edgetf.check(benchmarked, variant="float16", max_drop=5)
+    assert (sound.warnings, "warning" in str(sound) + str(sound["float16"])) == ([], False)
+    assert "max_metric_drop is infinite" in str(edgetf.check(benchmarked, max_metric_drop=np.inf))
+
+
 def test_a_variant_on_a_device_is_one_row_with_the_parts_of_all() -> None:
     def one(device: str, verdict: Verdict, what: str, variant: str = "int8") -> Checked:
         return Checked(variant, device, verdict, {what: Judged(verdict, what)}, False)
