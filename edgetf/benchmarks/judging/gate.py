@@ -75,6 +75,9 @@ def load_gate(path: Path) -> Gate:
     if not isinstance(own_budgets, dict):
         raise EdgetfError(f"{path}: budgets.{_OF} = {own_budgets!r} names no variant", "write [budgets.of.int8]")
     of = {name: _read(path, f"budgets.of.{name}", own, common) for name, own in own_budgets.items()}
+    if idle := sorted(set(of) - set(variants)) if variants else []:
+        message = f"{path}: [budgets.of.{idle[0]}] is for a variant that `variants` does not name: it is never judged"
+        raise EdgetfError(message, f"add {idle[0]!r} to variants, or remove these budgets")
     if not any(one.sets_any for one in (common, *of.values())):
         raise EdgetfError(f"{path} sets no budgets", "add [budgets] with max_drop, max_latency_ms, max_bytes")
     return replace(common, variants=tuple(variants), of=of)

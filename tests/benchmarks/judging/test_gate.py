@@ -141,6 +141,11 @@ def test_models_with_the_same_path_have_different_names(document: Benchmark, tmp
         ("[budgets]\nmax_latency_ms = 5.0", "names no device", "max_latency_ms = { local = 5.0 }"),
         ("[budgets.of.int8]\nmax = 1", "unknown key 'budgets.of.int8.max'", ""),
         ("variants = 'int8'\n[budgets]\nmax_drop = 1", "is not a list of names", ""),
+        (
+            "variants = ['good']\n[budgets]\n[budgets.of.bad]\nmax_drop = 1",
+            "[budgets.of.bad] is for a variant that `variants` does not name",
+            "add 'bad' to variants",
+        ),
         ("[budgets", "cannot read", "edgetf gate --help"),
     ],
 )
