@@ -49,8 +49,8 @@ class History:
     def compare(self, old: str, new: str, *, model: str | None = None, allow: Sequence[str] = ()) -> list[Change]:
         """The changes between two commits, for each variant on each device.
 
-        `allow` names kinds of changes that are not a failure: "gone", "parity", "samples", "runtime". Raises
-        EdgetfError for an unknown commit, and if nothing can be compared.
+        `allow` names kinds of changes that are not a failure: "gone", "parity", "samples", "runtime", "latency".
+        Raises EdgetfError for an unknown commit, and if nothing can be compared.
         """
         names = commits_of(self.path, model)
         before, after = (choose_commit(one, names) for one in (old, new))

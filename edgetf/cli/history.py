@@ -117,7 +117,7 @@ def add(bench: Path, place: Path | None, commit: str | None, as_json: bool) -> N
 @click.option(
     "--allow",
     multiple=True,
-    type=click.Choice(["gone", "parity", "samples", "runtime"]),
+    type=click.Choice(["gone", "parity", "samples", "runtime", "latency"]),
     help="Allow this kind of change. May be repeated.",
 )
 @history_option
@@ -127,8 +127,8 @@ def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place
 
     OLD and NEW are commits, prefixes of their names, or git references (HEAD, main, v1.0). A change is reported only if
     it is significant (5 %, over all comparisons). Exit code: 3 if a figure became worse, or if a variant cannot be
-    compared: it is gone, it has no parity any more, it fails on other samples, or it ran in another runtime. --allow
-    permits each of these.
+    compared: it is gone, it has no parity or no latency any more, it fails on other samples, or it ran in another
+    runtime. --allow permits each of these.
 
     \b
     Example:

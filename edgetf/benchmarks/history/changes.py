@@ -2,7 +2,7 @@
 
 Times are compared by the medians of their blocks, each a separate process, and accuracies by the numbers of right
 samples. These changes are reported only if they are significant. A variant that cannot be compared any more is a change
-too: the user must confirm the removal of a variant or its parity, or another runtime.
+too: the user must confirm the removal of a variant, its parity or its latency, or another runtime.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import combinations
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class ChangeKind(str, Enum):
     PARITY = "parity"  # the comparison with a reference, or its kind
     SAMPLES = "samples"  # it fails, on other samples
     RUNTIME = "runtime"  # the runtime, or its settings
+    LATENCY = "latency"  # the times, or those of the hardware
 
 
 class Effect(str, Enum):
@@ -82,18 +84,16 @@ def compare(known: Sequence[Entry], old: str, new: str, allowed: AbstractSet[Cha
     Raises EdgetfError for an unknown commit, or if nothing was measured in both with the same settings.
     """
     before, after = (_of(known, find_commit(commit, known)) for commit in (old, new))
-    by_variant: dict[str, list[Entry]] = {}
-    for other in after.values():
-        by_variant.setdefault(other.variant, []).append(other)
-    changes, compared = list[Change](), False
+    changes, compared, others = list[Change](), False, _Nearest(list(after.values()))
     for key, one in before.items():
         if one.result.status != Status.OK:
             continue
-        near, differing = _nearest(one, by_variant.get(one.variant, []))
         if key in after:
             compared = True
             changes += _changes(one, after[key])
-        elif near is not None and set(differing) == {"settings"} and ChangeKind.RUNTIME in allowed:
+            continue
+        near, differing = others.to(one)
+        if near is not None and _is_runtime(differing) and ChangeKind.RUNTIME in allowed:
             compared = True
             changes += [
                 _About(one).change("run", _differ(one, near, differing), kind=ChangeKind.RUNTIME),
@@ -101,19 +101,21 @@ def compare(known: Sequence[Entry], old: str, new: str, allowed: AbstractSet[Cha
             ]
         else:
             why = f": {_differ(one, near, differing)}" if near is not None else ""
-            kind = ChangeKind.RUNTIME if set(differing) == {"settings"} else ChangeKind.GONE
+            kind = ChangeKind.RUNTIME if _is_runtime(differing) else ChangeKind.GONE
             changes.append(_About(one).change("run", f"not measured now{why}", effect=Effect.WORSE, kind=kind))
     if not compared:
-        found = [(one, *_nearest(one, by_variant.get(one.variant, []))) for one in before.values()]
-        reasons = dict.fromkeys(
-            f"{one.variant}: {_differ(one, near, differing)}" for one, near, differing in found if near
-        )
-        reason = "; ".join(reasons) or "no variant was measured in both"
-        hint = f"all of {', '.join(_CONDITIONS.values())} must be the same in both"
-        if any(set(differing) == {"settings"} for _, _, differing in found):
-            hint += ", or give --allow runtime"
-        raise EdgetfError(f"nothing can be compared between {old} and {new}: {reason}", hint)
+        raise _incomparable(f"{old} and {new}", [(one, *others.to(one)) for one in before.values()])
     return _by_holm(sorted(changes, key=lambda one: (one.name, one.device, one.variant, one.what)))
+
+
+def _incomparable(commits: str, found: Sequence[tuple[Entry, Entry | None, tuple[str, ...]]]) -> EdgetfError:
+    """The error if no entry has one with the same conditions; `found` are the nearest ones, and how they differ."""
+    reasons = dict.fromkeys(f"{one.variant}: {_differ(one, near, differing)}" for one, near, differing in found if near)
+    reason = "; ".join(reasons) or "no variant was measured in both"
+    hint = f"all of {', '.join(_CONDITIONS.values())} must be the same in both"
+    if any(_is_runtime(differing) for _, _, differing in found):
+        hint += ", or give --allow runtime"
+    return EdgetfError(f"nothing can be compared between {commits}: {reason}", hint)
 
 
 def is_failure(change: Change, allowed: AbstractSet[ChangeKind]) -> bool:
@@ -121,17 +123,45 @@ def is_failure(change: Change, allowed: AbstractSet[ChangeKind]) -> bool:
     return change.effect is Effect.WORSE and (change.kind is ChangeKind.FIGURE or change.kind not in allowed)
 
 
-def _of(known: Sequence[Entry], commit: str) -> dict[tuple[str, ...], Entry]:
+def _of(known: Sequence[Entry], commit: str) -> dict[tuple[object, ...], Entry]:
     """The latest entry of each variant at `commit`, including failed ones."""
-    chosen = [one for one in known if one.commit == commit]
-    return {(one.name, one.variant, one.device, one.machine, one.settings): one for one in chosen}
+    return {_conditions(one, tuple(_CONDITIONS)): one for one in known if one.commit == commit}
 
 
-def _nearest(one: Entry, others: Sequence[Entry]) -> tuple[Entry | None, tuple[str, ...]]:
-    """The entry in `others` (of the same variant) that differs from `one` in the fewest conditions, and these."""
-    differing = [tuple(key for key in _CONDITIONS if getattr(one, key) != getattr(other, key)) for other in others]
-    found = min(zip(others, differing, strict=True), key=lambda pair: len(pair[1]), default=None)
-    return (None, ()) if found is None else found
+def _conditions(one: Entry, names: Sequence[str]) -> tuple[object, ...]:
+    return tuple(getattr(one, name) for name in names)
+
+
+class _Nearest:
+    """The entries of a commit, by any of their conditions: a commit may have thousands of models."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._indexes: dict[tuple[str, ...], dict[tuple[object, ...], int]] = {}
+
+    def to(self, one: Entry) -> tuple[Entry | None, tuple[str, ...]]:
+        """The entry of the same variant that differs from `one` in the fewest conditions, and these."""
+        free = [name for name in _CONDITIONS if name != "variant"]
+        for count in range(len(free) + 1):
+            places = {differing: self._first(one, differing) for differing in combinations(free, count)}
+            known = [(place, differing) for differing, place in places.items() if place is not None]
+            if known:
+                place, differing = min(known)
+                return self._entries[place], differing
+        return None, ()
+
+    def _first(self, one: Entry, differing: tuple[str, ...]) -> int | None:
+        """The place of the first entry that is equal in all other conditions."""
+        equal = tuple(name for name in _CONDITIONS if name not in differing)
+        if equal not in self._indexes:
+            places = reversed(list(enumerate(self._entries)))
+            self._indexes[equal] = {_conditions(other, equal): place for place, other in places}
+        return self._indexes[equal].get(_conditions(one, equal))
+
+
+def _is_runtime(differing: Iterable[str]) -> bool:
+    """Whether the runtime or its settings are all that differs."""
+    return bool(differing := set(differing)) and differing <= {"settings", "nice"}
 
 
 def _differ(one: Entry, other: Entry, differing: Iterable[str]) -> str:
@@ -146,6 +176,7 @@ _CONDITIONS = {
     "device": "device",
     "machine": "machine",
     "settings": "runtime and settings",
+    "nice": "nice value",
 }
 
 
@@ -176,7 +207,7 @@ def _changes(old: Entry, new: Entry) -> Iterator[Change]:
     if sizes[0] is not None and sizes[1] is not None:
         summary = "equal" if sizes[0] == sizes[1] else "larger" if sizes[1] > sizes[0] else "smaller"
         yield replace(about.change("bytes", summary, sizes), unit=Unit.BYTES)
-    if old.result.latency_ms and new.result.latency_ms and not (old.result.emulated or new.result.emulated):
+    if old.result.latency_ms and not old.result.emulated:
         yield _latency(about, old.result, new.result)
     before, after = old.result.parity, new.result.parity
     if before and after is None:
@@ -191,16 +222,25 @@ def _changes(old: Entry, new: Entry) -> Iterator[Change]:
             yield about.change("verdict", summary, effect=Effect.WORSE, kind=ChangeKind.SAMPLES)
 
 
-def _parity(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
-    after = {output.name: output.accuracy for output in new.outputs}
+def _outputs(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
+    after = {output.name: output for output in new.outputs}
     for output in old.outputs:
-        if output.accuracy and (accuracy := after.get(output.name)):
-            yield _accuracy(about, output.name, output.accuracy, accuracy)
-        elif output.accuracy or output.name not in after:
-            what = "accuracy" if output.name in after else "parity"
-            yield about.change(
-                f"{what} of {output.name}", "not measured now", effect=Effect.WORSE, kind=ChangeKind.PARITY
-            )
+        now, gone = after.get(output.name), ""
+        if now is None:
+            gone = "parity"
+        elif output.accuracy and now.accuracy:
+            yield _accuracy(about, output.name, output.accuracy, now.accuracy)
+        elif output.accuracy:
+            gone = "accuracy"
+        elif output.agreement and not now.agreement:
+            gone = "agreement"
+        if gone:
+            what = f"{gone} of {output.name}"
+            yield about.change(what, "not measured now", effect=Effect.WORSE, kind=ChangeKind.PARITY)
+
+
+def _parity(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
+    yield from _outputs(about, old, new)
     metrics = {metric.name: metric for metric in new.metrics if metric.state is MetricState.MEASURED}
     for metric in old.metrics:
         if metric.state is MetricState.FAILED:
@@ -220,7 +260,9 @@ def _parity(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
 def _latency(about: _About, old: Result, new: Result) -> Change:
     """Welch's t-test of the logarithms of the block medians: a ratio that includes differences between processes."""
     assert old.latency_ms is not None
-    assert new.latency_ms is not None
+    if new.latency_ms is None or new.emulated:
+        gone = "not measured now: the device is emulated" if new.emulated else "not measured now"
+        return about.change(_MEDIAN, gone, (old.latency_ms.median, None), Effect.WORSE, ChangeKind.LATENCY)
     one, other = (np.log([block.median_ms for block in result.blocks]) for result in (old, new))
     medians = old.latency_ms.median, new.latency_ms.median
     if min(len(one), len(other)) < 2 or old.stable is False or new.stable is False:

@@ -76,6 +76,14 @@ class Entry:
             raise self._unreadable() from error
 
     @cached_property
+    def nice(self) -> int:
+        """The priority that it ran with; 0 if that is not stored."""
+        try:
+            return int(json.loads(self.text)["nice"])
+        except Exception:  # a text that is not a Result is an error only if it is compared
+            return 0
+
+    @cached_property
     def glance(self) -> Glance:
         """The figures for lists and plots, twenty times as fast. Raises EdgetfError as `result` does."""
         try:

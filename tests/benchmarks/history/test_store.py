@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 
-from edgetf.benchmarks.history.changes import Change, ChangeKind, compare, is_failure
-from edgetf.benchmarks.history.store import add_results, choose_commit, commit_of, entries, find_commit
+from edgetf.benchmarks.history.changes import Change, ChangeKind, Effect, compare, is_failure
+from edgetf.benchmarks.history.store import Entry, add_results, choose_commit, commit_of, entries, find_commit
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.errors import EdgetfError
 from edgetf.files import to_plain
@@ -168,19 +169,96 @@ def test_a_comparison_that_is_no_longer_possible_is_a_failure_unless_allowed(
         ChangeKind.GONE: replace(later, results=first),
         ChangeKind.PARITY: replace(later, results=(*first, replace(last, parity=None))),
         ChangeKind.RUNTIME: replace(later, results=(*first, replace(last, runtime="litert 9"))),
+        ChangeKind.LATENCY: replace(later, results=(*first, replace(last, latency_ms=None, blocks=()))),
         ChangeKind.SAMPLES: replace(
             later, results=(*first, missed), samples=replace(document.samples, digest="0" * 64)
         ),
     }
     parity = replace(last.parity, outputs=unlabelled)
-    for k, (kind, changed_so) in enumerate(
-        [*changed.items(), (ChangeKind.PARITY, replace(later, results=(*first, replace(last, parity=parity))))]
-    ):
+    more = {
+        ChangeKind.PARITY: replace(later, results=(*first, replace(last, parity=parity))),
+        ChangeKind.RUNTIME: replace(later, results=(*first, replace(last, nice=10))),
+        ChangeKind.LATENCY: replace(later, results=(*first, replace(last, emulated=True))),
+    }
+    for k, (kind, changed_so) in enumerate([*changed.items(), *more.items()]):
         add_results(changed_so, f"bbbb{k}", "m", place)
         found = compare(entries(place), "aaaa", f"bbbb{k}")
         failures = [one for one in found if is_failure(one, set())]
         assert [(one.variant, one.kind) for one in failures] == [(last.variant, kind)]
         assert not [one for one in compare(entries(place), "aaaa", f"bbbb{k}", {kind}) if is_failure(one, {kind})]
+
+
+def test_a_latency_that_is_gone_is_named_and_so_is_another_priority(document: Benchmark, tmp_path: Path) -> None:
+    place, [first, *rest] = tmp_path / "h.sqlite", document.results
+    assert first.latency_ms is not None
+    add_results(document, "aaaa", "m", place)
+    later = replace(document, created="2027-01-01T00:00:00+00:00")
+    changed = {
+        "not measured now": replace(first, latency_ms=None, blocks=()),
+        "not measured now: the device is emulated": replace(first, emulated=True),
+    }
+    for k, (summary, one) in enumerate(changed.items()):
+        add_results(replace(later, results=(one, *rest)), f"bbbb{k}", "m", place)
+        [gone] = [one for one in compare(entries(place), "aaaa", f"bbbb{k}") if one.kind is ChangeKind.LATENCY]
+        assert (gone.variant, gone.what, gone.summary) == (first.variant, "median ms", summary)
+        assert (gone.old, gone.new) == (first.latency_ms.median, None)
+        back = compare(entries(place), f"bbbb{k}", "aaaa")  # it is measured again
+        assert not [one for one in back if one.kind is ChangeKind.LATENCY]
+    add_results(replace(later, results=tuple(replace(one, nice=-5) for one in document.results)), "cccc", "m", place)
+    with pytest.raises(EdgetfError, match="the nice value was 0 and is -5") as caught:
+        compare(entries(place), "aaaa", "cccc")
+    assert "give --allow runtime" in caught.value.hint
+    allowed = compare(entries(place), "aaaa", "cccc", {ChangeKind.RUNTIME})
+    assert _summaries(allowed, "run") == {"the nice value was 0 and is -5"}
+
+
+def test_an_agreement_that_is_gone_is_a_failure_unless_allowed(document: Benchmark, tmp_path: Path) -> None:
+    def of(agreement: bool) -> Benchmark:
+        results = []
+        for one in document.results:
+            assert one.parity is not None
+            outputs = tuple(
+                replace(output, accuracy=None, agreement=output.agreement if agreement else None)
+                for output in one.parity.outputs
+            )
+            results.append(replace(one, parity=replace(one.parity, outputs=outputs)))
+        return replace(document, created=f"2027-01-0{1 + agreement}T00:00:00+00:00", results=tuple(results))
+
+    add_results(of(True), "aaaa", "m", tmp_path / "h")
+    add_results(of(False), "bbbb", "m", tmp_path / "h")
+    found = [one for one in compare(entries(tmp_path / "h"), "aaaa", "bbbb") if one.effect is Effect.WORSE]
+    assert {one.what for one in found} == {"agreement of output_0"}
+    assert {one.kind for one in found} == {ChangeKind.PARITY}
+    assert len(found) == len(document.results)
+
+
+def _of_models(document: Benchmark, count: int) -> list[Entry]:
+    """Two commits of a model with many others: half are unchanged, the others were measured on another machine."""
+    result = next(one for one in document.results if one.variant == "int8")
+    text = json.dumps(to_plain(replace(result, blocks=(), parity=None)))
+    found = []
+    for commit in ("aaaa", "bbbb"):
+        for k in range(count):
+            machine = commit if k % 2 else "same"
+            texts = ("d", "2027", commit, f"m{k}", "model", "int8", "local", machine, "settings", "samples")
+            found.append(Entry(*texts, text))
+    return found
+
+
+def test_twice_as_many_models_take_twice_as_many_steps_to_compare(document: Benchmark) -> None:
+    def calls(count: int) -> int:
+        known, found = _of_models(document, count), Counter[str]()
+        sys.setprofile(lambda frame, event, argument: found.update([event]))
+        try:
+            changes = compare(known, "aaaa", "bbbb")
+        finally:
+            sys.setprofile(None)
+        assert sum(one.summary.startswith("not measured now: the machine was") for one in changes) == count // 2
+        return found["call"] + found["c_call"]
+
+    calls(10)  # converters are created
+    few, many = calls(40), calls(80)
+    assert 1.9 < many / few < 2.2
 
 
 def test_a_long_history_is_listed_compared_and_drawn_in_no_more_time_than_its_length(
