@@ -40,6 +40,7 @@ _NEW, _OLD, _MOVES = "new", "old", "moves.json"  # in a staging folder: new file
 _LARGEST_DOCUMENT = 256 << 20  # bytes: documents of real runs have less than a hundredth
 _LARGEST_TOML = 1 << 20
 _GIVE_FILE = "give a file: pipes and devices are not read"
+_LONGEST_NAME = 255  # bytes of the name of an entry, on all usual file systems
 _AGAIN = "make it again with the command that wrote it"
 _NEWER = "it is newer: upgrade edgetf"
 
@@ -370,13 +371,19 @@ def _undo(root: Path) -> None:
 
 
 def _read_moves(root: Path) -> list[tuple[str, str]]:
-    """The moves that `_publish` recorded, without any that lead out of the folder."""
+    """The moves that `_publish` recorded; none if the list is damaged."""
     out = root.parent.resolve()
     try:
         moves = [(str(name), str(source)) for name, source in json.loads((root / _MOVES).read_text())]
-        inside = all(
-            Path(name).name == name and (out / source).parent.resolve().is_relative_to(out) for name, source in moves
-        )
+        return moves if all(_is_move(out, name, source) for name, source in moves) else []
     except (OSError, ValueError, TypeError, RecursionError, RuntimeError):
         return []
-    return moves if inside else []
+
+
+def _is_move(out: Path, name: str, source: str) -> bool:
+    """Whether it is from a folder in `out` to an entry of `out`. Raises ValueError for names that no file has."""
+    place = (out / source).parent.resolve()
+    for one in (name, Path(source).name):
+        if one in ("", "..") or Path(one).name != one or "\0" in one or len(os.fsencode(one)) > _LONGEST_NAME:
+            return False
+    return place.is_dir() and place.is_relative_to(out) and not place.is_relative_to(out / name)

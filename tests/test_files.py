@@ -272,6 +272,17 @@ def test_a_list_of_moves_that_leads_out_of_the_folder_is_not_followed(results: P
     assert _listed(results) == OLD
 
 
+@pytest.mark.parametrize("name", ["", "..", "a\0b", "\ud800", "x" * 300])
+@pytest.mark.parametrize("form", ["{name} {root}/new/a", "data {root}/new/{name}", ".kept .kept/a"])
+def test_a_move_that_no_process_recorded_is_not_undone(results: Path, name: str, form: str) -> None:
+    root = results / ".edgetf-staging-999999999-x"
+    (root / "new").mkdir(parents=True)
+    moved = form.format(name=name, root=root.name).split(" ")
+    _write(root / "moves.json", json.dumps([moved, ["x", f"{root.name}/new/x"]]))
+    files.recover(results)
+    assert _listed(results) == OLD
+
+
 @pytest.mark.parametrize("text", ["", "[", "null", "[[1]]", "[]", "{}", "[" * 100_000])
 def test_a_damaged_list_of_moves_loses_nothing(results: Path, text: str) -> None:
     root = results / ".edgetf-staging-999999999-x"
