@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -441,6 +442,16 @@ def test_a_link_that_leads_out_of_the_model_is_refused(name: str, small: Small, 
     assert find_effects(model) == (Effect(name, "is a link that leads out of the model", ""),)
     with pytest.raises(EdgetfError, match=f"{name} is a link that leads out of the model"):
         refuse_effects(model)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("name", ["fingerprint.pb", "variables/variables.index", "assets/vocabulary.txt"])
+def test_a_pipe_in_a_model_is_refused(name: str, trust: bool, small: Small, tmp_path: Path) -> None:
+    shutil.copytree(small.saved_model, model := tmp_path / "model")
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    with pytest.raises(EdgetfError, match=f"{name} is not a plain file"):
+        refuse_effects(model, trust)
 
 
 def test_an_asset_that_is_a_link_to_any_file_is_refused(tmp_path: Path) -> None:
