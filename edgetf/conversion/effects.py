@@ -68,7 +68,7 @@ class Effect:
 
 
 def refuse_effects(saved_model: Path, trust: bool = False) -> None:
-    """Raise EdgetfError for a SavedModel with effects outside of its graph, unless `trust`, or with pipes or devices."""
+    """Raise EdgetfError for a SavedModel with effects outside of its graph (unless `trust`), pipes or devices."""
     for entry in saved_model.rglob("*"):  # TensorFlow would wait for its end, and Ctrl-C with it
         if entry.exists() and not entry.is_file() and not entry.is_dir():
             raise EdgetfError(f"{entry} is not a plain file", "export the model again")
