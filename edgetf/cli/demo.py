@@ -16,6 +16,8 @@ from edgetf.cli.console import (
     escape,
     force_option,
     json_option,
+    labels_option,
+    nan_option,
     no_wait_option,
     print_lines,
     progress,
@@ -40,6 +42,9 @@ _GAMES = 20  # games that each variant of dqn plays
 )
 @click.option("--samples", metavar="SOURCE", help="For your own model: samples for calibration.")
 @click.option("--test", metavar="SOURCE", help="For your own model: test samples. [default: --samples]")
+@click.option("--signature", metavar="NAME", help="For your own model: its signature. [default: as for convert]")
+@labels_option
+@nan_option
 @trust_option
 @click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for all files.")
 @no_wait_option
@@ -49,6 +54,9 @@ def demo(
     name: str,
     samples: str | None,
     test: str | None,
+    signature: str | None,
+    labels_are: str | None,
+    allow_nan: bool,
     trust: bool,
     out: Path,
     no_wait: bool,
@@ -73,21 +81,29 @@ def demo(
     from edgetf.benchmarks.reference.make import make_reference
     from edgetf.benchmarks.reference.options import ReferenceOptions
     from edgetf.benchmarks.report.render import write_report
-    from edgetf.conversion.convert import convert
+    from edgetf.conversion.convert import ConvertOptions, convert
     from edgetf.device.devices import find_device
     from edgetf.files import to_text
+    from edgetf.results import LabelsAre
 
     begin = perf_counter()
     if own := _is_own(name):
-        start = _own(name, samples, test, trust, force)
+        how = ConvertOptions(samples=samples, signature=signature, allow_nan=allow_nan, trust=trust, force=force)
+        start = _own(name, how, test)
     else:
-        start = _train(name, (samples, test, trust), out, force)
+        start = _train(name, (samples, test, signature, labels_are, allow_nan, trust), out, force)
     titles = iter(_TITLES if own else [f"{k}/5 {title[4:]}" for k, title in enumerate(_TITLES, 2)])
     with progress(next(titles)) as on_event:
         conversion = convert(start.model, out, start.options, on_event)
     with progress(next(titles)) as on_event:
-        saved_model = Path(conversion.source.path)
-        make_reference(saved_model, start.test, out, ReferenceOptions(force=force), on_event)
+        asked = ReferenceOptions(
+            signature=signature,
+            labels_are=LabelsAre(labels_are) if labels_are else None,
+            allow_nan=allow_nan,
+            trust=trust,
+            force=force,
+        )
+        make_reference(Path(conversion.source.path), start.test, out, asked, on_event)
     options = BenchmarkOptions(reference=out, wait=not no_wait, force=force)
     with progress(next(titles)) as on_event, _hint_to_go_on(out):
         document = benchmark([out], find_device("local"), out, options, on_event)
@@ -137,15 +153,13 @@ def _is_own(name: str) -> bool:
     return Path(name).is_dir() or is_keras_file(Path(name))
 
 
-def _own(name: str, samples: str | None, test: str | None, trust: bool, force: bool) -> _Start:
+def _own(name: str, options: ConvertOptions, test: str | None) -> _Start:
     """The user's own model."""
-    from edgetf.conversion.convert import ConvertOptions
     from edgetf.errors import EdgetfError
 
-    judged = test or samples
+    judged = test or options.samples
     if judged is None:
         raise EdgetfError(f"{name} has no samples", "give some: --samples train.npz --test test.npz")
-    options = ConvertOptions(samples=samples, trust=trust, force=force)
     return _Start(Path(name), options, judged, f"Using {name} unchanged, with the test samples {judged}.")
 
 
@@ -156,7 +170,8 @@ def _train(name: str, own: tuple[object, ...], out: Path, force: bool) -> _Start
     from edgetf.models.training import in_words, train_and_export
 
     if any(own):
-        raise click.UsageError(f"--samples, --test and --trust are for your own file; {name} has its own data")
+        theirs = "--samples, --test, --signature, --labels-are, --allow-nan and --trust"
+        raise click.UsageError(f"{theirs} are for your own file; {name} has its own data")
     model = out / "model"
     with progress("1/5 Training") as on_event:
         training = train_and_export(name, model, out / "saved_model", force, Run(on_event))

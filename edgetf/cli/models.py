@@ -15,6 +15,7 @@ from edgetf.cli.console import (
     escape,
     force_option,
     json_option,
+    nan_option,
     print_lines,
     print_note,
     print_table,
@@ -121,6 +122,7 @@ def list_models(as_json: bool) -> None:
     help="Also write a profile of the first batches to OUT/logs (not for linear, dqn, keras_pipeline).",
 )
 @_hardware_options
+@nan_option
 @trust_option
 @force_option
 @json_option
@@ -136,6 +138,7 @@ def train(
     tensorboard: bool,
     profile: bool,
     hardware: Hardware,
+    allow_nan: bool,
     trust: bool,
     force: bool,
     as_json: bool,
@@ -170,13 +173,21 @@ def train(
         raise click.UsageError(
             "--qat, --prune and --cluster choose their own hardware, and have no logs and no profile"
         )
-    if model in ZOO and (samples or test):
-        raise click.UsageError(f"--samples and --test are for your own file: {model} has its own data")
+    if model in ZOO and (samples or test or allow_nan):
+        raise click.UsageError(f"--samples, --test and --allow-nan are for your own file: {model} has its own data")
     with progress("Training") as on_event:
         if compressed:
             compression = Compression(qat, prune, cluster, epochs or FINE_TUNING_EPOCHS)
             training = train_compressed(
-                model, out, compression, on_event, samples=samples, test=test, trust=trust, force=force
+                model,
+                out,
+                compression,
+                on_event,
+                samples=samples,
+                test=test,
+                allow_nan=allow_nan,
+                trust=trust,
+                force=force,
             )
         else:
             strategy, chosen = configure(hardware)

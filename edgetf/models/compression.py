@@ -54,7 +54,7 @@ class Compression:
 class CompressionRequest:
     """The request to the worker. `model` is a name of the zoo, a Keras file, or `module:function`, which builds one.
 
-    A model that is not in the zoo needs labelled `train` and `test` samples (`.npz`).
+    A model that is not in the zoo needs labelled `train` and `test` samples (`.npz`), with NaN only if `allow_nan`.
     """
 
     model: str
@@ -63,6 +63,7 @@ class CompressionRequest:
     compression: Compression
     out: str
     trust: bool = False
+    allow_nan: bool = False
 
 
 def train_compressed(
@@ -73,13 +74,14 @@ def train_compressed(
     *,
     samples: SampleSource | None = None,
     test: SampleSource | None = None,
+    allow_nan: bool = False,
     trust: bool = False,
     force: bool = False,
 ) -> Training:
     """Train `model` with tfmot and leave the files in `out`.
 
-    `samples` and `test` are labelled samples for a Keras file or a `module:function`; the zoo has its own. `trust` lets
-    a Keras file bring code.
+    `samples` and `test` are labelled samples for a Keras file or a `module:function`; the zoo has its own. `allow_nan`
+    is for samples with NaN, which the model imputes; `trust` lets a Keras file bring code.
     Raises EdgetfError for a model that tfmot cannot take, with the reason.
     """
     compression.check()
@@ -96,7 +98,13 @@ def train_compressed(
         out, ["training.json", "saved_model", "float_saved_model", "model.keras", "model.h5"], force
     ) as staging:
         request = CompressionRequest(
-            model, str(samples) if samples else None, str(test) if test else None, compression, str(staging), trust
+            model,
+            str(samples) if samples else None,
+            str(test) if test else None,
+            compression,
+            str(staging),
+            trust=trust,
+            allow_nan=allow_nan,
         )
         text = json.dumps(files.to_plain(request))
 

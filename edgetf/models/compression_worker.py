@@ -102,7 +102,7 @@ def _base(request: CompressionRequest, on_event: OnEvent) -> tuple[Any, Data, An
         model = to_keras2(model)
     check_graph(model)
     specs = [TensorSpec(i.name, tuple(i.shape), i.dtype.name) for i in model.inputs]
-    data = Data(load_samples(request.train, specs), load_samples(request.test, specs))
+    data = Data(*(load_samples(one, specs, request.allow_nan) for one in (request.train, request.test)))
     # a function may return a model that nothing has trained yet
     return model, data, Recipe(epochs, _LEARNING_RATE * (1.0 if ":" in request.model else _RATE_SHARE))
 
