@@ -204,7 +204,7 @@ def is_stream(path: Path) -> bool:
 def refuse_existing(out: Path, force: bool) -> None:
     """Raise EdgetfError if the file `out` exists, unless `force`."""
     if not force and not is_stream(out) and out.exists():
-        raise EdgetfError(f"{out} already exists", "give another file with -o, or --force to replace it")
+        raise EdgetfError(f"{out} already exists", "give another name, or --force to replace it")
 
 
 _VERBS = {
@@ -330,7 +330,7 @@ def _refuse_place(out: Path) -> None:
 def _refuse_overwriting(out: Path, names: Iterable[str], force: bool) -> None:
     held = [name for name in names if os.path.lexists(out / name)]
     if held and not force:
-        raise EdgetfError(f"{out} already holds {held[0]}", "give another folder with -o, or --force to replace it")
+        raise EdgetfError(f"{out} already holds {held[0]}", "give another name, or --force to replace it")
 
 
 def _publish(root: Path, document: str, force: bool, taken: Mapping[str, Path]) -> None:

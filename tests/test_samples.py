@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
-from edgetf.samples import Array, load_samples, make_samples, save_samples
+from edgetf.samples import Array, load_same, load_samples, make_samples, save_samples
+from edgetf.samples.core import has_nan
 from edgetf.samples.npz import _refuse_names
 
 IMAGE = TensorSpec("image", (None, 2, 2), "float32")
@@ -232,6 +233,27 @@ def test_the_digest_depends_on_names_values_shapes_and_labels() -> None:
     ]
     assert len({samples.digest for samples in variants}) == len(variants)
     assert make_samples("elsewhere", {"x": IMAGES}, None).digest == variants[0].digest
+
+
+@pytest.mark.parametrize("allow_nan", [True, False])
+def test_samples_that_a_document_names_are_read_without_an_option_and_others_are_none(
+    allow_nan: bool, tmp_path: Path
+) -> None:
+    image = IMAGES.copy()
+    image[0, 0, 0] = np.nan if allow_nan else 0
+    used = load_samples(_save(tmp_path, image=image), [IMAGE], allow_nan).used()
+    same = load_same(used.source, [IMAGE], used)
+    assert same is not None
+    assert same.used() == used
+    image[1, 0, 0] = np.nan
+    assert load_same(_save(tmp_path, image=image), [IMAGE], used) is None
+
+
+def test_nan_is_found_in_any_input_of_real_or_complex_numbers() -> None:
+    nan = np.array([[1, np.nan]])
+    assert has_nan({"x": np.ones((2, 3), np.int32), "y": nan})
+    assert has_nan({"x": nan.astype(np.complex64)})
+    assert not has_nan({"x": np.ones((2, 3)), "y": np.array(["nan"])})
 
 
 @pytest.mark.parametrize("name", ["image", "x"])  # before and after `labels` in the order of names

@@ -178,14 +178,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return dict(json.loads(archive.read(MANIFEST)))
 
 
-def inspect(what: Any, *, trust: bool = False, on_event: OnEvent | None = None) -> Any:
+def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_event: OnEvent | None = None) -> Any:
     """Read a `.tflite` file, a model, samples, a bundle or a document, as `edgetf inspect` does.
 
     Parameters
     ----------
     what
         A path, a source of samples, `hub:...`, or a live model, as for `edgetf.convert`.
-    trust, on_event
+    signature, trust, on_event
         As for `edgetf.convert`.
 
     Returns
@@ -211,9 +211,9 @@ def inspect(what: Any, *, trust: bool = False, on_event: OnEvent | None = None) 
     if kind is Kind.MODEL:
         model = find_model(os.fspath(what))
         with progress("Inspecting", on_event) as report, as_saved_model(model, trust, report) as found:
-            return replace(read_source_safely(found.folder, None), path=str(what), origin=found.origin)
+            return replace(read_source_safely(found.folder, signature), path=str(what), origin=found.origin)
     if kind is Kind.VARIANT:
-        return read_contents(place)
+        return read_contents(place, signature)
     if kind is Kind.BUNDLE:
         return read_manifest(place)
     if kind is Kind.IMAGES:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("what", metavar="VARIANT_OR_MODEL_OR_RESULT")
+@click.option("--signature", metavar="NAME", help="The signature of a model or variant. [default: as for convert]")
 @trust_option
 @json_option
 @click.pass_context
-def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
+def inspect(ctx: click.Context, what: str, signature: str | None, trust: bool, as_json: bool) -> None:
     """Show the content of any file or folder that edgetf reads.
 
     \b
@@ -48,9 +49,9 @@ def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
 
     kind = kind_of(what)
     if kind is Kind.MODEL:
-        _inspect_model(what, trust, as_json)
+        _inspect_model(what, signature, trust, as_json)
     elif kind is Kind.VARIANT:
-        _inspect_variant(Path(what), as_json)
+        _inspect_variant(Path(what), signature, as_json)
     elif kind is Kind.BUNDLE:
         _inspect_bundle(Path(what), as_json)
     elif kind is Kind.IMAGES:
@@ -58,18 +59,18 @@ def inspect(ctx: click.Context, what: str, trust: bool, as_json: bool) -> None:
     elif kind is Kind.SAMPLES:
         from edgetf.cli.samples import show
 
-        ctx.invoke(show, source=what, model=None, signature=None, allow_nan=True, as_json=as_json)
+        ctx.invoke(show, source=what, model=None, signature=None, allow_nan=True, trust=trust, as_json=as_json)
     else:
         _inspect_results(Path(what), as_json)
 
 
-def _inspect_variant(variant: Path, as_json: bool) -> None:
+def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> None:
     from edgetf.conversion.contract import smallest_runtimes
     from edgetf.files import to_text
     from edgetf.flatbuffer import read_contents
     from edgetf.units import human_bytes
 
-    contents = read_contents(variant)
+    contents = read_contents(variant, signature)
     if as_json:
         click.echo(to_text(contents), nl=False)
         return
@@ -98,7 +99,7 @@ def _inspect_variant(variant: Path, as_json: bool) -> None:
     print_lines(f"Constants: {weights or 'none'}" + ("" if zeros is None else f"; {zeros:.1%} of the weights are zero"))
 
 
-def _inspect_model(what: str, trust: bool, as_json: bool) -> None:
+def _inspect_model(what: str, signature: str | None, trust: bool, as_json: bool) -> None:
     from edgetf.conversion.effects import find_effects
     from edgetf.conversion.hub import find_model
     from edgetf.conversion.origin import as_saved_model
@@ -108,7 +109,7 @@ def _inspect_model(what: str, trust: bool, as_json: bool) -> None:
 
     model = find_model(what)
     with progress("Inspecting") as on_event, as_saved_model(model, trust, on_event) as found:
-        safe = read_source_safely(found.folder, None)
+        safe = read_source_safely(found.folder, signature)
         source = replace(safe, path=without_secrets(what), origin=found.origin)
         effects = find_effects(found.folder)
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, nan_option, print_lines, print_table, progress
+from edgetf.cli.console import PATH, escape, json_option, nan_option, print_lines, print_table, progress, trust_option
 
 if TYPE_CHECKING:
     from edgetf.results import TensorSpec
@@ -44,8 +44,9 @@ def samples() -> None:
 @_model_option
 @_signature_option
 @nan_option
+@trust_option
 @json_option
-def show(source: str, model: str | None, signature: str | None, allow_nan: bool, as_json: bool) -> None:
+def show(source: str, model: str | None, signature: str | None, allow_nan: bool, trust: bool, as_json: bool) -> None:
     """Show the content of SOURCE: names, types, shapes, classes, digest.
 
     \b
@@ -55,7 +56,7 @@ def show(source: str, model: str | None, signature: str | None, allow_nan: bool,
     """
     from edgetf.samples import count_classes, load_samples, make_samples, read_arrays, split_arrays
 
-    inputs = _inputs(model, signature)
+    inputs = _inputs(model, signature, trust)
     if inputs is None:
         found = make_samples(source, *split_arrays(read_arrays(source, None)), allow_nan=allow_nan)
     else:
@@ -81,6 +82,7 @@ def show(source: str, model: str | None, signature: str | None, allow_nan: bool,
 @_model_option
 @_signature_option
 @nan_option
+@trust_option
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def convert(
@@ -90,6 +92,7 @@ def convert(
     model: str | None,
     signature: str | None,
     allow_nan: bool,
+    trust: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -105,7 +108,7 @@ def convert(
     """
     from edgetf.samples import load_samples, read_arrays, write_arrays
 
-    inputs = _inputs(model, signature)
+    inputs = _inputs(model, signature, trust)
     arrays = read_arrays(source, None) if inputs is None else load_samples(source, inputs, allow_nan).arrays()
     written = write_arrays(out, arrays, shards, force, allow_nan)
     if as_json:
@@ -114,12 +117,12 @@ def convert(
     print_lines(f"{written.n} samples written to {escape(str(out))}, digest {written.digest[:12]}")
 
 
-def _inputs(model: str | None, signature: str | None) -> Sequence[TensorSpec] | None:
+def _inputs(model: str | None, signature: str | None, trust: bool) -> Sequence[TensorSpec] | None:
     if model is None:
         return None
     from edgetf.conversion.hub import find_model
     from edgetf.conversion.origin import as_saved_model
     from edgetf.conversion.source_child import read_source_safely
 
-    with progress("Model") as on_event, as_saved_model(find_model(model), False, on_event) as found:
+    with progress("Model") as on_event, as_saved_model(find_model(model), trust, on_event) as found:
         return read_source_safely(found.folder, signature).inputs

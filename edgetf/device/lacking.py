@@ -59,7 +59,7 @@ def _lacks_runtime(facts: Facts, python: str, runtime: str) -> list[Finding]:
     if runtime in versions and not versions[runtime]:
         other = next(name for name, version in versions.items() if version)
         package = RUNTIMES[runtime].package + (" 'numpy<2'" if runtime == "tflite-runtime" else "")
-        hint = f"--runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
+        hint = f"edgetf benchmark --runtime {other} takes what is there, {versions[other]}; or: {pip} {package}"
         return [Finding(True, f"{runtime} is not installed", hint)]
     if runtime == "tflite-runtime" and _has_numpy_2(facts):
         return [Finding(True, _FOR_NUMPY_1.format(facts.numpy), f"{pip} 'numpy<2'")]

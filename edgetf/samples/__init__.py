@@ -13,7 +13,7 @@ from edgetf.samples.core import (
     make_samples,
     split_arrays,
 )
-from edgetf.samples.load import load_samples, read_arrays, write_arrays
+from edgetf.samples.load import load_same, load_samples, read_arrays, write_arrays
 from edgetf.samples.mapped import Array, release
 from edgetf.samples.npz import save_arrays, save_samples
 from edgetf.samples.source import is_missing, short_name
@@ -26,6 +26,7 @@ __all__ = [
     "Samples",
     "count_classes",
     "is_missing",
+    "load_same",
     "load_samples",
     "make_samples",
     "read_arrays",

@@ -179,6 +179,12 @@ def _refuse_not_finite(what: str, block: Array, begin: int, allow_nan: bool | No
         raise EdgetfError(f"{what} holds {held}, first in sample {begin + int(at[0])}", hint)
 
 
+def has_nan(arrays: Mapping[str, Array]) -> bool:
+    """Whether NaN is among the values."""
+    floats = (array for array in arrays.values() if np.issubdtype(array.dtype, np.inexact))
+    return any(bool(np.isnan(block).any()) for array in floats for _, block in blocks(array))
+
+
 def _named(inputs: Mapping[str, Array], labels: Array | None, output_labels: Mapping[str, Array]) -> dict[str, Array]:
     found = dict(inputs)
     if labels is not None:

@@ -22,7 +22,7 @@ from edgetf.samples.source import Parts
 _BATCH = 64
 _OWN = "give a module:function that converts it to numbers of one shape"
 _RETURNS = "Samples, a dict of arrays, or (dict, labels)"
-_LEAVE_OUT = f"give --model to read only its inputs, or {_OWN}"
+_LEAVE_OUT = f"name the model, to read only its inputs: edgetf samples show --model MODEL; or {_OWN}"
 
 
 def read_tfds(parts: Parts, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:

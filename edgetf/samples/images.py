@@ -101,7 +101,9 @@ def _refuse_few_levels(dtype: np.dtype[Any], scaling: tuple[float, float], name:
 
 def _image_spec(folder: Path, inputs: Sequence[TensorSpec] | None) -> TensorSpec:
     if inputs is None:
-        raise EdgetfError(f"{folder} holds images, whose size depends on the model", "give the model with --model")
+        raise EdgetfError(
+            f"{folder} holds images, whose size depends on the model", "give it: edgetf samples show --model MODEL"
+        )
     spec = inputs[0]
     if len(spec.shape) == 3 and spec.shape[2] in _MODES:  # an image without a batch axis
         spec = replace(spec, shape=(None, *spec.shape))

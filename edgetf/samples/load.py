@@ -60,6 +60,15 @@ def load_samples(source: SampleSource, inputs: Sequence[TensorSpec], allow_nan: 
     return replace(samples, batch=batch, unbatched=unbatched)
 
 
+def load_same(source: SampleSource, inputs: Sequence[TensorSpec], known: SamplesUsed) -> Samples | None:
+    """Like `load_samples`, for the samples that a document names; None if they are others.
+
+    NaN is read in any case: the same samples have what was allowed, and others are not the same.
+    """
+    samples = load_samples(source, inputs, allow_nan=True)
+    return replace(samples, allow_nan=known.allow_nan) if samples.digest == known.digest else None
+
+
 def read_arrays(source: SampleSource, inputs: Sequence[TensorSpec] | None) -> dict[str, Array]:
     """The arrays of a source by name, including labels.
 

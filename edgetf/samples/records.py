@@ -229,7 +229,9 @@ def fields_of(
     if shards.record_set is not None:
         return {column.name: Field(column, column.name) for column in shards.record_set.columns}
     if inputs is None:
-        raise EdgetfError(f"there is no {place.name}.json that describes {place}", "give its model with --model")
+        raise EdgetfError(
+            f"there is no {place.name}.json that describes {place}", "give its model: edgetf samples show --model MODEL"
+        )
     with parsing(shards.files[0], "a TFRecord file of Examples", _AGAIN):
         return _guess_fields(shards, place, inputs, named)
 

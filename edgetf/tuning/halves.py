@@ -22,7 +22,7 @@ from edgetf.benchmarks.judging.seen import inputs_of as inputs_of
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.errors import EdgetfError
 from edgetf.results import Conversion, Reference, read_reference
-from edgetf.samples import Samples, is_missing, load_samples, make_samples, save_samples
+from edgetf.samples import Samples, is_missing, load_same, make_samples, save_samples
 
 _SEED = 20  # arbitrary, but not that of calibration or of sequential runs
 _LEAST = 20  # samples on either side, below which no verdict is possible
@@ -153,7 +153,7 @@ def _samples_of(reference: Reference) -> Samples:
     source = reference.samples.source
     if is_missing(source):
         raise EdgetfError(f"the reference was made on {source}, which is not here", "make the reference again")
-    samples = load_samples(source, reference.source.inputs, reference.samples.allow_nan)
-    if samples.digest != reference.samples.digest:
+    samples = load_same(source, reference.source.inputs, reference.samples)
+    if samples is None:
         raise EdgetfError(f"the reference was made on other samples than {source}", "make the reference again")
     return samples

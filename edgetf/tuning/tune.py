@@ -33,6 +33,7 @@ from edgetf.owned import remove
 from edgetf.recipes import Aim, Ending, Evaluation, Stand, Tuning
 from edgetf.results import Conversion, Verdict, read_conversion, read_reference
 from edgetf.samples import Samples, load_samples
+from edgetf.samples.core import has_nan
 from edgetf.schemes import SCHEMES
 from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
 from edgetf.tuning.evaluate import Evaluator, Rows
@@ -150,8 +151,11 @@ class _Run:
         if source is None and calibration is None:
             raise EdgetfError("the variants were made without samples", "give some to rank operations on: --samples")
         given = source if source is not None else calibration.samples.source if calibration else ""
-        allow_nan = read_reference(self._reference).samples.allow_nan
-        samples = load_samples(given, inputs_of(self.conversion), allow_nan)
+        samples = load_samples(given, inputs_of(self.conversion), allow_nan=True)
+        known = [read_reference(self._reference).samples, *([calibration.samples] if calibration else [])]
+        if has_nan(samples.inputs) and not any(one.allow_nan for one in known):
+            hint = "give others; or if the model imputes NaN, make its reference with: edgetf reference --allow-nan"
+            raise EdgetfError(f"{given} holds NaN", hint)
         if len(samples) < _FEWEST:  # noise is relative to how much the outputs vary over samples
             reason = f"{len(samples)} samples are too few to rank operations on: {_FEWEST} are needed"
             raise EdgetfError(reason, f"give about {ROWS} with --samples; they need no labels")

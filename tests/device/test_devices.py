@@ -36,7 +36,7 @@ def test_a_missing_runtime_is_reported_before_anything_runs(monkeypatch: pytest.
     assert device.examine("auto") == facts
     with pytest.raises(DeviceError, match="local cannot run variants: tflite-runtime is not installed") as caught:
         device.examine("tflite-runtime")
-    assert caught.value.hint.startswith(f"--runtime litert takes what is there, {facts.litert}")
+    assert caught.value.hint.startswith(f"edgetf benchmark --runtime litert takes what is there, {facts.litert}")
 
 
 def test_the_local_device_brings_back_a_measurement(converted: Path, small: Small, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from edgetf.device.runner.job import Job
 from edgetf.errors import EdgetfError, nearest
 from edgetf.events import OnEvent, Step
 from edgetf.results import Benchmark, LabelsAre, Reference, Result, read_benchmark, read_reference
-from edgetf.samples import Samples, SampleSource, load_samples
+from edgetf.samples import Samples, SampleSource, load_same
 
 EXACT = "float32"  # the scheme that changes no weight
 
@@ -67,9 +67,9 @@ def find_twins(place: Path, options: LadderOptions) -> Twins:
     reference = read_reference(options.reference)
     if document.reference is None or document.reference.source.digest != reference.source.digest:
         raise EdgetfError(f"{place} was not compared with {options.reference}", "give its reference with --reference")
-    source, allow_nan = options.samples or reference.samples.source, reference.samples.allow_nan
-    samples = load_samples(source, reference.source.inputs, allow_nan)
-    if samples.digest != reference.samples.digest:
+    source = options.samples or reference.samples.source
+    samples = load_same(source, reference.source.inputs, reference.samples)
+    if samples is None:
         raise EdgetfError("the samples are not those of the reference", "give them with --samples")
     targets = find_targets(options.variants)
     same = [target for target in targets if target.sha256 == result.sha256]

@@ -56,7 +56,8 @@ def check(benchmark: Benchmark, budgets: Budgets, explicit_drop: bool) -> list[C
     limits = (budgets.max_latency_ms, budgets.max_bytes, budgets.max_memory_bytes) != (None, None, None)
     failed = any(result.status is Status.FAILED for result in benchmark.results)
     if benchmark.reference is None and not limits and not failed:
-        raise EdgetfError("nothing was compared: the benchmark has no reference", "run it with --reference REF")
+        hint = "compare with one: edgetf benchmark --reference REF"
+        raise EdgetfError("nothing was compared: the benchmark has no reference", hint)
     refuse_other_noise(benchmark)
     return [check_one(result, budgets, explicit_drop, benchmark.reference is not None) for result in benchmark.results]
 

@@ -37,7 +37,7 @@ from edgetf.results import (
     Verdict,
     read_reference,
 )
-from edgetf.samples import Array, Samples, SampleSource, is_missing, load_samples, make_samples, short_name
+from edgetf.samples import Array, Samples, SampleSource, is_missing, load_same, load_samples, make_samples, short_name
 
 _RANDOM_ROWS = 8
 _ORDER_SEED = 0
@@ -101,9 +101,8 @@ def prepare(
     source = given or reference.samples.source
     if is_missing(source):
         raise EdgetfError(f"the reference was made on {source}, which is not here", "give the samples with --samples")
-    samples = load_samples(source, reference.source.inputs, reference.samples.allow_nan)
-    samples.check_outputs(spec.name for spec in reference.source.outputs)
-    if samples.digest != reference.samples.digest:
+    samples = load_same(source, reference.source.inputs, reference.samples)
+    if samples is None:
         hint = "make a reference for these samples, or give the ones that it was made on"
         raise EdgetfError(f"the reference was made on other samples than {source}", hint)
     for target in targets:
@@ -154,7 +153,8 @@ def _random_samples(specs: Sequence[TensorSpec]) -> Samples:
     inputs: dict[str, Array] = {}
     for spec in specs:
         if spec.dtype == "string":
-            raise EdgetfError(f"input {spec.name!r} takes strings", "give samples with --samples")
+            hint = "samples cannot hold strings: convert them to numbers before the model"
+            raise EdgetfError(f"input {spec.name!r} takes strings", hint)
         if None in spec.shape[1:]:
             raise EdgetfError(f"input {spec.name!r} takes {spec.describe()}", "give samples of the shape to measure")
         shape = [_RANDOM_ROWS, *(axis or 1 for axis in spec.shape)]

@@ -7,7 +7,7 @@ not used; the reason names the option that decides. A float32 variant must be ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ Numbers = NDArray[Any]
 Decide = Callable[[Numbers], Numbers]
 BLOCK = 1 << 20  # numbers that are processed at once
 _MOST_CLASSES = 1 << 20  # larger integers are counts or measurements, not classes
-_ASK = "give --labels-are class or --labels-are value"
+_ASK = "give edgetf benchmark --labels-are class or --labels-are value"
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,6 @@ def score_labels(read: Mapping[str, Interpretation]) -> tuple[LabelScore, ...]:
         for name, one in read.items()
         if one.use is not LabelUse.NONE
     )
-
-
-def unused_labels(uses: Iterable[tuple[str, LabelUse, str]]) -> list[str]:
-    """A sentence on all given labels that are not used, for each reason; `uses` are outputs, uses and reasons."""
-    found: dict[str, list[str]] = {}
-    for output, use, reason in uses:
-        if use in (LabelUse.IGNORED, LabelUse.UNFIT):
-            found.setdefault(reason, []).append(output)
-    return [f"labels of {', '.join(outputs)} are not used: {reason}" for reason, outputs in found.items()]
 
 
 def decisions(decide: Decide, values: Numbers) -> Numbers:

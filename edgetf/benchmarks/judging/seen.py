@@ -18,7 +18,7 @@ from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.ranges import RANGES_SCHEMA, Ranges
 from edgetf.errors import EdgetfError
 from edgetf.results import Calibration, Conversion, SamplesUsed, TensorSpec
-from edgetf.samples import Samples, load_samples
+from edgetf.samples import Samples, load_same
 from edgetf.samples.source import parse_source
 
 
@@ -54,10 +54,10 @@ def calibrations_of(conversion: Conversion, folder: Path) -> list[Calibration]:
 def load_calibration(conversion: Conversion, known: Calibration) -> Samples | None:
     """The samples of a calibration; None where they are gone or have changed."""
     try:
-        samples = load_samples(known.samples.source, inputs_of(conversion), known.samples.allow_nan)
+        samples = load_same(known.samples.source, inputs_of(conversion), known.samples)
     except Exception:  # a check that cannot be made costs no result
         return None
-    return samples.take(known.n) if samples.digest == known.samples.digest else None
+    return None if samples is None else samples.take(known.n)
 
 
 def inputs_of(conversion: Conversion) -> tuple[TensorSpec, ...]:

@@ -191,7 +191,7 @@ def judge_metric(
         return Judged(Verdict.INCONCLUSIVE, f"{reason}; {why}")
     asked = found.output is not None or budgets.max_metric_drop is not None
     if judged.verdict is Verdict.PASS and not asked and worth(found) <= budget:
-        why = f"outputs for other samples are worse by only {worth(found):.3g}: give --max-metric-drop"
+        why = f"outputs for other samples are worse by only {worth(found):.3g}: give edgetf check --max-metric-drop"
         return Judged(Verdict.INCONCLUSIVE, f"{reason}; {why}")
     return judged
 
@@ -378,7 +378,8 @@ def judge_latency(result: Result, max_ms: float) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, "it was not timed")
     message = f"median {latency.median:.3g} ms [{latency.low:.3g}, {latency.high:.3g}], budget {max_ms:g} ms"
     if result.stable:
-        return _judge_range(latency.low, latency.high, max_ms, message, "more turns (--blocks) would decide")
+        hint = "more turns (edgetf benchmark --blocks) would decide"
+        return _judge_range(latency.low, latency.high, max_ms, message, hint)
     medians = [block.median_ms for block in result.blocks]
     low, high = min([latency.low, *medians]), max([latency.high, *medians])
     blocks = f"{message}; the blocks, {low:.3g} to {high:.3g} ms,"

@@ -363,7 +363,7 @@ def test_a_default_budget_larger_than_the_scale_of_a_metric_does_not_pass(own: P
     found = own_metric(with_chance(load_metric("own_metric:error", True), y, truth), y, broken, truth)
     judged = judge_metric("int8", found, Budgets())
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert "give --max-metric-drop" in judged.reason
+    assert "give edgetf check --max-metric-drop" in judged.reason
 
 
 def test_a_metric_without_labels_is_refused_before_anything_runs(
