@@ -71,9 +71,10 @@ def locating(
 ) -> Iterator[None]:
     """Enclose runs on the samples from `begin` to before `end`: raise EdgetfError as `raise_located` does for what the
     model refuses. `failures` are what is raised by a function that is not guarded."""
+    refused: tuple[type[Exception], ...] = (RefusedError, *failures)
     try:
         yield
-    except (RefusedError, *failures) as error:
+    except refused as error:
         raise_located(error if isinstance(error, RefusedError) else RefusedError(error), ask, samples, begin, end)
 
 
