@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from random import Random
 from unittest import mock
 
 from tests.device.test_benchmark_model import NEW, OLD
 from tests.fuzz.core import Format
-from tests.fuzz.mutate import mutate_text
+from tests.fuzz.mutate import mutate_bytes, mutate_text
 
 DEVICES = b"""
 [pi]
@@ -106,7 +107,14 @@ def formats() -> list[Format]:
         Format("profile", (PROFILE,), mutate_text, _use_profile),
         Format("vcgencmd", (RAILS,), mutate_text, _use_rails),
         Format("/proc", (PROC,), mutate_text, _use_proc),
+        Format("bytes of local", (FACTS,), _mutate_printed, _use_local),
+        Format("bytes over SSH", (FACTS,), _mutate_printed, _use_ssh, slow=True),
     ]
+
+
+def _mutate_printed(chance: Random, content: bytes) -> bytes:
+    """What a program prints need not be text."""
+    return mutate_bytes(chance, mutate_text(chance, content) if chance.random() < 0.5 else content)
 
 
 def _text(content: bytes) -> str:
@@ -178,6 +186,41 @@ def _use_proc(chance: Random, folder: Path, content: bytes) -> None:
         machine.resident_bytes(peak=True)
         for facts in (machine.describe_machine(), machine.describe_state()):
             _refuse_unprintable(*facts.values())
+
+
+def _use_local(chance: Random, folder: Path, content: bytes) -> None:
+    """A shell on this machine that prints it, and a runner that does."""
+    from edgetf.device import local
+    from edgetf.process import run_child
+
+    (folder / "printed").write_bytes(content)
+    with mock.patch.object(local, "EVERYTHING", _printing(chance, folder)):
+        _refuse_unprintable(*vars(local.LocalDevice().probe()).values())
+    if chance.random() < 0.3:
+        run_child(["cat", str(folder / "printed")], lambda event: None, idle_s=60)
+
+
+def _use_ssh(chance: Random, folder: Path, content: bytes) -> None:
+    """A shell on another machine that prints it, through the client and server of SSH."""
+    from edgetf.device import ssh_connection
+    from edgetf.device.devices import find_device
+    from tests.device.ssh_server import Server
+
+    (folder / "printed").write_bytes(content)
+    server = Server(folder / "server")
+    try:
+        (folder / "devices.toml").write_text(server.settings("python3"))
+        device = find_device("pi", folder / "devices.toml")
+        with mock.patch.object(ssh_connection, "EVERYTHING", _printing(chance, folder)):
+            _refuse_unprintable(*vars(device.probe()).values())
+    finally:
+        server.close()
+
+
+def _printing(chance: Random, folder: Path) -> str:
+    """A script that prints the content, or fails with it."""
+    printed = f"cat {shlex.quote(str(folder / 'printed'))}"
+    return chance.choice([printed, printed, f"{printed} >&2; exit 1"])
 
 
 def _refuse_unprintable(*texts: str) -> None:

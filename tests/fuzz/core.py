@@ -25,8 +25,8 @@ Use = Callable[[Random, Path, bytes], None]
 class Format:
     """`seeds` are sound contents of a file.
 
-    `slow` formats load TensorFlow and get fewer cases. What edgetf itself reads `in_child` may crash or hang: the
-    process and its time limit are what makes an error of that.
+    `slow` formats load TensorFlow, or another library that does not survive a fork, and get fewer cases. What edgetf
+    itself reads `in_child` may crash or hang: the process and its time limit are what makes an error of that.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""Every format that edgetf reads: sound files, how they are damaged, and every use of an accepted one."""
+"""Every format that edgetf reads: sound files, how they are damaged, and every use of an accepted one.
+
+WITH_TENSORFLOW are those whose parser is TensorFlow's, BY_A_CHILD those that only a process of their own reads.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ FAST = (
     "tuning.json",
     *("training.json", "devices.toml", "budgets.toml", "job.json", "progress.json of a reference"),
     *("progress.json of a benchmark", "bundle", "history", "npz", "npy", "timings.npz", "images", "tflite"),
-    *("keras", "h5", "answers of probe", "answers of a phone", "benchmark_model", "profile", "vcgencmd", "/proc"),
+    *("answers of probe", "answers of a phone", "benchmark_model", "profile", "vcgencmd", "/proc"),
+    *("bytes of local", "bytes over SSH", "notes.json", ".edgetf-partial-devices.json", "moves.json"),
 )
 WITH_TENSORFLOW = ("tfrecord", "tfrecord.json", "saved_model.pb", "variables")
+BY_A_CHILD = ("keras", "h5")  # only a process of its own reads them
+NAMES = (*FAST, *WITH_TENSORFLOW, *BY_A_CHILD)
 
 
 def all_formats(made: Made) -> dict[str, Format]:

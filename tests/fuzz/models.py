@@ -24,14 +24,7 @@ def formats(made: Made) -> list[Format]:
         Format("keras", (keras,), inner, partial(use_keras, ".keras"), in_child=True),
         Format("h5", (_h5(keras),), mutate_bytes, partial(use_keras, ".h5"), in_child=True),
         Format("saved_model.pb", (graph,), mutate_bytes, partial(use_saved_model, made), slow=True, in_child=True),
-        Format(
-            "variables",
-            (graph,),
-            lambda chance, content: content,
-            partial(use_variables, made),
-            slow=True,
-            in_child=True,
-        ),
+        Format("variables", (graph,), _as_it_is, partial(use_variables, made), slow=True, in_child=True),
     ]
 
 
@@ -77,6 +70,15 @@ def use_keras(suffix: str, chance: Random, folder: Path, content: bytes) -> None
     (folder / f"m{suffix}").write_bytes(content)
     keras_config.answer("header", folder / f"m{suffix}")
     keras_config.answer("digest", folder / f"m{suffix}")
+
+
+def use_child(suffix: str, chance: Random, folder: Path, content: bytes) -> None:
+    """As commands read it: in a process that may crash or hang."""
+    from edgetf.conversion import keras_file
+
+    (folder / f"m{suffix}").write_bytes(content)
+    keras_file.read_header(folder / f"m{suffix}")
+    keras_file.read_digest(folder / f"m{suffix}")
 
 
 def _h5(keras: bytes) -> bytes:

@@ -7,6 +7,8 @@ import io
 import json
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,6 +20,7 @@ import numpy as np
 from edgetf import files
 from edgetf.errors import EdgetfError
 from edgetf.models.training import TRAINING_SCHEMA, Training
+from edgetf.system import explained
 from tests.fuzz import answers
 from tests.fuzz.arrays import npy_bytes
 from tests.fuzz.core import Format, Made, edgetf
@@ -41,10 +44,10 @@ def formats(made: Made) -> list[Format]:
             partial(use_bundle, made),
         ),
         Format("history", (_history(made),), _mutate_history, partial(use_history, made)),
+        Format("notes.json", (_notes(),), mutate_json, use_notes),
+        Format(".edgetf-partial-devices.json", (_finished(made),), mutate_json, partial(use_finished, made)),
+        Format("moves.json", (_MOVES,), mutate_json, use_moves),
     ]
-
-
-_mutate_bundle = mutate_zip({".json": mutate_json, ".npy": mutate_npy})
 
 
 def use_training(made: Made, chance: Random, folder: Path, content: bytes) -> None:
@@ -121,9 +124,92 @@ def use_bundle(made: Made, chance: Random, folder: Path, content: bytes) -> None
 
 def use_history(made: Made, chance: Random, folder: Path, content: bytes) -> None:
     (folder / "h.sqlite").write_bytes(content)
-    edgetf("history", "list", "--history", folder / "h.sqlite")
+    edgetf("history", "list", *chance.choice([[], ["--json"]]), "--history", folder / "h.sqlite")
     with mock.patch("edgetf.benchmarks.history.store._ask_git", return_value=""):  # two processes for each case
         edgetf("history", "compare", "a", "b", "--history", folder / "h.sqlite")
+
+
+def use_notes(chance: Random, folder: Path, content: bytes) -> None:
+    """What `tune` does with the results of an interrupted run."""
+    from edgetf.recipes import Evaluation
+    from edgetf.tuning.notebook import Notebook
+    from edgetf.tuning.running import Score
+
+    (folder / "p").mkdir()
+    (folder / "p" / "notes.json").write_bytes(content)
+    notes = Notebook(folder / "p", _SCORED, {}, lambda event: None)
+    for score in notes.scores.values():
+        assert -1e4 < Score(**score).db < 1e4
+    for evaluation in notes.evaluations.values():
+        files.to_text(files.from_plain(evaluation, Evaluation))
+    assert all(0 <= latency < 1e12 for latency in notes.latencies.values())
+    assert all(reason.isprintable() for reason in notes.refused.values())
+    notes.scores["a mixture"] = asdict(Score(9))
+    notes.save()
+    assert Notebook(folder / "p", _SCORED, {}, lambda event: None).scores.keys() == notes.scores.keys()
+
+
+def use_finished(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    (folder / ".edgetf-partial-devices.json").write_bytes(content)
+    with _finishing(made, folder) as finished:
+        assert set(finished.names) <= {"local"}
+        finished.add("local")
+        assert finished.names == ["local"]
+        finished.forget()
+
+
+def use_moves(chance: Random, folder: Path, content: bytes) -> None:
+    """A process was killed while it moved files into the folder of results."""
+    (out := folder / "out").mkdir()
+    (root := out / ".edgetf-staging-99999999-0").mkdir()  # no process has this number
+    for place in (folder / "theirs", out / "moved", root / "new" / "benchmark.json", root / "old" / "benchmark.json"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(place.parent.name)
+    (root / "moves.json").write_bytes(content)
+    with explained():
+        files.recover(out)
+    assert (folder / "theirs").read_text() == folder.name  # nothing outside of the results' folder
+    assert not root.exists()
+
+
+_MOVES = b'[["moved", ".edgetf-staging-99999999-0/new/moved"], ["benchmark.json", ".edgetf-staging-99999999-0/new/b"]]'
+_SCORED = {"variants": "digests"}
+
+
+def _notes() -> bytes:
+    from edgetf.recipes import Evaluation
+    from edgetf.results import Verdict
+    from edgetf.tuning.notebook import Notebook
+    from edgetf.tuning.running import Score
+
+    judged = Evaluation(Verdict.PASS, "accuracy drop +0.10", 128, 500, "accuracy", 0.1, -0.2, 0.4, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Notebook(Path(folder, "p"), _SCORED, {}, lambda event: None)
+        notes.scores |= {"[]": asdict(Score(900, {"y": 1e-4}, 1)), "[1]": asdict(Score(0, problem="it does not load"))}
+        notes.evaluations["5" * 64], notes.latencies["5" * 64] = files.to_plain(judged), 1.25
+        notes.refused["6" * 64] = "it does not run on pi: no such operation"
+        notes.save()
+        return Path(folder, "p", "notes.json").read_bytes()
+
+
+@contextlib.contextmanager
+def _finishing(made: Made, out: Path) -> Iterator[Any]:
+    """The finished devices of a benchmark of several in the folder `out`, the first of which has results."""
+    from edgetf.api import benchmark
+    from edgetf.benchmarks.benchmark import BenchmarkOptions
+
+    runs = [benchmark._Run((), name, None, out / name, BenchmarkOptions()) for name in ("local", "pi")]
+    (out / "local").mkdir()
+    (out / "local" / "benchmark.json").symlink_to(made.benchmarked / "benchmark.json")
+    with mock.patch.object(benchmark, "find_targets", return_value=[]):  # the variants are the same for each case
+        yield benchmark._Finished(out, runs)
+
+
+def _finished(made: Made) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        with _finishing(made, Path(folder)) as finished:
+            finished.add("local")
+        return Path(folder, ".edgetf-partial-devices.json").read_bytes()
 
 
 def _job(made: Made) -> bytes:
