@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -170,6 +171,7 @@ def test_an_error_that_a_library_raises_for_an_interruption_is_an_interruption(
 
 
 COMMANDS = [["models", "list"], ["--help"], ["check", "nowhere", "--json"]]
+PRINTING = [*COMMANDS[:2], ["devices", "list"], ["devices", "probe", "local", "--json"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -186,7 +188,7 @@ def test_a_closed_pipe_is_not_an_error(command: list[str]) -> None:
         assert (ended.returncode, ended.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("command", COMMANDS[:2], ids=" ".join)
+@pytest.mark.parametrize("command", PRINTING, ids=" ".join)
 def test_output_that_cannot_be_printed_is_an_error(command: list[str]) -> None:
     run = [sys.executable, "-m", "edgetf", *command]
     with Path("/dev/full").open("w") as full:
@@ -227,3 +229,41 @@ def test_results_that_cannot_be_written_are_an_error_and_leave_nothing(
     reported = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert "/dev/full" in reported or str(tmp_path) in reported
     assert [path for path in tmp_path.iterdir() if path.name not in ("budget.toml", "place")] == []
+
+
+FULL = {  # and what is kept, because the same command resumes from it
+    "convert {model} --samples {samples} --scheme float32 --scheme int8 -o {place}": set(),
+    "explain {bench} --variant int8 --variants {variants} --reference {ref}": set(),
+    "models train linear -o {place}": {"place/checkpoints", "place/logs"},
+    "demo --model linear -o {place}": set(),
+}
+
+
+@pytest.mark.usefixtures("own_start")  # the limit is that of edgetf's own children
+@pytest.mark.parametrize("command", FULL, ids=lambda command: " ".join(command.split()[:2]))
+def test_a_disk_that_is_full_from_the_start_is_an_error_in_one_line_and_nothing_is_left(
+    command: str,
+    benchmarked: Path,
+    converted: Path,
+    reference: Path,
+    small: Small,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (temporary := tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    before = sorted(benchmarked.rglob("*"))
+    places = {"model": small.saved_model, "samples": small.samples, "bench": benchmarked, "variants": converted}
+    places |= {"ref": reference, "place": tmp_path / "place"}
+    arguments = [one.format(**places) for one in command.split()]
+    with limited(resource.RLIMIT_FSIZE, 4096):
+        assert ending._run(partial(cli.main, arguments, standalone_mode=False)) == 1
+    reported = capsys.readouterr().err
+    assert reported.count("error: ") == 1, reported
+    assert "File too large" in reported
+    assert "Traceback" not in reported
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("place/*")} == FULL[command]
+    assert list(temporary.iterdir()) == []
+    assert sorted(benchmarked.rglob("*")) == before
