@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,6 +40,7 @@ from edgetf.tuning.notebook import BEST, FOLDER, Notebook
 from edgetf.tuning.options import TuneOptions
 from edgetf.tuning.running import Fed, answers
 from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
+from tests.limits import limited
 
 WIDE = Asked(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
@@ -426,3 +428,15 @@ def test_a_variant_that_is_converted_again_during_the_search_is_not_proven_in_pl
     with pytest.raises(EdgetfError, match=r"int8\.tflite changed during the search") as caught:
         proof.prove(run._proof(notes, reference, tmp_path / "out"), winner, run._content(winner), [])
     assert "run the same command again" in caught.value.hint
+
+
+def test_a_full_disk_ends_a_tuning_in_one_line_and_leaves_what_it_resumes_from(
+    converted: Path, reference: Path, tmp_path: Path, edgetf_here: Run
+) -> None:
+    with limited(resource.RLIMIT_FSIZE, 1 << 16):
+        ended = edgetf_here("tune", converted, "--reference", reference, "-o", "out")
+    assert ended.returncode == 1
+    [error] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert "File too large" in error
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [FOLDER]
