@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgetf.figures import Latency
 from edgetf.files import now, sha256_file, write_document
-from edgetf.flatbuffer import pack
+from edgetf.flatbuffer import pack, unpack
 from edgetf.results import (
     REFERENCE_SCHEMA,
     ArrayFile,
@@ -63,6 +64,28 @@ def write_model(path: Path, weights: Floats, bias: Floats) -> Path:
         model.operatorCodes.append(entry)
         graph.operators.append(op)
     graph.inputs, graph.outputs = [x], [p]
+    path.write_bytes(pack(model))
+    return path
+
+
+def write_two_graphs(path: Path, graphs: dict[str, int]) -> Path:
+    """A file of two graphs, the second the larger, and signatures that run the graph of that number."""
+    weights = np.arange(48, dtype=np.float32).reshape(16, 3) / 48
+    content = write_model(path, weights, np.zeros(3, np.float32)).read_bytes()
+    model, _ = unpack(content)
+    small, large = copy.copy(model.subgraphs[0]), model.subgraphs[0]
+    small.operators, small.outputs = large.operators[:1], [large.operators[0].outputs[0]]
+    model.subgraphs, model.signatureDefs = [small, large], []
+    for key, number in graphs.items():
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = key.encode(), number
+        signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
+        for names, name, index in (
+            (signature.inputs, b"x", large.inputs[0]),
+            (signature.outputs, b"y", model.subgraphs[number].outputs[0]),
+        ):
+            names[0].name, names[0].tensorIndex = name, index
+        model.signatureDefs.append(signature)
     path.write_bytes(pack(model))
     return path
 

@@ -135,6 +135,8 @@ class Session:
         if len(signatures) > 1 and next(iter(signatures)) != key:
             raise JobError(f"signature {key!r} is not the variant's first; convert it by itself")
         runner = self._interpreter.get_signature_runner(key)
+        if getattr(runner, "_subgraph_index", 0):  # `invoke` runs the first graph (no public way, as of LiteRT 2.3)
+            raise JobError(f"signature {key!r} is not the variant's first graph; convert it by itself")
         return runner.get_input_details(), runner.get_output_details()
 
     def _resize(self, name: str, detail: dict[str, Any], row: tuple[int, ...], batched: bool) -> None:

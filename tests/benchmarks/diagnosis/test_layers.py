@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from edgetf.benchmarks.diagnosis.layers import _alone, _run_alone, blame, to_node_data
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, pack, unpack
 from edgetf.samples import Array
-from tests.attacks.kit import write_model
+from tests.attacks.kit import write_model, write_two_graphs
 from tests.conftest import Run, Small, ignore
 
 
@@ -133,31 +132,9 @@ def test_the_model_of_a_single_op_does_not_grow_with_the_graph(tmp_path: Path) -
     assert _run_alone(_alone(model, [op], fed), [x])[:, 0] == pytest.approx(np.repeat(x.sum(axis=2), 4, axis=1))
 
 
-def _with_two_graphs(path: Path, graphs: dict[str, int]) -> Path:
-    """A file of two graphs, the second the larger, and signatures that run the graph of that number."""
-    weights = np.arange(48, dtype=np.float32).reshape(16, 3) / 48
-    content = write_model(path, weights, np.zeros(3, np.float32)).read_bytes()
-    model, _ = unpack(content)
-    small, large = copy.copy(model.subgraphs[0]), model.subgraphs[0]
-    small.operators, small.outputs = large.operators[:1], [large.operators[0].outputs[0]]
-    model.subgraphs, model.signatureDefs = [small, large], []
-    for key, number in graphs.items():
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = key.encode(), number
-        signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
-        for names, name, index in (
-            (signature.inputs, b"x", large.inputs[0]),
-            (signature.outputs, b"y", model.subgraphs[number].outputs[0]),
-        ):
-            names[0].name, names[0].tensorIndex = name, index
-        model.signatureDefs.append(signature)
-    path.write_bytes(pack(model))
-    return path
-
-
 def test_the_layers_are_those_of_the_graph_that_the_signature_runs(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
-    both = _with_two_graphs(tmp_path / "both.tflite", {"all": 1, "logits": 0})
+    both = write_two_graphs(tmp_path / "both.tflite", {"all": 1, "logits": 0})
     for signature, ops in ((None, ["FULLY_CONNECTED", "SOFTMAX"]), ("logits", ["FULLY_CONNECTED"])):
         layers = blame(both, both, {"x": x}, signature=signature)
         assert sorted(layer.op for layer in layers) == ops

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetf.device.runner.interpreter import JobError, Session, Tensor, find_runtime
 from edgetf.device.runner.job import Job
+from tests.attacks.kit import write_two_graphs
 
 Numbers = NDArray[Any]
 scales = st.floats(1e-6, 1e3)
@@ -80,6 +81,15 @@ def test_inputs_are_assigned_by_the_names_of_the_signature(float_variant: str) -
         _session(float_variant, "other", {"image": (8, 8, 1)})
     with pytest.raises(JobError, match=r"input 'image' takes \[8, 8, 1\] a sample, the samples have \[9, 8, 1\]"):
         _session(float_variant, None, {"image": (9, 8, 1)})
+
+
+def test_a_signature_that_runs_another_graph_than_the_first_is_refused(tmp_path: Path) -> None:
+    """The first graph was run, with the indices of the other one's tensors."""
+    both = str(write_two_graphs(tmp_path / "both.tflite", {"all": 1, "logits": 0}))
+    with pytest.raises(JobError, match="signature 'all' is not the variant's first graph"):
+        _session(both, None, {"x": (16,)})
+    only = str(write_two_graphs(tmp_path / "only.tflite", {"logits": 0}))
+    assert _session(only, None, {"x": (16,)}).outputs[0].shape == (1, 3)
 
 
 def test_a_delegate_takes_the_float_graph(float_variant: str) -> None:
