@@ -19,6 +19,7 @@ from edgetf.conversion import keras_export, keras_file
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Progress
 from edgetf.process import EventPipe, HungError, reporting, run_child
+from edgetf.samples import save_arrays
 
 _BATCH, _IDLE_S = 64, 600.0
 
@@ -61,7 +62,7 @@ def _run(request: OutputsRequest, pipe: EventPipe) -> None:
         for key, value in _named(model(fed if len(fed) > 1 else next(iter(fed.values())), training=False)).items():
             pieces.setdefault(key, []).append(np.asarray(value))
         pipe.send(Progress(min(begin + _BATCH, n), n))
-    np.savez(request.out, **{key: np.concatenate(values) for key, values in pieces.items()})
+    save_arrays(Path(request.out), {key: np.concatenate(values) for key, values in pieces.items()})
 
 
 def _named(outputs: Any) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def _make_rows(contents: Contents) -> dict[str, Array]:
     for spec in contents.inputs:
         dtype = "float32" if spec.quantization else spec.dtype
         if dtype not in np.sctypeDict:
-            raise JobError(f"{dtype} values for its input {spec.name!r} cannot be generated: give --samples")
+            raise JobError(f"{dtype} values for its input {spec.name!r} can neither be generated nor be in samples")
         shape = [spec.shape[0] or 1 if spec.shape else 1, *(axis or _FREE for axis in spec.shape[1:])]
         kinds = [random.uniform(0, 1, shape), random.normal(size=shape), random.uniform(1, 256, shape), np.zeros(shape)]
         whole = np.concatenate(kinds)

@@ -31,7 +31,7 @@ from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Step
 from edgetf.owned import scratch
 from edgetf.results import Benchmark, Reference, Result, Verdict, read_benchmark
-from edgetf.samples import Array
+from edgetf.samples import Array, save_arrays
 from edgetf.samples.inputs import write_inputs
 
 # 1: first
@@ -164,7 +164,7 @@ def _collect(work: Path, twins: Twins, options: LadderOptions, on_event: OnEvent
     stages: list[_Stage] = []
     if options.keras is not None:
         on_event(Step(options.keras.name, of=3))
-        np.savez(work / "inputs.npz", **samples.inputs)
+        save_arrays(work / "inputs.npz", samples.inputs)
         paths = str(options.keras.resolve()), str(work / "inputs.npz"), str(work / "keras.npz")
         request = OutputsRequest(*paths, trust=options.trust)
         stages.append(_Stage("Keras", _renamed(compute_outputs(request, on_event), reference), EXACT))
