@@ -17,5 +17,5 @@ def test_inputs_and_outputs_may_have_the_names_of_arguments_of_numpy(tmp_path: P
     model.save(tmp_path / "m.keras")
     rows = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
     save_arrays(tmp_path / "in.npz", {"file": rows, "allow_pickle": 2 * rows})
-    request = OutputsRequest(*(str(tmp_path / name) for name in ("m.keras", "in.npz", "out.npz")))
+    request = OutputsRequest(str(tmp_path / "m.keras"), str(tmp_path / "in.npz"), str(tmp_path / "out.npz"))
     np.testing.assert_allclose(compute_outputs(request, ignore)["file"], 3 * rows, rtol=1e-6)
