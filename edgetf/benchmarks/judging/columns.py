@@ -2,8 +2,10 @@
 
 If a detector has boxes (0 to 640) and scores (0 to 1) in one output, the SQNR of the whole output ignores the scores.
 Up to 16 columns along the last axis are separate groups. More are sorted by their spread: a new group begins if the
-next spread is more than ten times smaller, or 30 times smaller than the first of the group. Channels-first detectors
-have their quantities along axis 1, which is grouped in the same way if it is the shorter axis.
+next spread is more than ten times smaller, or 30 times smaller than the first of the group. The first axis is grouped
+in the same way if it is shorter, as in channels-first detectors. The columns of any other axis may be places or times,
+along which the spread changes smoothly and may fade towards both edges. They are grouped only if it leaps, which also
+shows that an output of the shape of an image is a table.
 """
 
 from __future__ import annotations
@@ -22,16 +24,30 @@ Floats = NDArray[np.float64]
 _ALONE = 16  # maximum number of columns that are not grouped
 _GAP, _MOST = 10.0, 30.0  # between neighbours, and within a group
 _ALIKE = 0.5  # the sides of an image
+_EDGE, _EDGE_OF_IMAGE = 16, 8  # the edge of an axis is this part of its columns at either end
+_LEAST_VALUES = 10.0  # that make up the spread of a place: fewer are events that happen to be elsewhere
+_ROUNDING = 1e-6  # of probabilities
 _LEAST_ULPS = 16 * 2.0**-23  # of the largest value: smaller variation is only rounding
 
 
 @dataclass(frozen=True)
 class Moments:
-    """The mean over the samples, spread (RMS) and largest value of each position of an output, shape (positions,)."""
+    """The mean over `n` samples, spread (RMS), lowest and highest value of each position, shape (positions,)."""
 
+    n: int
     mean: Floats
     spread: Floats
-    largest: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def largest(self) -> Floats:
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def deviation(self) -> Floats:
+        """The largest deviation from the mean."""
+        return np.maximum(self.high - self.mean, self.mean - self.low)
 
 
 @dataclass(frozen=True)
@@ -95,52 +111,97 @@ class Groups:
 
 
 def is_image(row: Sequence[int], inputs: Iterable[Sequence[int]]) -> bool:
-    """Whether a row of an output is an image, like one of the `inputs`: one quantity at every position.
+    """Whether a row of an output may be an image, like one of the `inputs`: one quantity at every position.
 
     A row of 3 axes with 1, 3 or 4 channels, or of 2 axes of about one size, of the shape of an input. A row of one axis
-    that has an input's length may hold anything.
+    that has an input's length may hold anything. A table of sensors may have such a shape too: see `find_groups`.
     """
     sizes = tuple(row)
     if all(tuple(other) != sizes for other in inputs):
         return False
     if len(sizes) == 3:
-        return sizes[2] in (1, 3, 4)
+        return sizes[2] in (1, 3, 4) or sizes[0] in (1, 3, 4)
     return len(sizes) == 2 and min(sizes) > _ALIKE * max(sizes)
 
 
-def find_groups(row: tuple[int, ...], moments: Moments) -> list[Groups]:
+def find_groups(row: tuple[int, ...], moments: Moments, image: bool = False) -> list[Groups]:
     """The Groups of an output whose samples have the shape `row`; none for an axis whose columns all belong together.
 
-    Columns on which the Reference is constant are in no group.
+    Columns on which the Reference is constant are in no group. `image` as in `find_quantities`.
     """
+    along = find_quantities(row, moments, image)
+    table = not image or any(len(members) > 1 for members in along.values())
+    last = max(along, default=-1)
     found = []
-    axes = [k for k in range(len(row)) if row[k] > 1]
-    last = axes[-1] if axes else -1
-    for axis in dict.fromkeys([last, *axes[:1]]):
-        if axis < 0 or (axis != last and row[axis] >= row[last]):
-            continue
-        spread, largest = _per_column(row, axis, moments)
-        alive = np.flatnonzero(spread > _LEAST_ULPS * largest)
-        alone = axis == last and row[axis] <= _ALONE
-        members = [np.array([k]) for k in alive] if alone else _by_gaps(alive, spread)
+    for axis, members in along.items():
+        if axis == last and table and row[axis] <= _ALONE:
+            members = [np.array([k]) for k in np.sort(np.concatenate(members))] if members else []
         if len(members) > 1:
             found.append(Groups(row, axis + 1, tuple(members)))
     return found
 
 
-def _per_column(row: tuple[int, ...], axis: int, moments: Moments) -> tuple[Floats, Floats]:
+def find_quantities(row: tuple[int, ...], moments: Moments, image: bool = False) -> dict[int, list[NDArray[np.int64]]]:
+    """The columns that may be of one quantity, for each axis of `row` with several columns, the last axis first.
+
+    Columns on which the Reference is constant are left out. An output that may be an `image` is one quantity unless the
+    spread leaps along an axis: then it is a table.
+    """
+    found = {}
+    axes = [k for k in range(len(row)) if row[k] > 1]
+    for axis in [*axes[-1:], *axes[:-1]]:
+        spread, largest = per_column(row, axis, moments)
+        alive = np.flatnonzero(spread > _LEAST_ULPS * largest)
+        if not image and (axis == axes[-1] or (axis == axes[0] and row[axis] < row[axes[-1]])):
+            found[axis] = _by_gaps(alive, spread, _MOST)
+        else:
+            found[axis] = _of_places(row, axis, moments, alive, image)
+    if image and any(len(members) > 1 for members in found.values()):
+        plain = find_quantities(row, moments)
+        return {axis: members if len(members) > 1 else plain[axis] for axis, members in found.items()}
+    return found
+
+
+def per_column(row: tuple[int, ...], axis: int, moments: Moments) -> tuple[Floats, Floats]:
+    """The spread (RMS) and the largest value of each column along an axis of `row`, shape (columns,)."""
     others = tuple(k for k in range(len(row)) if k != axis)
     spread = np.sqrt(np.square(moments.spread.reshape(row)).mean(axis=others))
     return spread, moments.largest.reshape(row).max(axis=others)
 
 
-def _by_gaps(alive: NDArray[np.int64], spread: Floats) -> list[NDArray[np.int64]]:
+def _of_places(
+    row: tuple[int, ...], axis: int, moments: Moments, alive: NDArray[np.int64], image: bool
+) -> list[NDArray[np.int64]]:
+    """The columns of an axis that may be places, in several groups if the spread leaps from one to the next.
+
+    Its logarithm then bends by that of `_GAP`. Faint columns (not in the first group) do not count on the edge of the
+    axis, such as nearly black borders. Probabilities, of which hardly any may occur at some places, are one quantity.
+    """
+    if not image and moments.low.min() >= -_ROUNDING and moments.high.max() <= 1 + _ROUNDING:
+        return [alive]
+    spread, _ = per_column(row, axis, moments)
+    deviation = np.moveaxis(moments.deviation.reshape(row), axis, -1).reshape(-1, row[axis])
+    values = moments.n * len(deviation) * np.square(spread[alive] / deviation.max(axis=0)[alive])
+    known, rare = alive[values >= _LEAST_VALUES], alive[values < _LEAST_VALUES]
+    members = _by_gaps(known, spread, _MOST if image else np.inf)
+    if len(members) < 2:
+        return [alive]
+    edge = row[axis] // (_EDGE_OF_IMAGE if image else _EDGE)
+    inner = known[edge : len(known) - edge]
+    kept = np.union1d(members[0], inner)
+    bends = np.diff(np.log(spread[kept]), 2 if len(kept) > 2 else 1)
+    if len(kept) == len(members[0]) or np.abs(bends).max() < np.log(_GAP):
+        return [alive]
+    return [np.union1d(members[0], rare), *members[1:]]
+
+
+def _by_gaps(alive: NDArray[np.int64], spread: Floats, within: float) -> list[NDArray[np.int64]]:
     if not len(alive):
         return []
     order = alive[np.argsort(-spread[alive], kind="stable")]
     groups, most = [[order[0]]], spread[order[0]]
     for column in order[1:]:
-        if spread[column] * _GAP < spread[groups[-1][-1]] or spread[column] * _MOST < most:
+        if spread[column] * _GAP < spread[groups[-1][-1]] or spread[column] * within < most:
             groups.append([])
             most = spread[column]
         groups[-1].append(column)
@@ -154,7 +215,11 @@ def _spans(columns: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
 
 def join_names(figures: Sequence[ColumnFigures]) -> str:
     """A name for the columns of several groups along one axis, such as "columns 4 to 6"."""
-    columns = sorted(k for one in figures for first, last in one.spans for k in range(first, last + 1))
+    return name_columns(sorted(k for one in figures for first, last in one.spans for k in range(first, last + 1)))
+
+
+def name_columns(columns: Sequence[int]) -> str:
+    """A name for columns in order, such as "columns 4 to 6"."""
     spans = _spans(np.array(columns))
     parts = [f"{first} to {last}" if last > first else str(first) for first, last in spans]
     shown = parts if len(parts) <= 4 else [*parts[:3], f"{len(parts) - 3} more"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.distinct import Distinct
-from edgetf.benchmarks.judging.labels import Interpretation, blocks, decisions
+from edgetf.benchmarks.judging.labels import Interpretation, blocks, decisions, settle
 from edgetf.results import LabelUse, MetricFigures
 from edgetf.samples import Array
 
@@ -33,9 +33,10 @@ def built_in_metrics(
     """
     found = []
     for name in sorted(variant):
-        score = {LabelUse.POSITIONS: _positions, LabelUse.VALUE: _errors}.get(read[name].use)
+        settled = settle(name, read[name], reference[name], variant[name])
+        score = {LabelUse.POSITIONS: _positions, LabelUse.VALUE: _errors}.get(settled.use)
         if score is not None:
-            found.append(_figures(name, score(reference[name], variant[name], read[name]), distinct))
+            found.append(_figures(name, score(reference[name], variant[name], settled), distinct))
     return found
 
 

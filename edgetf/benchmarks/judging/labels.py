@@ -22,6 +22,8 @@ Numbers = NDArray[Any]
 Decide = Callable[[Numbers], Numbers]
 BLOCK = 1 << 20  # numbers that are processed at once
 _MOST_CLASSES = 1 << 20  # larger integers are counts or measurements, not classes
+_MOSTLY = 0.5  # of the labels
+_FEW_CLASSES = 64  # a map of more different numbers may be an image
 _ASK = "give edgetf benchmark --labels-are class or --labels-are value"
 
 
@@ -80,6 +82,19 @@ def interpret(
     return found
 
 
+def settle(name: str, read: Interpretation, reference: Numbers, variant: Numbers) -> Interpretation:
+    """The interpretation of one output of a variant, of shape (n, ...), that has n or more samples of the Reference.
+
+    The whole numbers of a float output are decisions only if the variant's are whole as well: else they are numbers.
+    """
+    if not are_decisions(read) or variant.dtype.kind != "f" or _is_whole(variant):
+        return read
+    if read.truth is None:
+        return replace(read, decide=None)
+    values = np.asarray(read.truth[: len(variant)], np.float64).reshape(variant.shape)
+    return _fit_values(name, reference[: len(variant)], values)
+
+
 def reread(
     read: Mapping[str, Interpretation], known: Mapping[str, Numbers], now: Mapping[str, Numbers]
 ) -> dict[str, Interpretation]:
@@ -110,6 +125,11 @@ def answers_by_column(read: Interpretation) -> bool:
     return read.truth is not None and read.truth.ndim == 2 and read.decide in (_above_half, _above_zero)
 
 
+def are_decisions(read: Interpretation) -> bool:
+    """Whether the values of an output are its decisions."""
+    return read.decide is _same
+
+
 def blocks(array: Numbers) -> Iterator[slice]:
     """Slices along axis 0, each of about BLOCK numbers."""
     rows = max(1, BLOCK // max(1, array[0].size))
@@ -132,7 +152,7 @@ def _interpret(name: str, reference: Numbers, labels: Numbers | None, asked: Lab
         return Interpretation(LabelUse.IGNORED, reason, plain)
     if np.size(labels) and bool((np.asarray(labels) == np.asarray(labels)[:1]).all()):
         return Interpretation(LabelUse.IGNORED, "the labels are the same for every sample, which shows nothing", plain)
-    classes = None if asked is LabelsAre.VALUE else _as_classes(reference, np.asarray(labels))
+    classes = None if asked is LabelsAre.VALUE else _as_classes(reference, np.asarray(labels), asked)
     values = None if asked is LabelsAre.CLASS else _as_values(reference, np.asarray(labels))
     if classes is None and values is None:
         if off := _off_by_one(name, reference, np.asarray(labels)):
@@ -174,10 +194,12 @@ class _Classes:
     certain: bool
 
 
-def _as_classes(reference: Numbers, labels: Numbers) -> _Classes | None:
+def _as_classes(reference: Numbers, labels: Numbers, asked: LabelsAre | None) -> _Classes | None:
     """`labels` as the classes that the output decides between, or None if that is impossible.
 
-    -1 and +1 are no and yes: a regression does not have only these values.
+    -1 and +1 are no and yes: a regression does not have only these values. Whole numbers in a float output are classes
+    if they are right at least half the time, as those of a regression (an age, rounded) hardly are, or if that is
+    `asked` for.
     """
     out, integer = _core(reference), reference.dtype.kind in "iub"
     columns = out[-1] if out and not integer else 1
@@ -198,6 +220,9 @@ def _as_classes(reference: Numbers, labels: Numbers) -> _Classes | None:
     if not integer and row == out and truth.max() <= 1:
         unit = _within_unit(reference)
         return _Classes(truth, _above_half if unit else _above_zero, certain=unit or signs)
+    if row == out and _is_whole(reference):
+        mostly = bool((decisions(_same, reference) == truth).mean() >= _MOSTLY)
+        return _Classes(truth, _same, certain=True) if mostly or asked is LabelsAre.CLASS else None
     return None
 
 
@@ -266,10 +291,14 @@ def _chance(truth: NDArray[np.int64], output_axes: int) -> float:
 
 
 def _plain_decision(reference: Numbers) -> Decide | None:
-    """How an output decides without labels: integers are decisions, for rows of probabilities the largest decides."""
-    if reference.dtype.kind in "iub":
-        return _same
+    """How an output decides without labels: integers are decisions, for rows of probabilities the largest decides.
+
+    So are the whole numbers of a float map (several axes) if there are only a few different ones, as in an argmax that
+    was made a float. Rows of one axis may be counts; of a one-hot map most positions agree, whatever it decides.
+    """
     core = _core(reference)
+    if reference.dtype.kind in "iub" or (len(core) > 1 and _is_class_map(reference)):
+        return _same
     return _largest if len(core) == 1 and _is_probability(reference) else None
 
 
@@ -301,8 +330,22 @@ def _cored(values: Numbers) -> Numbers:
 def _is_whole(labels: Numbers) -> bool:
     if labels.dtype.kind not in "iufb" or not labels.size:
         return False
-    whole = labels.dtype.kind != "f" or bool((labels == np.round(labels)).all())
+    pieces = (np.asarray(labels[rows]) for rows in blocks(labels))
+    whole = labels.dtype.kind != "f" or all(bool((one == np.round(one)).all()) for one in pieces)
     return whole and bool(labels.min() >= 0) and bool(labels.max() <= _MOST_CLASSES)
+
+
+def _is_class_map(reference: Numbers) -> bool:
+    """Whether a float output has only a few different whole numbers, and is not one-hot along an axis."""
+    if not _is_whole(reference):
+        return False
+    found: set[float] = set()
+    one_hot = set(range(1, reference.ndim))
+    for rows in blocks(reference):
+        values = np.asarray(reference[rows])
+        found.update(np.unique(values)[: _FEW_CLASSES + 1].tolist())
+        one_hot = {axis for axis in one_hot if values.shape[axis] > 1 and bool((values.sum(axis=axis) == 1).all())}
+    return 2 <= len(found) <= _FEW_CLASSES and not (found <= {0.0, 1.0} and one_hot)
 
 
 def _are_signs(labels: Numbers) -> bool:

@@ -2,7 +2,7 @@
 
 In: arrays of both in the same order (memory-mapped and read in blocks), and the interpretation of the output. Out:
 errors and SQNR; for outputs that decide between classes, agreement and accuracy drop; for others with several columns,
-the SQNR of each group. `verdict` judges them.
+the SQNR of each group; columns that are constant or lost. `verdict` judges them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.classes import Classes, by_class, by_column, by_position
 from edgetf.benchmarks.judging.columns import Groups, Moments, find_groups
+from edgetf.benchmarks.judging.constant import Sides, constant_decisions, constant_numbers
 from edgetf.benchmarks.judging.distinct import Distinct
-from edgetf.benchmarks.judging.labels import Interpretation, Numbers, answers_by_column, blocks, decisions
+from edgetf.benchmarks.judging.labels import (
+    Interpretation,
+    Numbers,
+    answers_by_column,
+    are_decisions,
+    blocks,
+    decisions,
+    settle,
+)
+from edgetf.benchmarks.judging.lost_columns import lost_columns
 from edgetf.benchmarks.judging.sequential import Bounds
 from edgetf.errors import EdgetfError
 from edgetf.results import Accuracy, Agreement, ColumnFigures, Comparable, LabelUse, OutputFigures, Reference
@@ -35,28 +45,44 @@ def compare(
 ) -> OutputFigures:
     """Compare one output of shape (n, ...) with the Reference's.
 
-    `read` is the interpretation of the output (see `labels.interpret`). With `one_quantity`, all its positions are one
-    quantity, as in an image, and columns are not grouped. `distinct` are the groups of identical samples, which count
-    once in intervals. Raises EdgetfError if the shapes differ. NaN, infinity, and a constant output (unless the
-    Reference's is constant) are `problems`. A constant Reference is a doubt, because it shows nothing.
+    `read` is the interpretation of the output (see `labels.interpret`). With `one_quantity`, all its positions may be
+    one quantity, as in an image: columns are grouped only if their spreads leap. `distinct` are the groups of identical
+    samples, which count once in intervals. Raises EdgetfError if the shapes differ. NaN, infinity, and a constant
+    output or column (unless the Reference's is constant) are `problems`. A constant Reference is a doubt, because it
+    shows nothing.
     """
     if reference.shape != variant.shape:
         raise EdgetfError(
             f"output {name!r} has shape {list(variant.shape)}, the reference's has {list(reference.shape)}",
             "compare a variant with the reference of the SavedModel that it was made from",
         )
-    moments = _moments(reference)
+    read, moments = settle(name, read, reference, variant), _moments(reference)
     row = reference.shape[1:]
-    groups = [] if read.decide is not None or one_quantity else find_groups(row, moments)
+    groups = [] if read.decide is not None else find_groups(row, moments, one_quantity)
     distinct = None if distinct is None or len(distinct.group) != len(reference) else distinct
     sums = _Sums(len(reference), moments.mean, groups)
     for rows in blocks(reference):
         sums.add(rows, _floats(reference[rows]), _floats(variant[rows]))
     agreement, accuracy, classes = _decided(reference, variant, read, distinct)
+    once = np.ones(len(reference), bool) if distinct is None else distinct.first
+    sides = Sides(reference, variant, moments, sums.noise_at / len(reference), sums.variant_varies, once)
     sums.merge(distinct)
     figures = sums.figures(name, reference.size, agreement, accuracy)
-    integer = reference.dtype.kind in "iub"
-    return replace(figures, integer=integer, labels=read.use, labels_reason=read.reason, **vars(classes))
+    integer = reference.dtype.kind in "iub" or are_decisions(read)
+    figures = replace(figures, integer=integer, labels=read.use, labels_reason=read.reason, **vars(classes))
+    return figures if figures.problems else _with_columns(figures, sides, read, one_quantity)
+
+
+def _with_columns(figures: OutputFigures, sides: Sides, read: Interpretation, one_quantity: bool) -> OutputFigures:
+    """The figures with the columns that are constant, or that the labels show to be lost."""
+    if are_decisions(read):
+        return replace(figures, problems=constant_decisions(sides, read.truth))
+    if read.decide is not None:
+        return figures
+    figures = replace(figures, problems=constant_numbers(sides, one_quantity))
+    if read.use is not LabelUse.VALUE or read.truth is None:
+        return figures
+    return replace(figures, lost=lost_columns(sides.reference, sides.variant, read.truth, sides.once))
 
 
 def with_floor(figures: OutputFigures, reference: Reference) -> OutputFigures:
@@ -78,6 +104,7 @@ class Costs:
 def costs(reference: Numbers, variant: Numbers, read: Interpretation, distinct: Distinct | None = None) -> Costs | None:
     """The costs of the first samples, as many as `variant` has, each distinct one once; None for an output without one
     decision per sample."""
+    read = settle("", read, reference, variant)
     if read.decide is None:
         return None
     ours = decisions(read.decide, variant)
@@ -121,14 +148,15 @@ def _moments(reference: Numbers) -> Moments:
     """The moments of the Reference's positions; values that are not finite count as 0."""
     n, positions = len(reference), prod(reference.shape[1:])
     first = np.nan_to_num(_floats(reference[:1])[0], posinf=0.0, neginf=0.0)
-    total, squares, largest = np.zeros(positions), np.zeros(positions), np.zeros(positions)
+    total, squares, low, high = np.zeros(positions), np.zeros(positions), first, first
     for rows in blocks(reference):
         values = np.nan_to_num(_floats(reference[rows]), posinf=0.0, neginf=0.0)
-        largest = np.maximum(largest, np.abs(values).max(axis=0))
+        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
         values = values - first  # the sum of squares of small numbers is precise
         total += values.sum(axis=0)
         squares += (values**2).sum(axis=0)
-    return Moments(first + total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0)), largest)
+    spread = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
+    return Moments(n, first + total / n, spread, low, high)
 
 
 class _Sums:
@@ -143,6 +171,7 @@ class _Sums:
         self.not_finite = self.reference_not_finite = 0
         self.first: tuple[Numbers, Numbers] | None = None
         self.reference_varies, self.variant_varies = (np.zeros(len(mean), bool) for _ in range(2))
+        self.noise_at = np.zeros(len(mean))
 
     def add(self, rows: slice, reference: Numbers, variant: Numbers) -> None:
         self.not_finite += int(np.sum(~np.isfinite(variant)))
@@ -157,6 +186,7 @@ class _Sums:
         self.signal[rows] = (reference**2).sum(axis=1)
         self.centred[rows] = centred.sum(axis=1)
         self.noise[rows] = squared.sum(axis=1)
+        self.noise_at += squared.sum(axis=0)
         self.power[rows] = (variant**2).sum(axis=1)
         self.dot[rows] = (reference * variant).sum(axis=1)
         for group, (signal, noise) in zip(self.groups, self.by_group, strict=True):

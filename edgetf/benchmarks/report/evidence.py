@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging.ground import random_order
-from edgetf.benchmarks.judging.labels import Interpretation, decisions, interpret, reread
+from edgetf.benchmarks.judging.labels import Interpretation, decisions, interpret, reread, settle
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.benchmarks.rows import Outputs, load_passes, together
 from edgetf.device.measurements import read_measurement
@@ -156,6 +156,7 @@ def _pair(result: Result, folder: Path, evidence: Evidence, total: int) -> Itera
             raise EdgetfError(f"the output {figures.name!r} has no batch axis", "this is a property of the model")
         if shuffled:
             reference, read = np.asarray(reference)[order], read.shuffled(order)
+        read = settle(figures.name, read, reference, variant)
         error, largest = _errors(reference, variant)
         if not np.isclose(largest, figures.max_abs, rtol=1e-6, atol=0):
             raise EdgetfError("its files are not those that were compared", "benchmark again")

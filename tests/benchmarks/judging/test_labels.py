@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetf.api.tables.labels import unused_labels
-from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret
+from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret, settle
 from edgetf.benchmarks.judging.parity import compare
 from edgetf.errors import EdgetfError
 from edgetf.results import LabelsAre, LabelUse
@@ -232,3 +232,80 @@ def test_an_interpretation_follows_the_order_of_the_samples() -> None:
     assert found.decide is not None
     assert found.truth is not None
     np.testing.assert_array_equal(found.truth, decisions(found.decide, LOGITS[order]))
+
+
+# whole numbers in a float output ----------------------------------------------------------------------------------
+
+MAP = RANDOM.integers(0, 5, (60, 12, 9))
+DIGITS = RANDOM.integers(0, 10, 400)
+
+
+def _confused(classes: Numbers, share: float) -> Numbers:
+    wrong = RANDOM.uniform(size=classes.shape) < share
+    return np.where(wrong, RANDOM.permutation(classes.ravel()).reshape(classes.shape), classes)
+
+
+@pytest.mark.parametrize("trailing", [False, True])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_float_map_of_class_numbers_decides_as_one_of_integers_does(trailing: bool, labelled: bool) -> None:
+    theirs, ours = (one[..., None] if trailing else one for one in (MAP, _confused(MAP, 0.01)))
+    truth = theirs if labelled else None
+    whole, floats = (interpret({"map": theirs.astype(dtype)}, truth)["map"] for dtype in (np.int64, np.float32))
+    assert floats.use is whole.use is (LabelUse.POSITIONS if labelled else LabelUse.NONE)
+    as_ints = compare("map", theirs, ours, whole)
+    as_floats = compare("map", theirs.astype(np.float32), ours.astype(np.float32), floats)
+    assert as_floats == as_ints
+    assert as_floats.integer
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 1)])
+def test_an_argmax_that_was_made_a_float_has_an_accuracy(shape: tuple[int, ...]) -> None:
+    output = _confused(DIGITS, 0.3).astype(np.float32).reshape(shape)
+    found = interpret({"class": output}, DIGITS)["class"]
+    assert found.use is LabelUse.CLASS
+    assert found.right == pytest.approx(0.73, abs=0.05)
+    accuracy = compare("class", output, output, found).accuracy
+    assert accuracy is not None
+    assert accuracy.drop_points == 0
+
+
+def test_rounded_ages_are_values_unless_that_is_asked_for() -> None:
+    rounded = np.round(GUESSED)
+    assert interpret({"age": rounded}, AGES)["age"].use is LabelUse.VALUE
+    asked = interpret({"age": rounded}, AGES, asked=LabelsAre.CLASS)["age"]
+    assert asked.use is LabelUse.CLASS
+    assert asked.right == pytest.approx(0.1, abs=0.05)
+    assert interpret({"class": DIGITS.astype(np.float32)}, DIGITS, asked=LabelsAre.VALUE)["class"].use is LabelUse.VALUE
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        np.round(RANDOM.uniform(0, 255, (60, 12, 9))),
+        RANDOM.integers(0, 5, (60, 9)).astype(np.float32),
+        RANDOM.integers(0, 5, 60).astype(np.float32),
+        RANDOM.integers(-2, 3, (60, 12, 9)).astype(np.float32),
+        np.eye(5, dtype=np.float32)[MAP],
+        np.moveaxis(np.eye(5, dtype=np.float32)[MAP], -1, 1),
+        np.ones((60, 12, 9), np.float32),
+        MAP + np.float32(0.5),
+    ],
+    ids=["an image", "counts", "a count", "negative", "one-hot", "one-hot, classes first", "all equal", "not whole"],
+)
+def test_other_whole_numbers_of_a_float_output_are_numbers(output: Numbers) -> None:
+    assert interpret({"y": output}, None)["y"].decide is None
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_whole_numbers_are_decisions_only_if_the_variants_are_whole_too(labelled: bool) -> None:
+    reference = MAP.astype(np.float32)
+    read = interpret({"map": reference}, MAP if labelled else None)["map"]
+    figures = compare("map", reference, reference * np.float32(1.01), read)
+    assert figures.agreement is None
+    assert figures.centred_db is not None
+    assert not figures.integer
+    assert figures.labels is (LabelUse.VALUE if labelled else LabelUse.NONE)
+    assert settle("map", read, reference, reference[:20]) is read
+    broken = reference.copy()
+    broken[0, 0, 0] = np.nan
+    assert compare("map", reference, broken, read).problems == ("1 values are NaN or infinite",)
