@@ -28,16 +28,21 @@ _HARDLY = 0.2  # share of a class's samples; if fewer are kept, it may be lost
 _LEAST = 2  # minimum number of samples of a class for a statement
 _BLOCK = 1 << 20
 _ALPHA = 1 - statistics.CONFIDENCE
+_Losses = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # lost, fading, problems
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The fields of `OutputFigures` of the same names."""
+    """The fields of `OutputFigures` of the same names.
+
+    Decisions that are the same for every sample are a problem with any metric; those that are only `lost` are not.
+    """
 
     classes: tuple[ClassFigures, ...] = ()
     chance: float | None = None
     lost: tuple[str, ...] = ()
     fading: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,10 @@ def by_class(theirs: Numbers, ours: Numbers, truth: Numbers | None) -> Classes:
         if truth is not None:
             accuracy = statistics.accuracy_drop(theirs[rows] == one.label, ours[rows] == one.label)
         figures.append(ClassFigures(one.label, one.n, agreement, accuracy))
-    lost, fading = _all_lost(theirs, ours, found)
-    if truth is not None and not lost:
+    lost, fading, problems = _all_lost(theirs, ours, found)
+    if truth is not None and not lost and not problems:
         fading = fading or _never_answered(theirs, ours)
-    return Classes(tuple(figures), float(counts.max()) / len(known), lost, fading)
+    return Classes(tuple(figures), float(counts.max()) / len(known), lost, fading, problems)
 
 
 def _never_answered(theirs: Numbers, ours: Numbers) -> tuple[str, ...]:
@@ -97,8 +102,7 @@ def by_column(theirs: Numbers, ours: Numbers, truth: Numbers) -> Classes:
         )
         for _, label, one, other in sorted(figures, key=lambda one: (-one[0], one[1]))[:_MOST]
     ]
-    lost, fading = _all_lost(theirs, ours, found)
-    return Classes(tuple(worst), None, lost, fading)
+    return Classes(tuple(worst), None, *_all_lost(theirs, ours, found))
 
 
 def by_position(theirs: Numbers, ours: Numbers, distinct: Distinct | None) -> Classes:
@@ -106,7 +110,7 @@ def by_position(theirs: Numbers, ours: Numbers, distinct: Distinct | None) -> Cl
     n = len(theirs)
     low, high = int(theirs.min()), int(theirs.max())
     if low < 0 or high > _MOST_LABELS or n * (high + 1) > 50 * theirs.size + _BLOCK:
-        return Classes((), None, *(_constant(theirs, ours) or ((), ())))
+        return Classes((), None, *_all_lost(theirs, ours, []))
     size = high + 1
     had, same = np.zeros((n, size), np.int64), np.zeros((n, size), np.int64)
     step = max(1, _BLOCK // theirs.shape[1])
@@ -129,27 +133,24 @@ def by_position(theirs: Numbers, ours: Numbers, distinct: Distinct | None) -> Cl
         for _, label, differ, positions in sorted(figures, key=lambda one: one[0])[:_MOST]
     ]
     chance = float(had.sum(axis=0).max()) / float(had.sum())
-    lost, fading = _all_lost(theirs, ours, found)
-    return Classes(tuple(worst), chance, lost, fading)
+    return Classes(tuple(worst), chance, *_all_lost(theirs, ours, found))
 
 
-def _all_lost(theirs: Numbers, ours: Numbers, found: list[_Kept]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lost and fading classes, or the one answer that all samples get."""
-    constant, counted = _constant(theirs, ours), _lost(found)
-    if constant is None or (counted[0] and not constant[0]):
-        return counted
-    return constant
+def _all_lost(theirs: Numbers, ours: Numbers, found: list[_Kept]) -> _Losses:
+    """What is lost: the classes, and all of them if all samples get one answer."""
+    (lost, fading), (problems, perhaps) = _lost(found), _constant(theirs, ours)
+    return lost, () if problems else fading if lost or not perhaps else perhaps, problems
 
 
-def _constant(theirs: Numbers, ours: Numbers) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """The lost and fading classes if all samples get the same answer; None if they do not, or should."""
+def _constant(theirs: Numbers, ours: Numbers) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A sentence if all samples get the same answer and should not: a problem, or of one other sample perhaps one."""
     varies = (ours != ours[:1]).reshape(len(ours), -1).any(axis=1)
     if len(ours) < 2 or varies.any():
-        return None
+        return (), ()
     _, counts = np.unique(theirs.reshape(len(theirs), -1), axis=0, return_counts=True)
     others = len(theirs) - int(counts.max())
     if not others:
-        return None
+        return (), ()
     what = f"class {int(ours[0])}" if ours.ndim == 1 else "the same"
     constant = f"it decides {what} for every sample, but the reference does not"
     return ((constant,), ()) if others >= _LEAST else ((), (f"{constant} for one",))

@@ -35,6 +35,9 @@ from edgetf.results import Accuracy, Agreement, ColumnFigures, Comparable, Label
 _PLAIN = Interpretation(LabelUse.NONE)
 
 
+_LARGEST = 1e99  # larger values have no square, and differences that no document holds
+
+
 def compare(
     name: str,
     reference: Numbers,
@@ -69,7 +72,8 @@ def compare(
     sums.merge(distinct)
     figures = sums.figures(name, reference.size, agreement, accuracy)
     integer = reference.dtype.kind in "iub" or are_decisions(read)
-    figures = replace(figures, integer=integer, labels=read.use, labels_reason=read.reason, **vars(classes))
+    found = {**vars(classes), "problems": (*figures.problems, *classes.problems)}
+    figures = replace(figures, integer=integer, labels=read.use, labels_reason=read.reason, **found)
     return figures if figures.problems else _with_columns(figures, sides, read, one_quantity)
 
 
@@ -145,12 +149,12 @@ def _decided(
 
 
 def _moments(reference: Numbers) -> Moments:
-    """The moments of the Reference's positions; values that are not finite count as 0."""
+    """The moments of the Reference's positions; unusable values count as 0."""
     n, positions = len(reference), prod(reference.shape[1:])
-    first = np.nan_to_num(_floats(reference[:1])[0], posinf=0.0, neginf=0.0)
+    first = _usable(_floats(reference[:1])[0])
     total, squares, low, high = np.zeros(positions), np.zeros(positions), first, first
     for rows in blocks(reference):
-        values = np.nan_to_num(_floats(reference[rows]), posinf=0.0, neginf=0.0)
+        values = _usable(_floats(reference[rows]))
         low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
         values = values - first  # the sum of squares of small numbers is precise
         total += values.sum(axis=0)
@@ -168,15 +172,16 @@ class _Sums:
         self.by_group = [(np.zeros((n, len(g.members))), np.zeros((n, len(g.members)))) for g in groups]
         self.largest = [np.zeros((2, len(g.members))) for g in groups]  # error, and value
         self.max_abs = self.total_abs = self.max_reference = 0.0
-        self.not_finite = self.reference_not_finite = 0
+        self.unusable, self.reference_unusable = np.zeros(2, int), np.zeros(2, int)  # not finite, and too large
         self.first: tuple[Numbers, Numbers] | None = None
         self.reference_varies, self.variant_varies = (np.zeros(len(mean), bool) for _ in range(2))
         self.noise_at = np.zeros(len(mean))
 
     def add(self, rows: slice, reference: Numbers, variant: Numbers) -> None:
-        self.not_finite += int(np.sum(~np.isfinite(variant)))
-        self.reference_not_finite += int(np.sum(~np.isfinite(reference)))
-        reference, variant = (np.where(np.isfinite(values), values, 0.0) for values in (reference, variant))
+        for count, values in zip((self.reference_unusable, self.unusable), (reference, variant), strict=True):
+            finite = np.isfinite(values)
+            count += [int(np.sum(~finite)), int(np.sum(finite & (np.abs(values) > _LARGEST)))]
+        reference, variant = _usable(reference), _usable(variant)
         if self.first is None:
             self.first = reference[0].copy(), variant[0].copy()
         self.reference_varies |= (reference != self.first[0]).any(axis=0)
@@ -247,10 +252,9 @@ class _Sums:
         """Problems, and doubts."""
         several = len(self.signal) > 1
         problems = []
-        if self.not_finite:
-            problems.append(f"{self.not_finite} values are NaN or infinite")
-        if self.reference_not_finite:
-            problems.append(f"{self.reference_not_finite} values of the reference are NaN or infinite")
+        for counts, whose in ((self.unusable, ""), (self.reference_unusable, " of the reference")):
+            for count, what in zip(counts, ("NaN or infinite", f"beyond {_LARGEST:g}"), strict=True):
+                problems += [f"{count} values{whose} are {what}"] if count else []
         if several and self.reference_varies.any() and not self.variant_varies.any():
             problems.append("it is the same for every sample, but the reference's is not")
         if several and not self.reference_varies.any():
@@ -263,6 +267,11 @@ class _Sums:
             constant = [not varies for varies in group.varying(self.variant_varies)]
             found += group.figures(powers, (error, value), constant)
         return tuple(found)
+
+
+def _usable(values: Numbers) -> Numbers:
+    """The values, with 0 for those that are NaN, infinite or too large."""
+    return np.where(np.abs(values) <= _LARGEST, values, 0.0)
 
 
 def _floats(values: Numbers) -> Numbers:

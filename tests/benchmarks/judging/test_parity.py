@@ -12,6 +12,7 @@ from edgetf.benchmarks.judging.labels import Interpretation, Numbers, interpret
 from edgetf.benchmarks.judging.parity import _moments, compare
 from edgetf.benchmarks.judging.verdict import Budgets, judge_output
 from edgetf.errors import EdgetfError
+from edgetf.limits import find_fault
 from edgetf.results import LabelUse, Verdict
 
 RANDOM = np.random.default_rng(0)
@@ -198,6 +199,16 @@ def test_nothing_passes_by_being_empty() -> None:
     assert "show nothing" in compare("y", np.ones((5, 2)), np.ones((5, 2))).doubts[0]
     with pytest.raises(EdgetfError, match=r"has shape \[50, 4\], the reference's has \[50, 4, 3\]"):
         compare("y", DENSE, LOGITS)
+
+
+@pytest.mark.parametrize("value", [1e100, 1e200, -1e308])
+def test_values_whose_squares_overflow_are_a_problem_and_can_be_stored(value: float) -> None:
+    broken = DENSE.astype(np.float64)
+    broken[3, 1] = value
+    for found in (compare("y", DENSE, broken), compare("y", broken, DENSE.astype(np.float64))):
+        assert any("beyond 1e+99" in problem for problem in found.problems)
+        assert judge_output("int8", len(DENSE), found, Budgets()).verdict is Verdict.FAIL
+        assert not find_fault(found)
 
 
 def test_a_reference_with_nan_is_a_problem_and_never_an_agreement() -> None:

@@ -105,6 +105,18 @@ def test_noise_of_tensorflow_is_not_held_against_decisions_and_agreement_in_spit
     assert judge_output("int8", 1000, lost, Budgets()).verdict is Verdict.FAIL
 
 
+def test_a_constant_decision_fails_and_a_lost_class_is_undecided_beside_a_users_metric() -> None:
+    random = np.random.default_rng(0)
+    truth = (random.uniform(size=10_000) < 0.006).astype(np.int64) + (random.uniform(size=10_000) < 0.3) * 2
+    rows = np.eye(4)[truth] * 0.8 + 0.05
+    passed = MetricFigures("accuracy", None, 10_000, 0.99, 0.99, 0.0, -0.001, 0.001, (), chance=0.5)
+    read = interpret({"y": rows}, truth)["y"]
+    for left, verdict in ((0, Verdict.FAIL), (2, Verdict.INCONCLUSIVE)):
+        variant = np.eye(4)[np.where(truth % 2 == 1, left, truth) if left else np.zeros_like(truth)] * 0.8 + 0.05
+        figures = compare("y", rows, variant, read)
+        assert judge_output("int8", 10_000, figures, Budgets(max_metric_drop=0.01), [passed]).verdict is verdict
+
+
 def test_an_error_just_beyond_its_bound_is_reported_with_the_digits_that_show_it() -> None:
     reference = 0.1 * RANDOM.normal(size=(1000, 4))
     figures = compare("y", reference, reference + 2.444e-6)
