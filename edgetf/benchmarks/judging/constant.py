@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 _LEAST_SPREAD = 0.1  # of the spread of the other columns
 _LEAST_ERRORS = 3.0  # of the error of the other columns: smaller variation may be lost to quantization
 _LEAST_SAMPLES = 5.0  # that vary: a few may be outliers
+_HALF = 0.5  # where a probability decides
+_LEAST_OTHERS = 2  # samples that the Reference decides otherwise
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,20 @@ def constant_numbers(sides: Sides, image: bool) -> tuple[str, ...]:
             still = np.sort(still[_samples(sides, axis, still) >= _LEAST_SAMPLES])
         found += _in_words(axis, still)
     return tuple(found)
+
+
+def one_sided(sides: Sides) -> tuple[str, ...]:
+    """A sentence if a single number between 0 and 1 may be a probability, whose decision is then constant."""
+    reference, variant = (
+        np.asarray(side).reshape(len(side), -1)[sides.once] for side in (sides.reference, sides.variant)
+    )
+    if reference.shape[1] != 1 or reference.dtype.kind != "f" or reference.min() < 0 or reference.max() > 1:
+        return ()
+    theirs, ours = reference[:, 0] > _HALF, variant[:, 0] > _HALF
+    if ours.min() != ours.max() or (theirs != ours).sum() < _LEAST_OTHERS or theirs.min() == theirs.max():
+        return ()
+    same = f"it is {'above' if ours[0] else 'at most'} {_HALF} for every sample, but the reference is not"
+    return (f"{same}: labels would show whether decisions are lost",)
 
 
 def constant_decisions(sides: Sides, truth: Numbers | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.classes import Classes, by_class, by_column, by_position
 from edgetf.benchmarks.judging.columns import Groups, Moments, find_groups
-from edgetf.benchmarks.judging.constant import Sides, constant_decisions, constant_numbers
+from edgetf.benchmarks.judging.constant import Sides, constant_decisions, constant_numbers, one_sided
 from edgetf.benchmarks.judging.distinct import Distinct
 from edgetf.benchmarks.judging.labels import (
     Interpretation,
@@ -83,7 +83,8 @@ def _with_columns(figures: OutputFigures, sides: Sides, read: Interpretation, on
         return replace(figures, problems=constant_decisions(sides, read.truth))
     if read.decide is not None:
         return figures
-    figures = replace(figures, problems=constant_numbers(sides, one_quantity))
+    fading = one_sided(sides) if read.truth is None else figures.fading
+    figures = replace(figures, problems=constant_numbers(sides, one_quantity), fading=fading)
     if read.use is not LabelUse.VALUE or read.truth is None:
         return figures
     return replace(figures, lost=lost_columns(sides.reference, sides.variant, read.truth, sides.once))

@@ -116,3 +116,17 @@ def test_labels_show_which_decisions_are_lost() -> None:
     truth[:, 7] = 0
     reference = _with(truth, 7, RANDOM.integers(0, 5, 300))  # of this column the reference knows nothing
     assert not _figures(reference, truth, truth).problems
+
+
+def test_a_probability_on_one_side_of_a_half_for_every_sample_is_undecided_without_labels() -> None:
+    """The signal-to-noise ratio is fine: the few samples of the other class lie just above a half."""
+    random = np.random.default_rng(0)
+    reference = random.uniform(0, 0.3, size=(10_000, 1)).astype(np.float32)
+    reference[:50] = 0.6
+    variant = np.where(reference > 0.5, 0.49, reference).astype(np.float32)
+    judged = _judge(reference, variant)
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "it is at most 0.5 for every sample, but the reference is not" in judged.reason
+    assert _judge(reference, reference - np.float32(1e-3)).verdict is Verdict.PASS
+    assert _judge(10 * reference, 10 * variant).verdict is Verdict.PASS  # numbers, which decide nothing
+    assert _judge(reference, variant, (reference[:, 0] > 0.5).astype(np.int64)).verdict is Verdict.FAIL
