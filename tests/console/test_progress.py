@@ -125,6 +125,7 @@ def test_the_clock_of_a_terminal_runs_and_notes_stay(tmp_path: Path) -> None:
     assert "?" not in shown
 
 
+@pytest.mark.usefixtures("own_start")  # it shows that TensorFlow is loaded
 def test_a_conversion_in_a_terminal_shows_its_progress(small: Small, tmp_path: Path) -> None:
     asked = ("convert", small.saved_model, "-o", "out", "--samples", small.samples, "--scheme", "int8")
     with terminal(*asked, "--scheme", "float32", columns=80, cwd=tmp_path) as shell:
