@@ -160,9 +160,11 @@ def _reasons(names: list[str]) -> list[str]:
         lines += [
             "- mobilenet, int8: steps made for bright images lose the dark ones; `--qat` keeps them (docs/models.md)."
         ]
-    if any(scheme == "int16x8" for _, scheme in bad):
+    made = {(name, result.scheme) for name in names for result in read_benchmark(WORK / name).results}
+    if without := [name for name in names if (name, "int16x8") not in made]:
         lines += [
-            "- int16x8: TFLite lacks some kernels with 16-bit activations, and its converter crashes on WHILE loops."
+            f"- {', '.join(without)} have no int16x8: TFLite lacks some kernels with",
+            "  16-bit activations, and its converter crashes on WHILE loops.",
         ]
     if ("dqn", "int8") in bad:
         values = np.load(WORK / "dqn" / "reference" / "output-0.npy")
@@ -174,7 +176,7 @@ def _reasons(names: list[str]) -> list[str]:
             f"  step of the int8 output is {step:.2g}: often both are the same number. Moves that differ cost no",
             "  return where either move keeps the pole up; only the games show it.",
         ]
-    return ["", "Behind what does not pass:", "", *lines] if lines else []
+    return ["", "Behind what does not pass, or is not there:", "", *lines] if lines else []
 
 
 def _is_bad(result: Result) -> bool:
