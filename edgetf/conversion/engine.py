@@ -150,6 +150,8 @@ class Engines:
             )
             improver = Improver(exact, None)
         content, repairs = improver.weights()
+        if "int8" not in weight_types(content):
+            return content, notes, repairs
         notes += (_UNPACKED,) if repairs else (_UNPACKED, _NEAREST)
         if len(content) >= len(exact):
             notes += ("it is not smaller than float32: the scales take more bytes than int8 saves",)

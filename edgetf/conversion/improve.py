@@ -15,6 +15,7 @@ from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Ranges
 from edgetf.conversion.repairs import HeldOut, NotWorthItError, not_tried, why_not_judged
 from edgetf.conversion.weights import Rounder, quantize_weights
+from edgetf.flatbuffer import weight_types
 from edgetf.results import Repair, RepairKind
 from edgetf.samples import Samples
 
@@ -33,6 +34,8 @@ class Improver:
     def weights(self) -> Improved:
         """The variant with int8 constants that computes in float32, and the record of the rounding."""
         nearest = prune(quantize_weights(self._float32, None))
+        if "int8" not in weight_types(nearest):
+            return nearest, ()
         if self._held_out is None:
             return nearest, self._not_tried(RepairKind.ROUNDING)
         content, record = self._held_out.choose(
@@ -42,6 +45,8 @@ class Improver:
 
     def dynamic(self, content: bytes) -> Improved:
         """The hybrid variant with its constants rounded again."""
+        if "int8" not in weight_types(content):
+            return content, ()
         if self._held_out is None:
             return content, self._not_tried(RepairKind.ROUNDING)
         content, record = self._held_out.choose(

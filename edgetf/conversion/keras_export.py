@@ -28,7 +28,7 @@ from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.events import Answer, OnEvent, Phase, ignore
 from edgetf.functions import from_here
 from edgetf.process import EventPipe, HungError, reporting, run_child
-from edgetf.system import naming
+from edgetf.system import naming, refuse_full
 
 _IDLE_S = 1800.0
 _SAMPLES = 4  # generated samples that the export is compared on
@@ -39,6 +39,8 @@ _AFTER_REASON = re.compile(r"Full object config:|\n\s*(Call a|A)rguments receive
 _COLORS = re.compile(r"\x1b\[\d*m")
 _DEFINE = "export it where its classes are defined, and convert that (for a model of the zoo: edgetf models export)"
 _LOAD = "load it where it was saved, with the same versions, and export it there: model.export('saved_model')"
+
+_EXPORT = "export it where it was made, with model.export('saved_model'), and convert that"
 
 
 @dataclass(frozen=True)
@@ -151,22 +153,42 @@ def _tfmot_scope(needed: bool) -> Iterator[None]:
 
 
 def export_model(model: Any, out: Path) -> None:
-    """Export a Keras model to the SavedModel `out`, for inference.
+    """Export a Keras model to the SavedModel `out`, for inference and any number of samples at once.
 
-    Raises EdgetfError for a model whose input shape is not known.
+    If its layers do not allow that (a stateful LSTM), with the batch that its inputs have. Raises EdgetfError for a
+    model whose input shape is not known, and one that cannot be exported.
     """
     if _is_keras2(model):
         archive, signature = _keras2_endpoint(model)
-        options = {}
-    else:
-        import keras
+        _write(model, archive, signature, out)
+        return
+    import keras
 
-        _call_once(model)
-        archive, options = keras.export.ExportArchive(), {"verbose": False}
-        signature = importlib.import_module("keras.src.export.export_utils").get_input_signature(model)
-    archive.track(model)
-    archive.add_endpoint("serve", lambda *inputs: model(*inputs, training=False), signature)
-    archive.write_out(str(out), **options)
+    _call_once(model)
+    archive, quiet = keras.export.ExportArchive(), {"verbose": False}
+    signature = importlib.import_module("keras.src.export.export_utils").get_input_signature(model)
+    batches = {one.name: one.shape[0] for one in getattr(model, "inputs", None) or () if one.shape and one.shape[0]}
+    try:
+        _write(model, archive, signature, out, **quiet)
+    except EdgetfError:
+        if not batches:
+            raise
+
+        def fixed(spec: Any) -> Any:
+            shape = (batches.get(spec.name), *spec.shape[1:])
+            return keras.layers.InputSpec(dtype=spec.dtype, shape=shape, name=spec.name)
+
+        _write(model, keras.export.ExportArchive(), keras.tree.map_structure(fixed, signature), out, **quiet)
+
+
+def _write(model: Any, archive: Any, signature: Any, out: Path, **options: Any) -> None:
+    try:
+        archive.track(model)
+        archive.add_endpoint("serve", lambda *inputs: model(*inputs, training=False), signature)
+        archive.write_out(str(out), **options)
+    except Exception as error:  # of a layer, of Keras or of TensorFlow
+        refuse_full(error)
+        raise EdgetfError(f"the model cannot be exported: {_reason(error)}", _EXPORT) from error
 
 
 def _is_keras2(model: Any) -> bool:
@@ -232,7 +254,7 @@ def _compare(model: Any, saved_model: Path) -> list[str]:
     found = function(**{name: tf.constant(value) for name, value in inputs.items()})
     after = [np.asarray(value) for value in tf.nest.flatten(found)]
     if any(_apart(a, b) > _UNLIKE for a, b in zip(before, again, strict=True)):
-        return ["the model's outputs are random even with training=False: the export cannot be compared with it"]
+        return ["the outputs differ from call to call (random, or a kept state): the export was not compared"]
     worst = max((min((_apart(a, b) for b in after), default=np.inf) for a in before), default=0.0)
     if worst > _UNLIKE:
         return [f"the exported model differs from model(x, training=False) by {worst:.1%} of its largest output"]

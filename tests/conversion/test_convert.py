@@ -19,7 +19,7 @@ from edgetf.events import Progress
 from edgetf.files import sha256_file
 from edgetf.flatbuffer import read_contents
 from edgetf.results import Status, Verdict, read_conversion
-from edgetf.samples import load_samples
+from edgetf.samples import load_samples, make_samples, save_samples
 from edgetf.schemes import SCHEMES
 from tests.conftest import BLOCKS, SHORT, Small, ignore
 
@@ -185,8 +185,13 @@ def test_a_scheme_that_quantized_nothing_has_a_note(tmp_path: Path) -> None:
 
     tiny = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     tiny.export(str(tmp_path / "tiny"), verbose=False)
-    [dynamic] = convert(tmp_path / "tiny", tmp_path / "out", ConvertOptions(("dynamic",)), ignore).variants
-    assert "no weights were quantized" in dynamic.notes[0]
+    rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    save_samples(tmp_path / "x.npz", make_samples("x", {"x": rows}, None))
+    options = ConvertOptions(("dynamic", "weights"), samples=tmp_path / "x.npz")
+    for variant in convert(tmp_path / "tiny", tmp_path / "out", options, ignore).variants:
+        assert variant.repairs == ()  # no rounding of weights that are not quantized
+        assert [note for note in variant.notes if "smaller" in note or "bytes" in note] == [variant.notes[0]]
+        assert variant.notes[0].startswith("no weights were quantized")
 
 
 def test_a_refusal_of_the_converter_is_one_line_and_a_log(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from edgetf.conversion.keras_export import export_keras_file
+from edgetf.conversion.keras_export import export_keras_file, export_model
 from edgetf.conversion.keras_file import is_keras_file, keras_generation
 from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import EdgetfError
@@ -47,6 +47,29 @@ def test_only_keras_files_are_recognized(tmp_path: Path) -> None:
 def test_a_keras_3_file_is_exported(small: Small, tmp_path: Path) -> None:
     export_keras_file(small.keras_file, tmp_path / "saved_model")
     assert [spec.name for spec in read_source(tmp_path / "saved_model", None).inputs] == ["image"]
+
+
+def test_a_stateful_layer_is_exported_with_the_batch_of_its_inputs(tmp_path: Path) -> None:
+    """Keras exports for any number of samples, which a state of one sample does not allow."""
+    import keras
+
+    inputs, lstm = keras.Input(batch_shape=(1, 5, 3), name="series"), keras.layers.LSTM(6, stateful=True)
+    keras.Sequential([inputs, lstm, keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    notes = export_keras_file(tmp_path / "m.keras", tmp_path / "saved_model")
+    assert [spec.shape for spec in read_source(tmp_path / "saved_model", None).inputs] == [(1, 5, 3)]
+    assert notes == ["the outputs differ from call to call (random, or a kept state): the export was not compared"]
+
+
+def test_a_layer_that_cannot_be_traced_is_reported_with_its_reason(tmp_path: Path) -> None:
+    import keras
+
+    def refuse(x: object, training: bool = False) -> object:
+        raise ValueError("no inference here")
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.layers[0].call = refuse
+    with pytest.raises(EdgetfError, match="the model cannot be exported: no inference here"):
+        export_model(model, tmp_path / "saved_model")
 
 
 def test_weights_without_a_model_are_an_error_with_a_hint(legacy: Path) -> None:
