@@ -120,6 +120,8 @@ def loss_in_words(loss: Loss | None, budgets: Budgets) -> str:
     assert loss.high is not None
     if -budget <= loss.low <= 0 <= loss.high <= budget:
         return f"{what} unchanged (±{max(-loss.low, loss.high):.2g}{unit})"
+    if loss.value == 0:
+        return f"no change of {what} measured ({loss.low:.2g} to {loss.high:.2g}{unit})"
     word, ends = ("lost", (loss.low, loss.high)) if loss.value > 0 else ("gained", (-loss.high, -loss.low))
     return f"{abs(loss.value):.2g}{unit} of {what} {word} ({ends[0]:.2g} to {ends[1]:.2g})"
 

@@ -67,7 +67,7 @@ class Ground:
 
     def describe(self) -> str:
         if self.random:
-            return "random numbers, seeded: for latency only, nothing was compared"
+            return "random numbers, seeded: for latency only; give --reference to compare outputs"
         used = self.samples.used()
         return f"{used.n} samples of {short_name(used.source)}{', until decided' if self.budgets else ''}"
 

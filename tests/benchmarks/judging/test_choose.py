@@ -220,6 +220,8 @@ def test_the_loss_is_stated_in_terms_of_the_judged_figure(document: Benchmark) -
 )
 def test_unchanged_requires_both_ends_of_the_interval_within_the_budget(low: float, high: float, words: str) -> None:
     assert loss_in_words(Loss(LossKind.ACCURACY, "y", -3.0, low, high), Budgets()) == words
+    none = loss_in_words(Loss(LossKind.ACCURACY, "y", 0.0, -1.9, 1.9), Budgets())
+    assert none == "no change of accuracy measured (-1.9 to 1.9 points)"
     own = loss_in_words(Loss(LossKind.METRIC, "m:f", -0.03, low / 100, high / 100), Budgets())
     assert ("unchanged" in own) is ("unchanged" in words)
     assert "unchanged" in loss_in_words(Loss(LossKind.LABELS, "mean error of y", -3.0, low, high), Budgets(max_drop=30))
