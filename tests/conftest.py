@@ -30,6 +30,7 @@ from edgetf.device.runner.job import TimingPlan
 from edgetf.files import write_document
 from edgetf.results import Result
 from edgetf.samples import make_samples, save_samples
+from tests.hints import refuse_dead_ends
 from tests.quick import ready
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -167,7 +168,9 @@ def edgetf(tmp_path: Path) -> Run:
     def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgetf", *map(str, arguments)]
         env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
+        refuse_dead_ends(command[3:], done.returncode, done.stdout, done.stderr)
+        return done
 
     return run
 
@@ -185,6 +188,7 @@ def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(sys, "argv", ["edgetf", *words])
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = ending._run(lambda: cli.main(words, standalone_mode=False))
+        refuse_dead_ends(words, code, out.getvalue(), err.getvalue())
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     return run
@@ -195,7 +199,8 @@ LONG = (
     *("real/test_models_of_others.py", "docs/test_tour.py", "cli/test_commands.py", "tuning/test_tune.py"),
     *("tuning/test_several.py", "models/test_compression.py", "e2e/test_emulated_pi.py", "conversion/test_trial.py"),
     *("benchmarks/test_benchmark.py", "docs/test_notebook.py", "device/test_phone.py", "device/test_ssh.py"),
-    *("benchmarks/judging/test_label_metrics.py", "api/test_front_door.py", "chaos/test_rounds.py"),
+    *("cli/test_followed_hints.py", "benchmarks/judging/test_label_metrics.py", "api/test_front_door.py"),
+    "chaos/test_rounds.py",
 )
 
 
