@@ -212,9 +212,6 @@ def read_graph(saved_model: Path) -> Any:
 
 def read_proto(saved_model: Path) -> Any:
     """The protocol buffer of `saved_model.pb`, not loaded. Raises EdgetfError if it is not a SavedModel."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
     hint = "give a SavedModel folder, or convert a .keras or .h5 file"
     file = saved_model / _PROTO
     if not saved_model.exists():
@@ -223,6 +220,10 @@ def read_proto(saved_model: Path) -> Any:
         raise EdgetfError(f"{saved_model} is an empty folder, not a SavedModel", hint)
     if not file.is_file():
         raise EdgetfError(f"{saved_model} is not a SavedModel: it has no saved_model.pb", hint)
+    load_tensorflow()  # quietly, and only for what is a SavedModel
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
     proto = saved_model_pb2.SavedModel()
     try:
         proto.ParseFromString(read_bytes(file, "export it again", _LARGEST))

@@ -212,3 +212,9 @@ def test_a_variant_that_differs_from_the_converted_one_is_named(converted: Path,
     assert "changed: out/int8.tflite" in shown
     assert "missing: out/dynamic.tflite" in shown
     assert "float16.tflite is not" not in shown
+
+
+def test_a_saved_model_is_shown_without_messages_of_tensorflow(edgetf: Run, small: Small) -> None:
+    ended = edgetf("inspect", small.saved_model)
+    assert ended.returncode == 0, ended.stderr
+    assert not [line for line in ended.stderr.splitlines() if not line.startswith("Inspecting")]
