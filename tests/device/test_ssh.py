@@ -269,19 +269,16 @@ def test_a_device_without_an_interpreter_is_reported_once_and_nothing_is_sent(
 def test_a_python_that_does_not_run_is_reported_as_the_doctor_does(
     server: Server, bench: Bench, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\nsleep 0.5; echo it is broken >&2; exit 127\n")  # the server loses what ends at once
-    broken.chmod(0o755)
+    # the server loses what ends at once
+    broken = _program(tmp_path / "broken", "sleep 0.5; echo it is broken >&2; exit 127")
     with pytest.raises(DeviceError, match=r"pi cannot run variants: .*/broken does not run: it is broken") as caught:
-        _run(_device(server, tmp_path, python=str(broken)), bench)
+        _run(_device(server, tmp_path, python=broken), bench)
     assert "python3 -m venv" in caught.value.hint
 
 
 def test_an_answer_that_is_not_utf_8_is_no_lost_connection(server: Server, tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nprintf 'numpy=1\\3772\\n'; printf '\\300\\n' >&2\nexec {sys.executable} \"$@\"\n")
-    python.chmod(0o755)
-    device = _device(server, tmp_path, python=str(python))
+    body = f"printf 'numpy=1\\3772\\n'; printf '\\300\\n' >&2\nexec {sys.executable} \"$@\""
+    device = _device(server, tmp_path, python=_program(tmp_path / "python", body))
     with device.reserve():  # its lock is held by that Python
         assert device.probe().python == platform.python_version()
 
@@ -289,11 +286,9 @@ def test_an_answer_that_is_not_utf_8_is_no_lost_connection(server: Server, tmp_p
 def test_a_python_whose_only_answer_is_not_utf_8_is_a_failure_of_the_device(
     server: Server, bench: Bench, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\nsleep 0.5; printf '\\377\\n' >&2; exit 1\n")  # the server loses what ends at once
-    broken.chmod(0o755)
+    broken = _program(tmp_path / "broken", "sleep 0.5; printf '\\377\\n' >&2; exit 1")
     with pytest.raises(DeviceError, match="broken does not run: \ufffd") as caught:
-        _run(_device(server, tmp_path, python=str(broken)), bench)
+        _run(_device(server, tmp_path, python=broken), bench)
     assert not isinstance(caught.value, UnreachableError)
 
 
@@ -579,7 +574,10 @@ def test_the_benchmark_command_measures_on_the_device(
 
 def _script(tmp_path: Path, body: str) -> str:
     """A Python that takes the lock like the real one, and runs `body` instead of the runner."""
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{body}\n')
-    script.chmod(0o755)
-    return str(script)
+    return _program(tmp_path / "python", f'if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{body}')
+
+
+def _program(place: Path, body: str) -> str:
+    place.write_text(f"#!/bin/sh\n{body}\n")
+    place.chmod(0o755)
+    return str(place)
