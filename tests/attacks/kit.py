@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from edgetf.device.runner.job import TimingPlan
 from edgetf.figures import Latency
 from edgetf.files import now, sha256_file, write_document
 from edgetf.flatbuffer import pack, unpack
@@ -26,6 +29,34 @@ from edgetf.samples import Array, load_samples, make_samples, save_samples
 
 Floats = NDArray[np.float32]
 FEATURES = 16
+WEIGHTS = np.random.default_rng(0).normal(size=(FEATURES, 4)).astype(np.float32) * 1.5
+NONE = np.zeros(4, np.float32)
+BRIEF = TimingPlan(max_warmup_s=0.01, min_runs=5, min_s=0.01, max_s=0.1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs, the outputs of the reference and of the variant, all of shape (n, ...), and labels or None."""
+
+    x: NDArray[Any]
+    theirs: NDArray[Any]
+    ours: NDArray[Any]
+    labels: NDArray[Any] | None = None
+
+
+def inputs(n: int, copies: int = 1, noise: float = 0.0, seed: int = 1) -> NDArray[Any]:
+    """Samples, each as often as there are `copies`, with some noise."""
+    random = np.random.default_rng(seed)
+    x = np.tile(random.normal(size=(n // copies, FEATURES)), (copies, 1))
+    return np.asarray(x + noise * random.normal(size=x.shape), np.float32)
+
+
+def good(n: int = 1000, copies: int = 1, noise: float = 0.0, labels: bool = True) -> Case:
+    """A variant whose outputs are close to those of the reference, which is right."""
+    x = inputs(n, copies, noise)
+    theirs = answers(x, WEIGHTS, NONE)
+    ours = answers(x, WEIGHTS * np.float32(1.0001), NONE)
+    return Case(x, theirs, ours, theirs.argmax(axis=1) if labels else None)
 
 
 def write_model(path: Path, weights: Floats, bias: Floats) -> Path:
