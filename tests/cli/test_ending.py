@@ -197,6 +197,13 @@ def test_output_that_cannot_be_printed_is_an_error(command: list[str]) -> None:
     assert ended.stderr.startswith("error: cannot use standard output: No space left on device\n hint: ")
 
 
+@pytest.fixture
+def made(benchmarked: Path, converted: Path, reference: Path, small: Small) -> dict[str, Path]:
+    """What commands take, by the names in the commands of the tests that follow."""
+    results = {"bench": benchmarked, "variants": converted, "ref": reference}
+    return {**results, "model": small.saved_model, "samples": small.samples}
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -211,18 +218,11 @@ def test_output_that_cannot_be_printed_is_an_error(command: list[str]) -> None:
     ids=lambda command: " ".join(command.split()[:2]),
 )
 def test_results_that_cannot_be_written_are_an_error_and_leave_nothing(
-    command: str,
-    benchmarked: Path,
-    converted: Path,
-    reference: Path,
-    small: Small,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    command: str, made: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     budget, place = tmp_path / "budget.toml", tmp_path / "place"
     budget.write_text("[budgets]\nmax_drop = 1.0\n")
-    places = {"bench": benchmarked, "budget": budget, "place": place, "variants": converted, "ref": reference}
-    arguments = [one.format(**places, samples=small.samples) for one in command.split()]
+    arguments = [one.format(**made, budget=budget, place=place) for one in command.split()]
     usual = resource.RLIM_INFINITY if "/dev/full" in command else 4096
     with limited(resource.RLIMIT_FSIZE, usual):
         assert ending._run(partial(cli.main, arguments, standalone_mode=False)) == 1
@@ -243,10 +243,7 @@ FULL = {  # and what is kept, because the same command resumes from it
 @pytest.mark.parametrize("command", FULL, ids=lambda command: " ".join(command.split()[:2]))
 def test_a_disk_that_is_full_from_the_start_is_an_error_in_one_line_and_nothing_is_left(
     command: str,
-    benchmarked: Path,
-    converted: Path,
-    reference: Path,
-    small: Small,
+    made: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -254,10 +251,8 @@ def test_a_disk_that_is_full_from_the_start_is_an_error_in_one_line_and_nothing_
     (temporary := tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setenv("TMPDIR", str(temporary))
-    before = sorted(benchmarked.rglob("*"))
-    places = {"model": small.saved_model, "samples": small.samples, "bench": benchmarked, "variants": converted}
-    places |= {"ref": reference, "place": tmp_path / "place"}
-    arguments = [one.format(**places) for one in command.split()]
+    before = sorted(made["bench"].rglob("*"))
+    arguments = [one.format(**made, place=tmp_path / "place") for one in command.split()]
     with limited(resource.RLIMIT_FSIZE, 4096):
         assert ending._run(partial(cli.main, arguments, standalone_mode=False)) == 1
     reported = capsys.readouterr().err
@@ -266,4 +261,4 @@ def test_a_disk_that_is_full_from_the_start_is_an_error_in_one_line_and_nothing_
     assert "Traceback" not in reported
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("place/*")} == FULL[command]
     assert list(temporary.iterdir()) == []
-    assert sorted(benchmarked.rglob("*")) == before
+    assert sorted(made["bench"].rglob("*")) == before
