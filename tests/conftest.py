@@ -198,7 +198,7 @@ def edgetf_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 LONG = (
     *("real/test_models_of_others.py", "docs/test_tour.py", "cli/test_commands.py", "tuning/test_tune.py"),
     *("tuning/test_several.py", "models/test_compression.py", "e2e/test_emulated_pi.py", "conversion/test_trial.py"),
-    *("benchmarks/test_benchmark.py", "docs/test_notebook.py", "device/test_phone.py", "device/test_ssh.py"),
+    *("benchmarks/test_benchmark.py", "docs/test_notebook.py", "device/test_phone_faults.py", "device/test_ssh.py"),
     *("cli/test_followed_hints.py", "benchmarks/judging/test_label_metrics.py", "api/test_front_door.py"),
     "chaos/test_rounds.py",
 )
