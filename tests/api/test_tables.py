@@ -1,4 +1,4 @@
-"""What is printed about labels, beside figures that others show."""
+"""What is printed about labels and noise, beside figures that others show."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ def test_a_benchmark_names_labels_that_it_ignores_beside_those_that_it_uses(benc
     shown = to_text(lambda: show_benchmark(replace(document, results=(replace(result, parity=parity),) * 2)))
     assert shown.count(LINE) == 1
     assert "not used" not in to_text(lambda: show_benchmark(document))
+
+
+def test_the_noise_in_the_table_is_the_one_that_is_judged(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    result = document.results[0]
+    assert result.parity is not None
+    output = replace(result.parity.outputs[0], sqnr_db=77.7, centred_db=22.2, agreement=None, accuracy=None, columns=())
+    changed = replace(result, parity=replace(result.parity, outputs=(output,)))
+    shown = to_text(lambda: show_benchmark(replace(document, results=(changed,))))
+    assert "22.2" in shown
+    assert "77.7" not in shown

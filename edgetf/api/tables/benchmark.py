@@ -176,7 +176,6 @@ def _bytes(size: int | None) -> str:
 
 
 def _decibels(output: OutputParity) -> float:
-    """The SQNR of an output, or of its worst columns if that is lower."""
+    """The SQNR that is judged: about the mean, of an output or of its worst columns if that is lower."""
     lowest = output.lowest().centred_db
-    whole = output.sqnr_db if output.sqnr_db is not None else math.inf
-    return min(whole, lowest) if output.columns and lowest is not None else whole
+    return lowest if lowest is not None else output.sqnr_db if output.sqnr_db is not None else math.inf
