@@ -7,8 +7,13 @@ from collections.abc import Sequence
 
 import click
 
-from edgetf.api.tables.labels import unused_labels
-from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
+from edgetf.benchmarks.report.words import (
+    energy_in_words,
+    how_it_ran,
+    same_speed,
+    sustained_in_words,
+    unused_labels_of,
+)
 from edgetf.benchmarks.timing.fixed import has_changed
 from edgetf.console.printing import escape, print_lines, print_table, verdict_mark
 from edgetf.results import Benchmark, MetricParity, MetricState, OutputParity, Parity, Result, Status
@@ -48,9 +53,7 @@ def show_benchmark(document: Benchmark) -> None:
     pairs = same_speed(document.results)
     if pairs:
         print_lines(f"No measurable difference in speed: {escape('; '.join(pairs))}.")
-    judged = (result.parity for result in document.results if result.parity)
-    uses = ((one.name, one.labels, one.labels_reason) for one in next((parity.outputs for parity in judged), ()))
-    print_lines(*(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels(uses)))
+    print_lines(*(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels_of(document.results)))
     for result in document.results:
         _show_words(result)
     if document.results and all(result.stable for result in document.results):

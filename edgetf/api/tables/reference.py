@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgetf.api.tables.labels import unused_labels
+from edgetf.benchmarks.report.words import unused_labels
 from edgetf.console.printing import escape, print_lines
 from edgetf.results import LabelScore, LabelUse, Reference
 

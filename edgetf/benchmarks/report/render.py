@@ -24,7 +24,7 @@ from edgetf.benchmarks.report.samples import find_worst
 from edgetf.benchmarks.report.stories import answers_of, machine_in_words, reference_in_words, stories_of
 from edgetf.benchmarks.report.table import build_table, change
 from edgetf.benchmarks.report.tuning import draw_candidates, find_tuning, front_of
-from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words
+from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words, unused_labels_of
 from edgetf.benchmarks.timing.rounds import load_timings
 from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError, MissingExtraError
@@ -91,6 +91,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
         pareto=pareto.draw_pareto(results),
         front=front.front_in_words(front.points_of(results)),
         same_speed=same_speed(results),
+        unused_labels=unused_labels_of(results),
         how_it_ran=how_it_ran(results),
         latency=plots.draw_distribution(_times(document, folder)),
         turns=plots.draw_turns(results),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from edgetf.benchmarks.judging.front import Cost, latency_of
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE
 from edgetf.figures import Energy, Sustained
-from edgetf.results import Result
+from edgetf.results import LabelUse, Result
 from edgetf.units import list_in_words
 
 
@@ -61,3 +61,18 @@ def sustained_in_words(sustained: Sustained) -> str:
         return f"{sustained.seconds:.0f} s of load: median {last:.3g} ms; a minute and more would show a trend"
     ratio = f"{sustained.last_to_first:.2f} times the first minute's median"
     return f"after {sustained.seconds / 60:.3g} minutes of load {last:.3g} ms, {ratio} ({first:.3g} ms)"
+
+
+def unused_labels(uses: Iterable[tuple[str, LabelUse, str]]) -> list[str]:
+    """A sentence on all given labels that are not used, for each reason; `uses` are outputs, uses and reasons."""
+    found: dict[str, list[str]] = {}
+    for output, use, reason in uses:
+        if use in (LabelUse.IGNORED, LabelUse.UNFIT):
+            found.setdefault(reason, []).append(output)
+    return [f"labels of {', '.join(outputs)} are not used: {reason}" for reason, outputs in found.items()]
+
+
+def unused_labels_of(results: Sequence[Result]) -> list[str]:
+    """The sentences of `unused_labels` on a benchmark: its labels mean the same for all variants."""
+    outputs = next((result.parity.outputs for result in results if result.parity), ())
+    return unused_labels((one.name, one.labels, one.labels_reason) for one in outputs)

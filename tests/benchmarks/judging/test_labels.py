@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetf.api.tables.labels import unused_labels
 from edgetf.benchmarks.judging.labels import Interpretation, Numbers, decisions, interpret, settle
 from edgetf.benchmarks.judging.parity import compare
+from edgetf.benchmarks.report.words import unused_labels
 from edgetf.errors import EdgetfError
 from edgetf.results import LabelsAre, LabelUse
 

@@ -18,7 +18,7 @@ from edgetf.benchmarks.report.stories import Story, answers_of, stories_of
 from edgetf.benchmarks.report.table import build_table, change
 from edgetf.errors import EdgetfError
 from edgetf.figures import Energy, Minute, OpTime, Sustained
-from edgetf.results import Benchmark, Failure, Status, read_benchmark
+from edgetf.results import Benchmark, Failure, LabelUse, Status, read_benchmark
 from edgetf.schemes import SCHEMES
 from tests.benchmarks.made_bench import broken, dropped, float32, int8, variant, with_results
 from tests.conftest import Run
@@ -155,6 +155,20 @@ def test_the_first_screen_shows_the_answer_and_its_context(benchmarked: Path) ->
     bare = replace(document, reference=None, results=tuple(replace(r, parity=None) for r in document.results))
     (shown,) = answers_of(bare, [choice])
     assert shown.sentence == "2 of 2 variants were timed; nothing was compared with a reference."
+
+
+def test_labels_that_are_not_used_are_named_once_with_the_reason(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    results = []
+    for result in document.results:
+        assert result.parity is not None
+        [output] = result.parity.outputs
+        ignored = replace(output, labels=LabelUse.IGNORED, labels_reason="they are neither <classes> nor values")
+        results.append(replace(result, parity=replace(result.parity, outputs=(ignored,))))
+    shown = render(replace(document, results=tuple(results)), benchmarked)
+    warning = f"labels of {output.name} are not used: they are neither &lt;classes&gt; nor values"
+    assert shown.count(warning) == 1
+    assert "are not used" not in render(document, benchmarked)
 
 
 def test_the_name_of_the_cpu_is_shown_once(benchmarked: Path) -> None:
