@@ -12,7 +12,7 @@ import pytest
 
 from edgetf.device.adb import Adb
 from edgetf.errors import DeviceError, UnreachableError
-from tests.processes import living
+from tests.processes import await_end, living
 
 # the server keeps `state`, and `then`, the state a few requests after the phone was connected
 _CLIENT = r"""#!/bin/sh
@@ -146,7 +146,7 @@ def test_a_client_that_hangs_is_ended_with_all_that_it_started(hanging: Path, mo
     monkeypatch.setattr("edgetf.device.adb.COMMAND_S", 0.4)
     with pytest.raises(UnreachableError, match="phone cannot be reached: no answer for 0 s"):
         Adb("phone", str(hanging), "39091FDJH00123").sh("true")
-    assert living(int((hanging.parent / "group").read_text())) == []
+    await_end(int((hanging.parent / "group").read_text()))
 
 
 def test_a_client_that_hangs_ends_when_edgetf_is_killed(hanging: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_client_that_hangs_ends_when_edgetf_is_killed(hanging: Path) -> None:
         assert len(living(group)) >= 2
         parent.kill()
         parent.wait()
-        _awaited(lambda: 1 // (not living(group)))
+        await_end(group)
 
 
 def _awaited(look: Callable[[], int]) -> int:
@@ -165,6 +165,6 @@ def _awaited(look: Callable[[], int]) -> int:
     while True:
         try:
             return look()
-        except (OSError, ZeroDivisionError):
+        except OSError:
             assert monotonic() < end
             sleep(0.02)
