@@ -116,6 +116,11 @@ def _column(case: Case) -> Case:
 
 
 ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
+    # the first that went undetected
+    "twelve samples a hundred times": (lambda: good(1200, 100), OPEN, "12 distinct samples of 1,200"),
+    "the same without labels": (lambda: good(1200, 100, labels=False), OPEN, "12 distinct samples of 1,200"),
+    "always the majority": (lambda: _rare(5), FAIL, "it decides class 0 for every sample"),
+    "the same without labels ": (lambda: _rare(5, labels=False), FAIL, "it decides class 0 for every sample"),
     # a correct variant still passes
     "a good variant": (good, PASS, ""),
     "a good variant without labels": (lambda: good(labels=False), PASS, ""),
@@ -124,8 +129,6 @@ ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
         lambda: good(2000, copies=2), PASS, "1,000 distinct samples of 2,000"),
     "a rare class that is kept": (lambda: replace(_rare(5), ours=_rare(5).theirs), PASS, ""),
     # copies
-    "twelve samples a hundred times": (lambda: good(1200, 100), OPEN, "12 distinct samples of 1,200"),
-    "the same without labels": (lambda: good(1200, 100, labels=False), OPEN, "12 distinct samples of 1,200"),
     "one sample a thousand times": (lambda: good(1000, 1000), OPEN, "1 distinct sample of 1,000"),
     "numbers of five samples": (lambda: _numbers(40), OPEN, "5 sample(s) are too few"),
     "maps of three samples": (lambda: _map(20), OPEN, "3 distinct samples of 60"),
@@ -134,8 +137,6 @@ ATTACKS: dict[str, tuple[Callable[[], Case], Verdict, str]] = {
         lambda: _in_pairs(good(1200, 100, labels=False)), OPEN, "6 distinct samples of 600"),
     "numbers for two samples together": (lambda: _in_pairs(_numbers(100, n=1200)), OPEN, "6 distinct samples of 600"),
     # classes
-    "always the majority": (lambda: _rare(5), FAIL, "it decides class 0 for every sample"),
-    "the same without labels ": (lambda: _rare(5, labels=False), FAIL, "it decides class 0 for every sample"),
     "of two in a thousand": (lambda: _rare(2), FAIL, "it decides class 0 for every sample"),
     "of one in a thousand": (lambda: _rare(1, labels=False), OPEN, "but the reference does not for one"),
     "as one logit": (lambda: _column(_rare(5)), FAIL, "it decides class 0 for every sample"),
