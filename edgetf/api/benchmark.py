@@ -16,7 +16,7 @@ from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.benchmark import benchmark as run
 from edgetf.benchmarks.history.mlflow import export as send
 from edgetf.benchmarks.history.store import add_results, commit_of, default_place, name_of
-from edgetf.benchmarks.judging.own_metric import Given, metric_name
+from edgetf.benchmarks.judging.own_metric import GivenMetric, metric_name
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.timing.resume import key_of
 from edgetf.benchmarks.timing.targets import find_targets
@@ -50,7 +50,7 @@ def benchmark(
     sustained: float = 0.0,
     sequential: bool = False,
     max_drop: float | None = None,
-    metric: Given | Sequence[Given] = (),
+    metric: GivenMetric | Sequence[GivenMetric] = (),
     metric_less_is_better: bool = False,
     labels_are: str | None = None,
     allow_nan: bool = False,

@@ -16,7 +16,7 @@ from edgetf.api.results import PinnedReference, Variants
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.api.verdicts import Tuned
 from edgetf.benchmarks.benchmark import BenchmarkOptions
-from edgetf.benchmarks.judging.own_metric import Given, metric_name
+from edgetf.benchmarks.judging.own_metric import GivenMetric, metric_name
 from edgetf.console.progress import progress
 from edgetf.conversion.contract import RuntimeVersion, find_target, is_runtime
 from edgetf.device.devices import find_device, find_settings
@@ -26,7 +26,7 @@ from edgetf.events import OnEvent
 from edgetf.files import sha256_file
 from edgetf.recipes import Aim
 from edgetf.results import LabelUse, read_reference
-from edgetf.tuning.evaluate import Asked
+from edgetf.tuning.evaluate import Criteria
 from edgetf.tuning.options import EVALUATIONS, TuneOptions
 from edgetf.tuning.tune import tune as run
 
@@ -41,7 +41,7 @@ def tune(
     samples: Any = None,
     objective: str = "size",
     max_drop: float | None = None,
-    metric: Given | Sequence[Given] = (),
+    metric: GivenMetric | Sequence[GivenMetric] = (),
     metric_less_is_better: bool = False,
     max_metric_drop: float | None = None,
     max_bytes: int | None = None,
@@ -130,7 +130,7 @@ def tune(
         samples=None if samples is None else source_of_samples(samples, inputs_of_results(pinned, [place])),
         proof=None if verdict is None else _proof(verdict, pinned, on_event),
         aim=aim,
-        asked=Asked(
+        criteria=Criteria(
             budgets,
             explicit_drop=max_drop is not None,
             metrics=(metric,) if isinstance(metric, str) or callable(metric) else tuple(metric),
@@ -184,6 +184,6 @@ def _proof(given: Any, pinned: Path, on_event: OnEvent | None) -> Path:
 def _cached(place: Path, pinned: Path, device: str, options: TuneOptions) -> Path:
     """The folder in the cache for this tuning."""
     known = [sha256_file(path) for path in (place / "conversion.json", pinned / "reference.json") if path.is_file()]
-    metrics = tuple(metric_name(metric) for metric in options.asked.metrics)
-    settled = replace(options, asked=replace(options.asked, metrics=metrics))
+    metrics = tuple(metric_name(metric) for metric in options.criteria.metrics)
+    settled = replace(options, criteria=replace(options.criteria, metrics=metrics))
     return folder_for("tune", known, facts(settled, device=device))

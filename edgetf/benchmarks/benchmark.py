@@ -20,7 +20,7 @@ from edgetf.benchmarks.judging.ground import (
     with_distinct,
     with_metrics,
 )
-from edgetf.benchmarks.judging.own_metric import Given
+from edgetf.benchmarks.judging.own_metric import GivenMetric
 from edgetf.benchmarks.judging.seen import seen_before
 from edgetf.benchmarks.judging.toothless import by_warning, toothless
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -83,7 +83,7 @@ class BenchmarkOptions:
     sustained_s: float = 0.0
     energy_s: float = ENERGY_S
     sequential: Budgets | None = None
-    metrics: tuple[Given, ...] = ()
+    metrics: tuple[GivenMetric, ...] = ()
     less_is_better: bool = False
     labels_are: LabelsAre | None = None
     wait: bool = True

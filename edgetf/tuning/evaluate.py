@@ -21,7 +21,7 @@ from edgetf.benchmarks.judging.distinct import find_distinct
 from edgetf.benchmarks.judging.ground import Ground, count_rows, figures_of, metrics_of, prepare, with_metrics
 from edgetf.benchmarks.judging.labels import reread
 from edgetf.benchmarks.judging.loss import loss_of
-from edgetf.benchmarks.judging.own_metric import Given
+from edgetf.benchmarks.judging.own_metric import GivenMetric
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.rows import Outputs, together
 from edgetf.benchmarks.timing.targets import Target
@@ -35,12 +35,12 @@ Answer = Callable[[Rows], Outputs]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Criteria:
     """What a variant must keep: budgets, whether the accuracy drop was asked for by its name, and own metrics."""
 
     budgets: Budgets = Budgets()
     explicit_drop: bool = False
-    metrics: tuple[Given, ...] = ()
+    metrics: tuple[GivenMetric, ...] = ()
     less_is_better: bool = False
 
 
@@ -50,22 +50,22 @@ class Evaluator:
     With budgets in `ground`, samples come in a random order, and no more are run than it takes.
     """
 
-    def __init__(self, ground: Ground, asked: Asked) -> None:
-        self._asked = asked
-        self._kept = _without_limits(asked.budgets)
+    def __init__(self, ground: Ground, criteria: Criteria) -> None:
+        self._criteria = criteria
+        self._kept = _without_limits(criteria.budgets)
         inputs, order = ground.samples.inputs, ground.order
         in_order = inputs if order is None else {name: np.asarray(values)[order] for name, values in inputs.items()}
         self.ground = replace(ground, distinct=find_distinct(in_order))
 
     @classmethod
-    def of(cls, place: Path, targets: Sequence[Target], asked: Asked, batch: int = 1) -> Evaluator:
+    def of(cls, place: Path, targets: Sequence[Target], criteria: Criteria, batch: int = 1) -> Evaluator:
         """For mixtures of `targets`, which take `batch` samples at once, against the Reference at `place`."""
         ground = prepare(targets, place, None, None)
-        if asked.metrics:
-            ground = with_metrics(ground, asked.metrics, asked.less_is_better)
+        if criteria.metrics:
+            ground = with_metrics(ground, criteria.metrics, criteria.less_is_better)
         elif _stops_early(ground, batch):
-            ground = prepare(targets, place, None, _without_limits(asked.budgets))
-        return cls(ground, asked)
+            ground = prepare(targets, place, None, _without_limits(criteria.budgets))
+        return cls(ground, criteria)
 
     def __len__(self) -> int:
         return len(self.ground.samples)
@@ -110,7 +110,7 @@ class Evaluator:
         if ground.budgets is not None:
             parity_ = replace(parity_, of=len(self))
         result = Result(name, scheme, "", Status.OK, "", None, None, 1, "", parity=parity_)
-        return parity_, check_one(result, self._kept, self._asked.explicit_drop, compared=True)
+        return parity_, check_one(result, self._kept, self._criteria.explicit_drop, compared=True)
 
     def _is_decided(self, scheme: str | None, theirs: dict[str, Array], ours: dict[str, Array]) -> bool:
         """Whether the evidence so far decides on every output."""

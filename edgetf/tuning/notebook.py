@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetf.benchmarks.judging.own_metric import Given, load_metric, metric_name
+from edgetf.benchmarks.judging.own_metric import GivenMetric, load_metric, metric_name
 from edgetf.benchmarks.timing.resume import key_of
 from edgetf.events import Note, OnEvent
 from edgetf.files import read_document, sha256_file, to_plain, write_whole
@@ -108,7 +108,7 @@ def _read(file: Path) -> _Notes:
     return kept
 
 
-def fact_of_metric(metric: Given) -> tuple[str, str | None]:
+def fact_of_metric(metric: GivenMetric) -> tuple[str, str | None]:
     """The name of a metric and the digest of the file that it is in, where there is one."""
     with suppress(Exception):  # a function of a notebook has none
         file = inspect.getsourcefile(inspect.unwrap(load_metric(metric).function))

@@ -10,7 +10,7 @@ from edgetf.conversion.contract import RuntimeVersion
 from edgetf.device.runner.job import TimingPlan
 from edgetf.recipes import Aim
 from edgetf.samples import SampleSource
-from edgetf.tuning.evaluate import Asked
+from edgetf.tuning.evaluate import Criteria
 
 EVALUATIONS = 6
 
@@ -28,7 +28,7 @@ class TuneOptions:
     samples: SampleSource | None = None
     proof: Path | None = None
     aim: Aim = Aim.SIZE
-    asked: Asked = Asked()
+    criteria: Criteria = Criteria()
     max_bytes: int | None = None
     max_latency_ms: float | None = None
     target: RuntimeVersion | None = None

@@ -88,8 +88,8 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
         reference=proof.reference,
         samples=None,
         sequential=None,
-        metrics=options.asked.metrics,
-        less_is_better=options.asked.less_is_better,
+        metrics=options.criteria.metrics,
+        less_is_better=options.criteria.less_is_better,
         patience=options.measuring.patience if timed else 1,  # times only inform
         force=True,
     )
@@ -176,10 +176,10 @@ def _checked(proof: Proof, result: Result) -> Checked:
 
 def _check(proof: Proof, result: Result, limited: bool = True) -> Checked:
     """The verdict on a result, within the limits of bytes and latency if it is `limited`."""
-    options, budgets = proof.options, proof.options.asked.budgets
+    options, budgets = proof.options, proof.options.criteria.budgets
     if limited:
         budgets = replace(budgets, max_bytes=options.max_bytes, max_latency_ms=options.max_latency_ms)
-    return check_one(result, budgets, options.asked.explicit_drop, compared=True)
+    return check_one(result, budgets, options.criteria.explicit_drop, compared=True)
 
 
 def _reason(checked: Checked) -> Judged:

@@ -80,7 +80,7 @@ class Search:
 
 def to_document(search: Search, proven: Proven, seconds: dict[str, float]) -> Tuning:
     """The document of a search and its proof; `seconds` by step."""
-    options, winner, asked = search.options, search.winner, search.options.asked
+    options, winner, criteria = search.options, search.winner, search.options.criteria
     judged = proven.winner if winner is not None else None
     verdict = judged.verdict if judged else None
     ending = _ending(search, verdict)
@@ -91,10 +91,10 @@ def to_document(search: Search, proven: Proven, seconds: dict[str, float]) -> Tu
         ending=ending,
         aim=options.aim,
         limits=Limits(
-            max_drop=asked.budgets.max_drop,
-            explicit_drop=asked.explicit_drop,
-            metrics=tuple(metric_name(metric) for metric in asked.metrics),
-            max_metric_drop=asked.budgets.max_metric_drop,
+            max_drop=criteria.budgets.max_drop,
+            explicit_drop=criteria.explicit_drop,
+            metrics=tuple(metric_name(metric) for metric in criteria.metrics),
+            max_metric_drop=criteria.budgets.max_metric_drop,
             max_bytes=options.max_bytes,
             max_latency_ms=options.max_latency_ms,
         ),

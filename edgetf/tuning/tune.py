@@ -133,15 +133,15 @@ class _Run:
     def decisive(self) -> dict[str, Any]:
         """All that determines the results besides."""
         options = self._options
-        asked = replace(options.asked, metrics=())
-        plain = replace(options, force=False, samples=None, proof=None, asked=asked, measuring=BenchmarkOptions())
+        criteria = replace(options.criteria, metrics=())
+        plain = replace(options, force=False, samples=None, proof=None, criteria=criteria, measuring=BenchmarkOptions())
         return {
             "reference": sha256_file(files.find_document(self._reference, "reference.json")),
             "proof": None if options.proof is None else sha256_file(options.proof / "reference.json"),
             "samples": [samples.digest for samples in self._seen],
             "device": (self._device.name, self._facts.model, self._facts.cpu, self._facts.runtimes),
             "measuring": str(replace(options.measuring, wait=True)),
-            "metrics": [fact_of_metric(metric) for metric in options.asked.metrics],
+            "metrics": [fact_of_metric(metric) for metric in options.criteria.metrics],
             "asked": str(plain),
         }
 
@@ -174,7 +174,7 @@ class _Run:
 
     def tune(self, notes: Notebook, out: Path) -> Tuning:
         places = self._halves(notes)
-        evaluator = Evaluator.of(places[0], self._targets, self._options.asked, self._ranked_on.batch)
+        evaluator = Evaluator.of(places[0], self._targets, self._options.criteria, self._ranked_on.batch)
         begin = perf_counter()
         scorer = Scorer(self._splicer, self._fed(self._ranked_on), notes.scores, notes.save)
         names = [name for name in self._splicer.names if name != BASE]

@@ -22,7 +22,7 @@ from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.results import Verdict, read_reference
 from edgetf.samples import Array, load_samples
-from edgetf.tuning.evaluate import Asked, Evaluator, Rows
+from edgetf.tuning.evaluate import Criteria, Evaluator, Rows
 from edgetf.tuning.running import Fed, Scorer, answers
 
 RECIPES = ("dynamic_wi8_afp32", "weight_only_wi8_afp32", "static_wi8_ai8")
@@ -71,7 +71,7 @@ def revert_one_by_one(variants: Path, reference: Path, calibration: str, out: Pa
     splicer = Splicer({str(one.scheme): one.path.read_bytes() for one in targets if one.scheme != "int8-io"})
     if not {"int8", "float16"} <= set(splicer.names):
         return Other(path, 0, 0.0, "; ".join(splicer.left_out.values()) or "there is no int8 variant")
-    evaluator = Evaluator(prepare(targets, reference, None, None), Asked())  # each evaluation is one of all samples
+    evaluator = Evaluator(prepare(targets, reference, None, None), Criteria())  # each evaluation is one of all samples
     known = read_reference(reference)
     samples = load_samples(calibration, known.source.inputs).take(_RANKED)
     unbatched = frozenset(one.name for one in known.outputs if not one.batched)

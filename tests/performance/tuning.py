@@ -33,7 +33,7 @@ from edgetf.results import (
     Verdict,
 )
 from edgetf.samples import make_samples
-from edgetf.tuning.evaluate import Answer, Asked, Evaluator, Rows
+from edgetf.tuning.evaluate import Answer, Criteria, Evaluator, Rows
 from edgetf.tuning.halves import halves
 from edgetf.tuning.options import EVALUATIONS
 from edgetf.tuning.search import bisect
@@ -70,7 +70,7 @@ def _tune(random: np.random.Generator, rates: tuple[float, float], n: int) -> tu
     theirs = np.where(right, truth, (truth + 1) % CLASSES)
     variants = [_changed(random, theirs, truth, *rates) for _ in range(CANDIDATES)]
     search, proof = (np.asarray(rows) for rows in halves(make_samples("s", {"x": np.arange(n)}, None)))
-    evaluator = Evaluator(_ground(theirs[search], truth[search], sequential=True), Asked(BUDGETS))
+    evaluator = Evaluator(_ground(theirs[search], truth[search], sequential=True), Criteria(BUDGETS))
     counted: list[int] = []
 
     def evaluate(number: int) -> Verdict:
@@ -80,7 +80,7 @@ def _tune(random: np.random.Generator, rates: tuple[float, float], n: int) -> tu
     winner = bisect(CANDIDATES, evaluate, EVALUATIONS)
     if winner is None:
         return 0, 0, len(counted)
-    last = Evaluator(_ground(theirs[proof], truth[proof], sequential=False), Asked(BUDGETS))
+    last = Evaluator(_ground(theirs[proof], truth[proof], sequential=False), Criteria(BUDGETS))
     verdict = last.evaluate("v", "int8", _answer(variants[winner][proof])).verdict
     return int(verdict is Verdict.PASS), 1, len(counted)
 

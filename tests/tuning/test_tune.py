@@ -35,16 +35,16 @@ from edgetf.samples import make_samples, save_samples
 from edgetf.tuning import proof
 from edgetf.tuning import tune as tuning
 from edgetf.tuning.candidates import Candidate
-from edgetf.tuning.evaluate import Asked
+from edgetf.tuning.evaluate import Criteria
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook
 from edgetf.tuning.options import TuneOptions
 from edgetf.tuning.running import Fed, answers
 from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 from tests.limits import limited
 
-WIDE = Asked(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
+WIDE = Criteria(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
-OPTIONS = TuneOptions(asked=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
+OPTIONS = TuneOptions(criteria=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_killed_tuning_resumes_to_the_same_file_and_keeps_the_best_so_far(
 @pytest.mark.parametrize(
     ("options", "ending", "reported"),
     [
-        (replace(OPTIONS, asked=Asked(Budgets(max_drop=1.0))), Ending.UNDECIDED, "more samples would decide"),
+        (replace(OPTIONS, criteria=Criteria(Budgets(max_drop=1.0))), Ending.UNDECIDED, "more samples would decide"),
         (replace(OPTIONS, max_bytes=1000), Ending.NOTHING_PASSES, "What else would help"),
     ],
 )

@@ -18,7 +18,14 @@ from edgetf.benchmarks.judging import label_metrics, parity, sequential, verdict
 from edgetf.benchmarks.judging.columns import is_image
 from edgetf.benchmarks.judging.distinct import Distinct, count_unlike, describe_distinct, find_distinct
 from edgetf.benchmarks.judging.labels import Interpretation, interpret, reread
-from edgetf.benchmarks.judging.own_metric import Asked, Given, load_metric, metric_name, own_metric, with_chance
+from edgetf.benchmarks.judging.own_metric import (
+    AskedMetric,
+    GivenMetric,
+    load_metric,
+    metric_name,
+    own_metric,
+    with_chance,
+)
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.pinned import load_outputs
 from edgetf.benchmarks.rows import COUNTS, Outputs, load_passes, together
@@ -59,7 +66,7 @@ class Ground:
     outputs: Outputs
     read: dict[str, Interpretation] = field(default_factory=dict)
     budgets: Budgets | None = None
-    metrics: tuple[Asked, ...] = ()
+    metrics: tuple[AskedMetric, ...] = ()
     order: NDArray[np.int64] | None = None
     labels_are: LabelsAre | None = None
     distinct: Distinct | None = None
@@ -119,7 +126,7 @@ def prepare(
     return ground if sequential is None else _shuffled(ground)
 
 
-def with_metrics(ground: Ground, metrics: Sequence[Given], less_is_better: bool) -> Ground:
+def with_metrics(ground: Ground, metrics: Sequence[GivenMetric], less_is_better: bool) -> Ground:
     """The same, judged by these functions.
 
     Raises EdgetfError, before anything runs, for a metric that cannot be loaded, has the name of another, or prefers

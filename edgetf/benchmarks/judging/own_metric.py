@@ -1,6 +1,6 @@
 """User metrics. In: outputs of both sides and labels. Out: the scores of both, and the loss.
 
-A metric is unknown code, so that its failures must not affect the results: if it raises an exception or does not return
+A metric is the user's code. Its failure must not lose what was measured: if it raises an exception or does not return
 numbers, it is recorded as failed. Its direction is checked before anything runs: outputs that belong to other samples
 must not score better than the Reference's own.
 """
@@ -25,7 +25,7 @@ from edgetf.samples import Array
 
 Outputs = Mapping[str, Array]
 Scores = NDArray[np.float64]
-Given = str | Callable[[dict[str, Array], Array], Any]  # a function, or its name as module:function
+GivenMetric = str | Callable[[dict[str, Array], Array], Any]  # a function, or its name as module:function
 _SCALAR_RESAMPLES = 400  # for a metric with one number for all samples: each takes two calls
 _MOST_FAILED = 0.05  # of the resamples
 _SHUFFLES = 9
@@ -35,7 +35,7 @@ _LARGEST = 1e99  # a difference, and an interval about it, can be stored
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedMetric:
     """A metric to judge by; `chance` is the Reference's score with its outputs shuffled, if known, and `failed` the
     error that occurred with those."""
 
@@ -50,7 +50,7 @@ class MetricFailedError(Exception):
     """The metric did not return numbers; the message says what happened."""
 
 
-def metric_name(metric: Given) -> str:
+def metric_name(metric: GivenMetric) -> str:
     """The name of a metric in results: `module:function`. A partial has the name of its function, another object that
     of its class."""
     if isinstance(metric, str):
@@ -62,43 +62,43 @@ def metric_name(metric: Given) -> str:
     return f"{getattr(named, '__module__', None) or 'builtins'}:{named.__qualname__}"
 
 
-def load_metric(metric: Given, less_is_better: bool = False) -> Asked:
+def load_metric(metric: GivenMetric, less_is_better: bool = False) -> AskedMetric:
     """Load a function, or the one that `module:function` names, also from the current folder. Raises EdgetfError."""
     hint = "give module:function, such as detection:mean_average_precision, of this folder"
     function = load_function(metric, hint) if isinstance(metric, str) else metric
-    return Asked(metric_name(metric), function, less_is_better)
+    return AskedMetric(metric_name(metric), function, less_is_better)
 
 
-def with_chance(asked: Asked, reference: Outputs, labels: Array) -> Asked:
+def with_chance(metric: AskedMetric, reference: Outputs, labels: Array) -> AskedMetric:
     """The same with `chance`, the score of outputs of other samples, unless the metric fails.
 
     Raises EdgetfError if they are certainly better than the Reference's own: then the direction is wrong.
     """
     n = len(labels)
     if n < _LEAST_SAMPLES:
-        return asked
+        return metric
     random, others = np.random.default_rng(0), list[float]()
-    sign = -1.0 if asked.less_is_better else 1.0
+    sign = -1.0 if metric.less_is_better else 1.0
     try:
-        own = float(_score(asked, reference, labels, np.arange(n)).mean())
+        own = float(_score(metric, reference, labels, np.arange(n)).mean())
         for _ in range(_SHUFFLES + _MORE_SHUFFLES):
-            others.append(float(_score(asked, reference, labels, np.arange(n), random.permutation(n)).mean()))
+            others.append(float(_score(metric, reference, labels, np.arange(n), random.permutation(n)).mean()))
             if len(others) == _SHUFFLES:
                 chance = float(np.mean(others))
             if len(others) >= _SHUFFLES and any(sign * (own - other) >= 0 for other in others):
-                return replace(asked, chance=chance)
+                return replace(metric, chance=chance)
     except MetricFailedError as error:
-        return replace(asked, failed=str(error))
+        return replace(metric, failed=str(error))
     scores = f"{own:.4g} for the reference's outputs, {chance:.4g} for the same outputs shuffled"
-    if asked.less_is_better:
+    if metric.less_is_better:
         hint = "leave out --metric-less-is-better; several metrics must have the same direction"
-        raise EdgetfError(f"by the metric {asked.name} more is better: it is {scores}", hint)
+        raise EdgetfError(f"by the metric {metric.name} more is better: it is {scores}", hint)
     hint = "give --metric-less-is-better, or return its negative; if more is better, the labels are wrong"
-    raise EdgetfError(f"by the metric {asked.name} less is better: it is {scores}", hint)
+    raise EdgetfError(f"by the metric {metric.name} less is better: it is {scores}", hint)
 
 
 def own_metric(
-    asked: Asked, reference: Outputs, variant: Outputs, labels: Array, distinct: Distinct | None = None
+    metric: AskedMetric, reference: Outputs, variant: Outputs, labels: Array, distinct: Distinct | None = None
 ) -> MetricFigures:
     """The scores of both sides, on distinct samples.
 
@@ -108,29 +108,31 @@ def own_metric(
     """
     rows = np.arange(len(labels)) if distinct is None else np.flatnonzero(distinct.first)
     try:
-        return _measure(asked, (reference, variant), labels, rows)
+        return _measure(metric, (reference, variant), labels, rows)
     except MetricFailedError as error:
-        doubt = f"the metric {asked.name} failed: {error}"
-        none = MetricFigures(asked.name, None, len(rows), 0.0, 0.0, 0.0, 0.0, 0.0, (doubt,))
-        return replace(none, less_is_better=asked.less_is_better, state=MetricState.FAILED)
+        doubt = f"the metric {metric.name} failed: {error}"
+        none = MetricFigures(metric.name, None, len(rows), 0.0, 0.0, 0.0, 0.0, 0.0, (doubt,))
+        return replace(none, less_is_better=metric.less_is_better, state=MetricState.FAILED)
 
 
-def _measure(asked: Asked, sides: tuple[Outputs, Outputs], labels: Array, rows: NDArray[np.int64]) -> MetricFigures:
-    theirs, ours = (_score(asked, side, labels, rows) for side in sides)
+def _measure(
+    metric: AskedMetric, sides: tuple[Outputs, Outputs], labels: Array, rows: NDArray[np.int64]
+) -> MetricFigures:
+    theirs, ours = (_score(metric, side, labels, rows) for side in sides)
     if theirs.shape != ours.shape:
         raise MetricFailedError("it returns one number for some outputs, and many for others")
     n, low, high, doubts = len(rows), 0.0, 0.0, tuple[str, ...]()
-    sign = -1.0 if asked.less_is_better else 1.0
-    if not np.array_equal(theirs, _score(asked, sides[0], labels, rows)):
-        doubts = (f"{asked.name} differs between calls with the same outputs",)
-    elif n > 1 and np.array_equal(theirs, _score(asked, sides[0], labels, rows, np.roll(np.arange(n), 1))):
-        doubts = (f"{asked.name} is the same for outputs of other samples: does it use outputs, a dict of arrays?",)
+    sign = -1.0 if metric.less_is_better else 1.0
+    if not np.array_equal(theirs, _score(metric, sides[0], labels, rows)):
+        doubts = (f"{metric.name} differs between calls with the same outputs",)
+    elif n > 1 and np.array_equal(theirs, _score(metric, sides[0], labels, rows, np.roll(np.arange(n), 1))):
+        doubts = (f"{metric.name} is the same for outputs of other samples: does it use outputs, a dict of arrays?",)
     elif theirs.ndim:
         low, high = statistics.paired_bootstrap(sign * (theirs - ours), span_of(theirs, ours))
     else:
 
         def lost(drawn: NDArray[np.int64]) -> float:
-            one, other = (_score(asked, side, labels, rows[drawn]) for side in sides)
+            one, other = (_score(metric, side, labels, rows[drawn]) for side in sides)
             return sign * float(one - other)
 
         low, high, doubts = _resampled(lost, n, span_of(theirs, ours))
@@ -138,12 +140,16 @@ def _measure(asked: Asked, sides: tuple[Outputs, Outputs], labels: Array, rows: 
     drop = sign * float((theirs - ours).mean())
     if not doubts:  # resamples have fewer different samples, and a metric that counts them is lower for all
         low, high = min(low, drop), max(high, drop)
-    found = MetricFigures(asked.name, None, n, *reached, drop, low, high, doubts)
-    return replace(found, less_is_better=asked.less_is_better, chance=asked.chance)
+    found = MetricFigures(metric.name, None, n, *reached, drop, low, high, doubts)
+    return replace(found, less_is_better=metric.less_is_better, chance=metric.chance)
 
 
 def _score(
-    asked: Asked, outputs: Outputs, labels: Array, rows: NDArray[np.int64], order: NDArray[np.int64] | None = None
+    metric: AskedMetric,
+    outputs: Outputs,
+    labels: Array,
+    rows: NDArray[np.int64],
+    order: NDArray[np.int64] | None = None,
 ) -> Scores:
     """The metric on those samples, with their own outputs or in another `order`. Raises MetricFailedError.
 
@@ -152,7 +158,7 @@ def _score(
     chosen = rows if order is None else rows[order]
     given = {key: np.array(values[chosen]) for key, values in outputs.items()}, labels[rows].copy()
     with user_code(MetricFailedError):
-        found = asked.function(*given)
+        found = metric.function(*given)
         numbers = np.asarray(found)
     if isinstance(found, (bool, np.bool_)) or numbers.dtype.kind not in "biuf":
         raise MetricFailedError(f"it returned {type(found).__name__} of {numbers.dtype}: return numbers")

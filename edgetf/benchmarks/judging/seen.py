@@ -79,4 +79,4 @@ def _samples_of(conversion: Conversion, known: Calibration, samples: Samples) ->
     """The samples of a calibration: from these `samples` if they have the same inputs, otherwise from their source."""
     if has_same_inputs(known.samples, samples.used()):
         return samples.take(known.n)
-    return load_calibration(conversion, known) if parse_source(known.samples.source).kind.is_file else None
+    return load_calibration(conversion, known) if parse_source(known.samples.source).kind.is_rereadable else None

@@ -13,7 +13,7 @@ from edgetf.benchmarks.judging.consistent import refuse_contradictions
 from edgetf.benchmarks.judging.distinct import Distinct
 from edgetf.benchmarks.judging.label_metrics import built_in_metrics
 from edgetf.benchmarks.judging.labels import interpret
-from edgetf.benchmarks.judging.own_metric import Asked, own_metric
+from edgetf.benchmarks.judging.own_metric import AskedMetric, own_metric
 from edgetf.benchmarks.judging.parity import compare
 from edgetf.benchmarks.judging.verdict import Budgets, judge_parity
 from edgetf.errors import EdgetfError
@@ -93,7 +93,7 @@ def test_figures_of_a_real_metric_do_not_contradict_each_other(kind: str, less: 
         "noisy": lambda o, y: random.normal(),
         "fails": lambda o, y: "nothing",
     }
-    found = own_metric(Asked(kind, functions[kind], less), {"y": theirs}, {"y": ours}, theirs)
+    found = own_metric(AskedMetric(kind, functions[kind], less), {"y": theirs}, {"y": ours}, theirs)
     refuse_contradictions(_result(judge_parity("int8", n, [compare("y", theirs, ours)], Budgets(), [found])))
 
 
