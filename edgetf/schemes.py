@@ -1,7 +1,7 @@
 """The table of Schemes: how a Variant stores and computes numbers.
 
 It is only data: `edgetf.conversion` turns a row into settings of the converter. A new combination of these columns is a
-new row.
+new row; a new dtype also needs `conversion/engine.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Scheme:
     unpacks: bool = False
     untuned: str = ""
     golden_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.needs_samples and self.weights != "int8":
+            raise ValueError(f"{self.name}: no converter combines {self.activations} activations with {self.weights}")
 
     @property
     def needs_samples(self) -> bool:

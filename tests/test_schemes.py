@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from edgetf.errors import EdgetfError
-from edgetf.schemes import SCHEMES, find_scheme
+from edgetf.schemes import SCHEMES, Scheme, find_scheme
 
 
 def test_the_table_has_the_schemes_that_the_readme_names() -> None:
@@ -20,3 +20,8 @@ def test_an_unknown_scheme_names_the_nearest() -> None:
     with pytest.raises(EdgetfError, match="unknown scheme 'int16'") as caught:
         find_scheme("int16")
     assert "did you mean 'int16x8'?" in caught.value.hint
+
+
+def test_a_combination_that_no_converter_makes_is_refused() -> None:
+    with pytest.raises(ValueError, match="int8 activations with float16"):
+        Scheme("half-int8", "float16", "int8", "float32", 20.0, "")

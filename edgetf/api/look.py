@@ -28,7 +28,7 @@ from edgetf.reading import parsing
 from edgetf.recipes import read_tuning
 from edgetf.results import find_benchmarks, read_conversion, read_reference
 from edgetf.samples import is_missing, read_arrays
-from edgetf.samples.formats import IMAGES, NPZ, SAMPLE_FILES
+from edgetf.samples.formats import IMAGES, SAMPLE_FILES
 from edgetf.samples.images import list_classes
 from edgetf.samples.records import is_records
 from edgetf.samples.source import FOLDER, PATH, parse_source
@@ -65,7 +65,9 @@ def kind_of(what: str) -> Kind:
     if is_missing(what):
         raise EdgetfError(f"{what} does not exist", _HINT)
     source = Path(parts.rest)
-    if parts.kind is not FOLDER and (parts.kind is not PATH or is_records(source) or source.name.endswith(NPZ)):
+    if parts.kind is not FOLDER and (
+        parts.kind is not PATH or is_records(source) or source.name.endswith(SAMPLE_FILES)
+    ):
         return Kind.SAMPLES
     if parts.kind is FOLDER or (place.is_dir() and not _inside(place) and _images(place)):
         return Kind.IMAGES

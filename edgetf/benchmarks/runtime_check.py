@@ -1,7 +1,8 @@
 """Run variants in the target runtime, because metadata does not show silently wrong results.
 
 Every variant runs on a few samples in LiteRT and in the target runtime, if that is installed. A difference larger than
-rounding is a failure of the variant, recorded in `conversion.json`.
+rounding is a failure of the variant, recorded in `conversion.json`. Without samples nothing runs: then only the
+operators are compared with those that the runtime has (`conversion/contract.py`).
 """
 
 from __future__ import annotations

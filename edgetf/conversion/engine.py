@@ -187,7 +187,7 @@ class Engines:
 
     @cached_property
     def _widest(self) -> Ranges:
-        """The Ranges for 16 bits: of steps so fine, nothing need be clipped."""
+        """The Ranges for 16 bits: minimum and maximum, because steps so fine leave no reason to clip outliers."""
         if self._given is not None or self._choice.how is not Choice.AUTO:
             return self.ranges
         assert self._samples is not None

@@ -65,12 +65,12 @@ class DeviceKind:
     """The properties of one kind.
 
     `make` gives the Device of a name and its settings. `runtimes` are names of `runner.delegates`. `lacks` gives what
-    keeps variants from running there: given no facts, what is missing on this machine already. `cpus` is the number of
-    its CPUs, as far as that is known before it is reached.
+    keeps variants from running there; without Facts of the device, it gives what is missing on this machine. `cpus` is
+    the number of its CPUs, if that is known before it is reached.
 
     Of `devices.toml`: `keys` are those that it has besides COMMON_KEYS, `required` those that must be there, with a
     hint. `paths` and `programs` are keys whose values are paths on this machine; a program may be a bare name. `own`
-    are the defaults of keys if those of DeviceSettings do not fit.
+    are the defaults of keys that differ from those of DeviceSettings.
     """
 
     make: Callable[[str, DeviceSettings], Device]

@@ -1,4 +1,4 @@
-"""The files that samples are read from, by the ends of their names; `load` has the reader of each."""
+"""The files that samples are read from, by the ends of their names; `load` calls the reader of each."""
 
 from __future__ import annotations
 

@@ -18,20 +18,21 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class SourceKind:
-    """What is particular to one kind: whether `?scale` and `?offset` apply, and whether its files can be read again.
+    """What is particular to one kind: whether `?scale` and `?offset` apply, and whether a report may read it again.
 
     Reading the others runs code or downloads.
     """
 
     prefix: str
     is_scaled: bool
-    is_file: bool
+    is_rereadable: bool
 
 
-PATH = SourceKind("", is_scaled=False, is_file=True)
-FOLDER = SourceKind("folder:", is_scaled=True, is_file=True)
-TFDS = SourceKind("tfds:", is_scaled=True, is_file=False)
-FUNCTION = SourceKind("", is_scaled=False, is_file=False)  # recognized by its form, module:function
+PATH = SourceKind("", is_scaled=False, is_rereadable=True)
+FOLDER = SourceKind("folder:", is_scaled=True, is_rereadable=True)
+TFDS = SourceKind("tfds:", is_scaled=True, is_rereadable=False)
+_PREFIXED = (FOLDER, TFDS)
+FUNCTION = SourceKind("", is_scaled=False, is_rereadable=False)  # recognized by its form, module:function
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def parse_source(source: SampleSource) -> Parts:
     whole, _, query = text.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&") if pair]  # without %-escapes: paths are not encoded
     options = {name: value for name, _, value in pairs}
-    for kind in (FOLDER, TFDS):
+    for kind in _PREFIXED:
         if whole.startswith(kind.prefix):
             return Parts(kind, whole.removeprefix(kind.prefix), options)
     if _FUNCTION.fullmatch(text):

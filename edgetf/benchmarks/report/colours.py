@@ -1,4 +1,8 @@
-"""Colours of the report's plots. Those of verdicts are in `edgetf.verdicts`, others of the page in `report.css.j2`."""
+"""Colours of lines in the report's plots.
+
+What has a verdict (the distribution of latencies, the Pareto plot, candidates of a tuning) takes its colour from
+`edgetf.verdicts`; the page itself has its colours in `report.css.j2`.
+"""
 
 from __future__ import annotations
 

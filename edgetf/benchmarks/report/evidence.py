@@ -130,7 +130,7 @@ def _find_samples(document: Benchmark) -> Samples:
     assert document.samples is not None
     assert document.reference is not None
     source = document.samples.source
-    if not parse_source(source).kind.is_file:  # a report neither runs code nor downloads
+    if not parse_source(source).kind.is_rereadable:  # a report neither runs code nor downloads
         raise EdgetfError(f"{source} is not a file", "benchmark on samples in a file")
     if is_missing(source):
         raise EdgetfError(f"{source} no longer exists", "restore it")

@@ -1,7 +1,8 @@
 """Runtimes and delegates: what runs a variant, and what may take pieces of its graph. Each is one row here.
 
 The command line's choices, what `devices.toml` may name, the refusal of what a device does not have, and the flags of
-`benchmark_model` are all read from these rows. A new delegate is a row, and its code where a row is not enough.
+`benchmark_model` are all read from these rows. A new delegate is a row; if a Python interpreter must load a library for
+it, `_delegate_options` in `interpreter.py` does that.
 """
 
 from __future__ import annotations
