@@ -138,6 +138,19 @@ def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unseen(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on other samples than those that the variants were calibrated on, which cannot prove anything."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("others")
+    images = np.random.default_rng(1).normal(size=(600, 8, 8, 1)).astype(np.float32)
+    labels = np.argmax(keras.models.load_model(small.keras_file).predict(images, verbose=0), axis=1)
+    save_samples(folder / "samples.npz", make_samples("others", {"image": images}, labels))
+    make_reference(small.saved_model, folder / "samples.npz", folder / "ref", ReferenceOptions(on=Place.CPU), ignore)
+    return folder / "ref"
+
+
+@pytest.fixture(scope="session")
 def benchmarked(converted: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the benchmark of all schemes against the reference.
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edgetf.results import read_benchmark
-from tests.conftest import Run
+from edgetf.recipes import TUNED, Ending, read_tuning
+from edgetf.results import Verdict, read_benchmark
+from tests.conftest import Run, Small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).parent / "emulated_pi.sh"
@@ -96,6 +97,27 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
     checked = edgetf("check", "bench", "--max-latency-ms", 10_000)
     assert checked.returncode == 4  # no verdict on the latency of an emulated device
     assert "emulated" in checked.stdout
+
+
+def test_a_tuned_variant_is_proven_on_the_pi_and_answers_as_it_does_here(
+    devices: Path, converted: Path, unseen: Path, small: Small, edgetf: Run, tmp_path: Path
+) -> None:
+    options = ("--samples", small.samples, "--reference", unseen, "--max-drop", 6, "--keep-float", "conv2d")
+    ended = edgetf("tune", converted, *options, "--devices", devices, "--device", "pi", "-o", "tuned", timeout=550)
+    assert ended.returncode == 0, ended.stderr
+    proven = read_benchmark(tmp_path / "tuned" / "bench")
+    assert proven.machine["architecture"] == "aarch64"
+    [there] = [result for result in proven.results if result.variant == TUNED]
+    assert there.emulated
+    assert read_tuning(tmp_path / "tuned").ending is Ending.TUNED
+    ended = edgetf("benchmark", "tuned/tuned.tflite", "--reference", "tuned/proof", "--blocks", 2, "-o", "here")
+    assert ended.returncode == 0, ended.stderr
+    [here] = read_benchmark(tmp_path / "here").results
+    assert here.parity is not None
+    assert there.parity is not None
+    assert there.parity.verdict is Verdict.PASS  # by the budget above; the other is by the default
+    assert there.parity.outputs[0].accuracy == here.parity.outputs[0].accuracy
+    assert abs(there.parity.outputs[0].max_abs - here.parity.outputs[0].max_abs) <= 1 / 256
 
 
 def test_a_second_run_reuses_files_and_leaves_no_job(

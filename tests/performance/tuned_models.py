@@ -226,7 +226,10 @@ def main() -> None:
         kept = case.search.parent / "rows.json"
         if not kept.exists():
             begin = perf_counter()
-            rows = measure(case)
+            try:
+                rows = measure(case)
+            except edgetf.EdgetfError as error:  # it is what there is to report on this model
+                rows = [{"file": "", "problem": error.message, "evaluations": None}]
             kept.write_text(json.dumps({"name": case.name, "rows": rows}, indent=1))
             print(f"{case.name}: {perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
     read = [json.loads(path.read_text()) for path in sorted(WORK.glob("*/rows.json"))]

@@ -21,8 +21,6 @@ from edgetf import files
 from edgetf.api.verdicts import Tuned
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.judging.verdict import Budgets
-from edgetf.benchmarks.reference.make import make_reference
-from edgetf.benchmarks.reference.options import Place, ReferenceOptions
 from edgetf.benchmarks.rows import Outputs
 from edgetf.device.local import LocalDevice
 from edgetf.errors import DeviceError, EdgetfError, ExitCode
@@ -48,17 +46,8 @@ OPTIONS = TuneOptions(criteria=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOC
 
 
 @pytest.fixture(scope="module")
-def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """On other samples than those that the variants were calibrated on, which cannot prove anything."""
-    import keras
-
-    folder = tmp_path_factory.mktemp("others")
-    images = np.random.default_rng(1).normal(size=(600, 8, 8, 1)).astype(np.float32)
-    labels = np.argmax(keras.models.load_model(small.keras_file).predict(images, verbose=0), axis=1)
-    save_samples(folder / "samples.npz", make_samples("others", {"image": images}, labels))
-    options = ReferenceOptions(on=Place.CPU)
-    make_reference(small.saved_model, folder / "samples.npz", folder / "ref", options, ignore)
-    return folder / "ref"
+def reference(unseen: Path) -> Path:
+    return unseen
 
 
 @pytest.fixture(scope="module")
