@@ -19,7 +19,7 @@ class Scheme:
     minimum signal-to-quantization-noise ratio of outputs without classes; None if the numbers themselves must be
     reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter converts the weights to float32
     when it loads them: arithmetic and memory are those of float32. `untuned` is the reason why `tune` does not mix it
-    with others. `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that
+    with others; `tail` is the number of a model's last operations that `tune` may take from it, 0 for all. `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that
     of float arithmetic. None where outputs have steps: 1 %, or two steps.
     """
 
@@ -31,6 +31,7 @@ class Scheme:
     summary: str
     unpacks: bool = False
     untuned: str = ""
+    tail: int = 0
     golden_share: float | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ _TABLE = (
     Scheme(
         *("int16x8", "int8", "int16", "float32", 30.0),
         "int8 weights, int16 activations; needs samples",
-        untuned="it has no fast kernels on a CPU",
+        tail=4,  # it has no fast kernels on a CPU: in the middle of a graph it costs 50 times the time of int8
     ),
 )
 

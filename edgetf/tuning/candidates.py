@@ -1,19 +1,21 @@
 """In: a ranking. Out: mixtures worth a measurement, for several predicted SQNRs, and for fewer pieces under XNNPACK.
 
-Three families. Float: every operation from one of the files that compute in float32, the one with the fewest bytes for
+Four families. Float: every operation from one of the files that compute in float32, the one with the fewest bytes for
 the noise that may be spent (a price on noise, raised step by step, yields each trade-off once). Fixed point: int8
-except the worst operations. Spared: a quantized file whose kinds without an XNNPACK kernel come from another file.
+except the worst operations. Tails: int8 with the last few operations in int16x8. Spared: a quantized file whose kinds
+without an XNNPACK kernel come from another file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
+from edgetf.schemes import SCHEMES
 from edgetf.tuning.ranking import Ranking, worst
 from edgetf.tuning.running import HOPELESS, NOTHING, Scorer, to_db
 
@@ -52,7 +54,8 @@ class Maker:
 
     def __init__(self, scorer: Scorer, ranking: Ranking, files: Sequence[str], kept: Kept) -> None:
         self._scorer, self._splicer, self._ranking = scorer, scorer.splicer, ranking
-        self._files, self._kept = list(files), kept
+        self._tails = [name for name in files if is_tail(name)]
+        self._files, self._kept = [name for name in files if not is_tail(name)], kept
         self._float = [name for name in self._files if not _computes_fixed(self._splicer, name)]
 
     def make(self) -> list[Candidate]:
@@ -64,7 +67,7 @@ class Maker:
             self._add(
                 found, name if plain else f"{name}-kept", choice, "all of it" if plain else "but what is kept", plain
             )
-        for choice, why in [*self._spared(), *self._mixed_float(), *self._mixed_fixed()]:
+        for choice, why in [*self._spared(), *self._mixed_float(), *self._mixed_fixed(), *self._with_tails()]:
             self._add(found, f"mix-{sum(one.plain is None for one in found.values()) + 1}", choice, why, None)
         return list(found.values())
 
@@ -136,7 +139,7 @@ class Maker:
                     found = self._prefix(order, start, other, goal)
                     if found is not None:
                         count, choice = found
-                        yield choice, f"int8 but for {count} operation{'s' * (count > 1)} from {other}, for {goal:g} dB"
+                        yield choice, f"int8 but for {_counted(count)} from {other}, for {goal:g} dB"
 
     def _prefix(
         self, order: Sequence[int], start: frozenset[int], other: str, goal: float
@@ -159,6 +162,20 @@ class Maker:
         least = min(self._float, key=lambda n: sum(self._bytes(n, unit) for unit in self._ranking.units))
         best = min(self._float, key=lambda n: sum(self._noise(n, k) for k in units))
         return list(dict.fromkeys([least, best]))
+
+    def _with_tails(self) -> Iterator[tuple[Choice, str]]:
+        """int8 with the last few operations from a file that computes more precisely, but slowly."""
+        if FIXED not in self._files:
+            return
+        units, spared = range(len(self._ranking.units)), self._spare(FIXED)
+        for start in dict.fromkeys([frozenset[int](), spared]):
+            whole = self._of_units([self._other(FIXED) if k in start else FIXED for k in units])
+            for name in self._tails:
+                differing = [k for k in range(len(whole)) if self._splicer.differs(name, k)]
+                last = [k for k in differing if k not in self._kept.operations]
+                for count in range(1, len(last) + 1):
+                    choice = tuple(name if k in last[-count:] else one for k, one in enumerate(whole))
+                    yield choice, f"int8 with the last {_counted(count)} from {name}"
 
     # pieces -----------------------------------------------------------------------------------------------------------
 
@@ -197,6 +214,27 @@ class Maker:
         """The file for operations that have no fast kernels in file `name`."""
         others = [one for one in ("weights", "float16") if one in self._files and one != name]
         return others[0] if others else BASE
+
+
+def is_tail(name: str) -> bool:
+    """Whether only the last operations of a file are mixed."""
+    return name in SCHEMES and SCHEMES[name].tail > 0
+
+
+def tails_only(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files to mix: of those of which only the last operations are mixed, all others are float32's."""
+    found = dict(contents)
+    for name in filter(is_tail, contents if BASE in contents else ()):
+        splicer = Splicer({BASE: contents[BASE], name: contents[name]})
+        first = len(splicer.operations) - SCHEMES[name].tail
+        if name not in splicer.left_out:  # otherwise it cannot be mixed at all, which is reported
+            choice = tuple(name if k >= first else BASE for k in range(len(splicer.operations)))
+            found[name] = splicer.splice(Mixture(choice))
+    return found
+
+
+def _counted(count: int) -> str:
+    return f"{count} operation{'s' * (count > 1)}"
 
 
 def _computes_fixed(splicer: Splicer, name: str) -> bool:

@@ -35,7 +35,7 @@ from edgetf.results import Conversion, Verdict, read_conversion, read_reference
 from edgetf.samples import Samples, load_samples
 from edgetf.samples.core import has_nan
 from edgetf.schemes import SCHEMES
-from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker
+from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker, tails_only
 from edgetf.tuning.evaluate import Evaluator, Rows
 from edgetf.tuning.halves import inputs_of, read_calibrations, refuse_shared, split
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook, fact_of_metric
@@ -109,7 +109,7 @@ class _Run:
             raise EdgetfError(fact, "use its int8 variant as it is, or tune the model before that training")
         # read once: what is ranked, evaluated and written are the same bytes
         self._contents = {name: read_same(target.path, target.sha256) for name, target in self.files.items()}
-        self._splicer = Splicer(self._contents)
+        self._splicer = Splicer(tails_only(self._contents))
         self._left_out |= self._splicer.left_out
         self._kept = self._find_kept()
         self._ranked_on = self._samples()

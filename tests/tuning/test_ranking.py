@@ -11,7 +11,7 @@ from edgetf.benchmarks.rows import Outputs
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.flatbuffer import builtin_code, names_of, pack, unpack
-from edgetf.tuning.candidates import Kept, Maker
+from edgetf.tuning.candidates import Kept, Maker, tails_only
 from edgetf.tuning.ranking import Ranking, rank, worst
 from edgetf.tuning.running import Fed, Scorer, noise_of, to_db
 from tests.conftest import Small
@@ -105,6 +105,26 @@ def test_candidates_are_the_files_and_the_mixtures_with_kept_layers(ranked: Rank
     kept = Maker(scorer, ranking, NAMES, Kept(frozenset({first}), "float16")).make()
     assert all(one.choice[first] in (BASE, "float16") for one in kept)
     assert [one.plain for one in kept if one.name == "int8-kept"] == [None]
+
+
+def test_int16x8_is_mixed_in_the_last_operations_alone_and_brings_int8_nearer(
+    files: dict[str, bytes], converted: Path, small: Small
+) -> None:
+    given = {BASE: files[BASE], "int8": files["int8"], "int16x8": (converted / "int16x8.tflite").read_bytes()}
+    scorer = _scorer(tails_only(given), small)
+    names = ("int8", "int16x8")
+    candidates = Maker(scorer, rank(scorer, names), names, Kept()).make()
+    tails = [one for one in candidates if "int16x8" in one.choice]
+    assert [one.choice.count("int16x8") for one in tails] == [1, 2, 3, 4]
+    for one in tails:
+        first = one.choice.index("int16x8")
+        assert one.plain is None
+        assert "int16x8" in one.choice[-1]
+        assert set(one.choice[first:]) <= {"int16x8", BASE}
+    assert len(scorer.splicer.operations) - min(one.choice.index("int16x8") for one in tails) == 4
+    [int8] = [one for one in candidates if one.plain == "int8"]
+    scores = scorer.score([Mixture(one.choice) for one in (int8, tails[0])])
+    assert scores[1].db > scores[0].db
 
 
 def test_a_graph_of_many_operations_is_ranked_by_kinds_and_halves(
