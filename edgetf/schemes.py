@@ -19,8 +19,9 @@ class Scheme:
     minimum signal-to-quantization-noise ratio of outputs without classes; None if the numbers themselves must be
     reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter converts the weights to float32
     when it loads them: arithmetic and memory are those of float32. `untuned` is the reason why `tune` does not mix it
-    with others; `tail` is the number of a model's last operations that `tune` may take from it, 0 for all. `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that
-    of float arithmetic. None where outputs have steps: 1 %, or two steps.
+    with others; `tail` is the number of a model's last operations that `tune` may take from it, 0 for all.
+    `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that of float arithmetic.
+    None where outputs have steps: 1 %, or two steps.
     """
 
     name: str
