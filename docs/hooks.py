@@ -72,6 +72,7 @@ def _angles(text: str) -> str:
 
 
 _RESULTS = ("results", "verdicts")  # files of edgetf/api all of whose classes are results
+_PLANS = ("plans.run.Ran", "plans.record.Answer", "plans.record.StepRecord", "plans.cache.Cached", "plans.store.Kept")
 
 
 def result_classes() -> list[str]:
@@ -86,4 +87,4 @@ def result_classes() -> list[str]:
         )
         names = [one.name for one in body if isinstance(one, ast.ClassDef) and not one.name.startswith("_")]
         found += [f"edgetf.api.{path.stem}.{name}" for name in names if path.stem in _RESULTS or name in returned]
-    return found
+    return [*found, *(f"edgetf.{name}" for name in _PLANS)]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from edgetf.api.share import verify as verify
     from edgetf.api.tune import tune as tune
     from edgetf.errors import EdgetfError as EdgetfError
+    from edgetf.plans.cache import cache as cache
+    from edgetf.plans.run import run as run
 
 __version__ = "0.1.0"
 
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "benchmark": "edgetf.api.benchmark",
     "bundle": "edgetf.api.share",
+    "cache": "edgetf.plans.cache",
     "check": "edgetf.api.judge",
     "choose": "edgetf.api.judge",
     "convert": "edgetf.api.convert",
@@ -48,6 +51,7 @@ _WHERE = {
     "load": "edgetf.api.look",
     "reference": "edgetf.api.reference",
     "report": "edgetf.api.share",
+    "run": "edgetf.plans.run",
     "tune": "edgetf.api.tune",
     "verify": "edgetf.api.share",
     "EdgetfError": "edgetf.errors",
@@ -56,6 +60,7 @@ __all__ = [
     "EdgetfError",
     "benchmark",
     "bundle",
+    "cache",
     "check",
     "choose",
     "convert",
@@ -67,6 +72,7 @@ __all__ = [
     "load",
     "reference",
     "report",
+    "run",
     "tune",
     "verify",
 ]

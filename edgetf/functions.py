@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -81,6 +82,17 @@ def _place(error: BaseException) -> str:
     others = [one for one in frames if not str(one[0]).startswith((_OWN, "<")) and one[0].parent.name != "importlib"]
     near = [(path, line) for path, line in others if path.parent == others[0][0].parent]
     return f" ({one_line(near[-1][0].name)}, line {near[-1][1]})" if near else ""
+
+
+@contextlib.contextmanager
+def from_folder(folder: Path) -> Iterator[None]:
+    """Make a folder the working directory: files and modules that a plan names are found beside it."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @contextlib.contextmanager

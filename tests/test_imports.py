@@ -104,6 +104,16 @@ def test_imports_between_the_packages_run_one_way(folder: str, forbidden: tuple[
         assert not crossed, path
 
 
+def test_nothing_below_the_commands_imports_plans_except_load() -> None:
+    importing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(f"{name}.".startswith("edgetf.plans.") for name in _imports(path))
+    }
+    outside = {name for name in importing if not name.startswith(("plans/", "cli/"))}
+    assert outside == {"__init__.py", "api/look.py"}
+
+
 def test_the_base_modules_import_no_other_package() -> None:
     parts = tuple(f"edgetf.{one}" for one in ("conversion", "models", "benchmarks", "tuning", "device", "cli"))
     for path in [*PACKAGE.glob("*.py"), *_files("samples"), *_files("results")]:

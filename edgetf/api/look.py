@@ -34,7 +34,7 @@ from edgetf.samples.records import is_records
 from edgetf.samples.source import FOLDER, PATH, parse_source
 
 _MOST_MANIFEST = 16 << 20  # bytes
-_NAMES = ("tuning.json", "conversion.json", "benchmark.json", "reference.json", "ranges.json")
+_NAMES = ("run.json", "tuning.json", "conversion.json", "benchmark.json", "reference.json", "ranges.json")
 _MODELS = (".keras", ".h5", ".hdf5", ".tflite")
 _SHOWN = 5  # files that a hint names
 _HINT = "give a model, a variant, samples, or results of edgetf"
@@ -121,7 +121,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Variants, Bench, PinnedReference, Tuned or Ranges
+    Variants, Bench, PinnedReference, Tuned, Ran or Ranges
         The same object that the function returned.
 
     Raises
@@ -142,6 +142,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not file.is_file():
         raise EdgetfError(f"there are no results of edgetf at {place}", "give a folder or a file that edgetf wrote")
     keys = set(parse_document(file))
+    if "steps" in keys and "answers" in keys:
+        from edgetf.plans.record import read_run
+        from edgetf.plans.run import Ran  # plans stand on the functions of this package
+
+        return Ran(file.parent, read_run(file))
     if "candidates" in keys and "ending" in keys:
         return Tuned(file.parent, read_tuning(file))
     if "ranges" in keys and "variants" not in keys:
@@ -152,7 +157,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         return Bench.read(file)
     if "outputs" in keys and "noise" in keys:
         return PinnedReference(file.parent, read_reference(file))
-    raise EdgetfError(f"{file} is not a conversion, a reference, a benchmark, a tuning or ranges", "give one of these")
+    raise EdgetfError(
+        f"{file} is not a conversion, a reference, a benchmark, a tuning, a run or ranges", "give one of these"
+    )
 
 
 def is_variant(path: Path) -> bool:

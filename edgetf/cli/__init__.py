@@ -22,6 +22,7 @@ class Command(NamedTuple):
 # in the order in which they are used
 _COMMANDS = {
     "demo": Command("demo", "All of it on real digits: train, convert, benchmark, check."),
+    "run": Command("run", "All steps of a model, or of a plan of many, none twice."),
     "convert": Command("convert", "Make TFLite variants of a Keras model or a SavedModel."),
     "reference": Command("reference", "Run a model in TensorFlow, and keep its outputs."),
     "benchmark": Command("benchmark", "Run variants on devices: latency, memory, parity."),
@@ -30,6 +31,7 @@ _COMMANDS = {
     "tune": Command("tune", "Mix schemes into the best file that is proven."),
     "explain": Command("explain", "Name the step that broke a variant, and the layers."),
     "gate": Command("gate", "Judge benchmarks against a file of budgets, in CI."),
+    "cache": Command("cache", "What `edgetf run` keeps, to show or to clean."),
     "history": Command("history", "What was measured before, and what changed."),
     "report": Command("report", "Print a benchmark again, or write it as HTML."),
     "bundle": Command("bundle", "Put a variant that passed, with its proof, into one file."),
@@ -112,6 +114,8 @@ def cli() -> None:
 
     \b
       edgetf demo                                        all steps, on images of digits
+      edgetf run model.keras --samples train.npz --test test.npz -o ship
+
       edgetf convert saved_model -o out --samples train.npz
       edgetf reference saved_model --samples test.npz -o ref
       edgetf benchmark out --reference ref -o bench

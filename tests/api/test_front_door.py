@@ -22,7 +22,7 @@ from edgetf.cli import cli
 # commands for files on disk: a data set, a trained network, a file for a device
 WORKSHOP = {"demo", "models", "runner", "samples"}
 FUNCTIONS = [name for name in edgetf.__all__ if name not in ("EdgetfError", "load")]
-PRINTING = {"json", "keep_going"}  # options for the output of a command, and its exit code
+PRINTING = {"json", "keep_going", "schema"}  # options for the output of a command, and its exit code
 ARGUMENTS = {"bench", "benches", "budget", "bundle", "model", "variants", "what"}
 # options that are given several times, and a word that Python has for itself
 PLURALS = {"scheme": "schemes", "shape": "shapes", "for": "objective"}
@@ -119,7 +119,20 @@ def test_the_five_lines_of_a_notebook_work(notebook: dict[str, Any], capsys: pyt
     assert edgetf.load("bench")["int8"].record == bench["int8"].record
     # the examples in the docstrings start from here
     Path("budget.toml").write_text('variants = ["int8"]\n[budgets]\nmax_drop = 5.0\n')
-    for name in ("check", "gate", "choose", "explain", "bundle", "verify", "load", "inspect", "devices", "history"):
+    for name in (
+        "check",
+        "gate",
+        "choose",
+        "explain",
+        "bundle",
+        "verify",
+        "load",
+        "inspect",
+        "devices",
+        "history",
+        "run",
+        "cache",
+    ):
         _run_examples(name, notebook)
 
 

@@ -1,4 +1,4 @@
-"""`make chaos`: rounds of random kills over convert, reference, benchmark, tune, bundle and history, with figures.
+"""`make chaos`: rounds of random kills over convert, reference, benchmark, tune, run, bundle and history.
 
     python -m tests.chaos [--rounds 20] [--seed S] [COMMAND...]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from tests.chaos.rounds import (
     complete_bundle,
     complete_folder,
     complete_history,
+    complete_run,
     complete_tuning,
     play,
 )
@@ -34,7 +36,8 @@ def commands(made: Path, out: Path) -> list[Command]:
     model, samples, bench = str(made / "saved_model"), str(made / "samples.npz"), str(made / "bench")
     variants, reference = str(made / "variants"), str(made / "reference")
     int8 = str(made / "variants" / "int8.tflite")
-    places = [out / name / "out" for name in ("convert", "reference", "benchmark", "tune")]
+    places = [out / name / "out" for name in ("convert", "reference", "benchmark", "tune", "run")]
+    two = ("--scheme", "float32", "--scheme", "int8")
     bundle, history = out / "bundle" / "float32.edgetf", out / "history" / "history.sqlite"
     of_bundle = ("bundle", bench, "--variant", "float32", "--unproven", "--variants", variants)
     return [
@@ -62,6 +65,12 @@ def commands(made: Path, out: Path) -> list[Command]:
             places[3],
             complete_tuning,
         ),
+        Command(
+            "run",
+            ("run", model, "--samples", samples, "--test", samples, *two, "--max-drop", "6", "-o", str(places[4])),
+            places[4],
+            complete_run,
+        ),
         Command("bundle", (*of_bundle, "--reference", reference, "-o", str(bundle)), bundle, complete_bundle),
         Command(
             "history", ("history", "add", bench, "--history", str(history)), history, complete_history, fresh=bench
@@ -81,6 +90,7 @@ def rounds_of(command: Command, folder: Path, count: int, chance: random.Random)
             _renew(Path(command.fresh) / "benchmark.json")
         elif k % 2 == 1:
             _forget(command.out)
+            shutil.rmtree(place.cache, ignore_errors=True)
         played.append(play(command, place, chance.uniform(0, 1.05 * seconds), chance))
         print(f"  {k + 1:3}  {played[-1]}", flush=True)
     return played
@@ -93,8 +103,6 @@ def _renew(file: Path) -> None:
 
 
 def _forget(out: Path) -> None:
-    import shutil
-
     if out.is_dir():
         shutil.rmtree(out)
     else:

@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from edgetf import files
+from edgetf.plans.record import read_run
 from edgetf.recipes import read_tuning
 from edgetf.results import read_benchmark, read_conversion, read_reference
 
@@ -76,11 +77,13 @@ class Place:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
         (folder / "locks").mkdir(exist_ok=True)
+        self.cache = folder / "cache"
         self._env = {
             **os.environ,
             "TMPDIR": str(self.temporary),
             "EDGETF_LOCKS": str(folder / "locks"),
             "EDGETF_HISTORY": str(folder / "kept.sqlite"),
+            "EDGETF_CACHE": str(self.cache),
         }
         self._env.pop("EDGETF_TESTS_READY", None)  # edgetf starts its processes itself, as a user's does
 
@@ -176,7 +179,12 @@ def _holds(command: Command, earlier: int) -> bool:
 def _left(command: Command, place: Place) -> list[str]:
     """Files that are not results: next to the results, and in TMPDIR."""
     out = command.out
-    beside = [*out.parent.glob(".edgetf*"), *(out.glob(".*") if out.is_dir() else ()), *out.parent.glob("*-journal")]
+    beside = [
+        *out.parent.glob(".edgetf*"),
+        *place.cache.rglob(".edgetf*"),
+        *(out.glob(".*") if out.is_dir() else ()),
+        *out.parent.glob("*-journal"),
+    ]
     return [path.name for path in (*beside, *place.temporary.iterdir())]
 
 
@@ -203,6 +211,21 @@ def complete_tuning(out: Path) -> int:
     complete_folder(read_benchmark, "measurement")(out / "bench")
     assert winner is None or (out / "tuned.tflite").is_file()
     return 1
+
+
+def complete_run(out: Path) -> int:
+    """What is shipped is complete; the number of answers whose files are there, 0 before the first run has ended."""
+    for path in out.rglob("*.edgetf"):
+        complete_bundle(path)
+    if not (out / "run.json").is_file():
+        return 0
+    answers = read_run(out).answers
+    for one in answers:
+        assert one.file is not None
+        assert one.bundle is not None
+        assert files.sha256_file(Path(one.file)) == one.sha256
+        assert Path(one.bundle).is_file()
+    return len(answers)
 
 
 def complete_folder(read: Callable[[Path], object], key: str) -> Callable[[Path], int]:

@@ -67,7 +67,15 @@ def load_gate(path: Path) -> Gate:
     variants = table.get("variants", [])
     if not isinstance(variants, list) or not all(isinstance(name, str) for name in variants):
         raise EdgetfError(f"{path}: variants = {variants!r} is not a list of names", 'write variants = ["int8"]')
-    budgets = table.get("budgets", {})
+    found = read_budgets(path, table.get("budgets", {}))
+    if idle := sorted(set(found.of) - set(variants)) if variants else []:
+        message = f"{path}: [budgets.of.{idle[0]}] is for a variant that `variants` does not name: it is never judged"
+        raise EdgetfError(message, f"add {idle[0]!r} to variants, or remove these budgets")
+    return replace(found, variants=tuple(variants))
+
+
+def read_budgets(path: Path, budgets: Any) -> Gate:
+    """The table `[budgets]` of the file at `path`. Raises EdgetfError with the name of the key."""
     if not isinstance(budgets, dict) or not budgets:
         raise EdgetfError(f"{path} sets no budgets", "add [budgets] with max_drop, max_latency_ms, max_bytes")
     common = _read(path, "budgets", {k: v for k, v in budgets.items() if k != _OF}, None)
@@ -75,12 +83,9 @@ def load_gate(path: Path) -> Gate:
     if not isinstance(own_budgets, dict):
         raise EdgetfError(f"{path}: budgets.{_OF} = {own_budgets!r} names no variant", "write [budgets.of.int8]")
     of = {name: _read(path, f"budgets.of.{name}", own, common) for name, own in own_budgets.items()}
-    if idle := sorted(set(of) - set(variants)) if variants else []:
-        message = f"{path}: [budgets.of.{idle[0]}] is for a variant that `variants` does not name: it is never judged"
-        raise EdgetfError(message, f"add {idle[0]!r} to variants, or remove these budgets")
     if not any(one.sets_any for one in (common, *of.values())):
         raise EdgetfError(f"{path} sets no budgets", "add [budgets] with max_drop, max_latency_ms, max_bytes")
-    return replace(common, variants=tuple(variants), of=of)
+    return replace(common, of=of)
 
 
 def judge_gate(gate: Gate, benchmarks: Sequence[Benchmark], places: Sequence[Path] = ()) -> list[Checked]:
@@ -138,7 +143,7 @@ def _judge_model(gate: Gate, benchmarks: Sequence[Benchmark]) -> list[Checked]:
     """The verdicts on one model; each required variant needs one on each device with a budget."""
     results = [(result, benchmark.reference is not None) for benchmark in benchmarks for result in benchmark.results]
     wanted = set(gate.variants) or {result.variant for result, _ in results}
-    checked = [_judge(gate.for_variant(r.variant), r, compared) for r, compared in results if r.variant in wanted]
+    checked = [judge_result(gate.for_variant(r.variant), r, compared) for r, compared in results if r.variant in wanted]
     measured = {(result.variant, result.device) for result, _ in results}
     for variant in sorted(wanted | set(gate.of)):
         devices = gate.for_variant(variant).latency_ms or {""}
@@ -189,8 +194,11 @@ def _short_names(paths: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _judge(gate: Gate, result: Result, compared: bool) -> Checked:
-    """Judge a result. A budget for parity needs a comparison; agreement is judged in addition to the drop."""
+def judge_result(gate: Gate, result: Result, compared: bool) -> Checked:
+    """Judge a result by the budgets of its variant.
+
+    A budget for parity needs a comparison; agreement is judged in addition to the drop.
+    """
     budgets = replace(gate.budgets, max_latency_ms=gate.latency_ms.get(result.device))
     compared = compared or bool(gate.asked & {"max_drop", "max_metric_drop", "min_agreement"})
     checked = check_one(result, budgets, "max_drop" in gate.asked, compared)

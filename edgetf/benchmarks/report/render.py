@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,16 @@ _CLASSES = 5  # classes of one output to show
 _WIDEST = 18  # letters of a name that is not wrapped
 
 
-def write_report(place: Path, out: Path, force: bool, reference: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What the report answers: which variant has least of what, within which budgets."""
+
+    objective: Objective = Objective.BOTH
+    budgets: Budgets = Budgets()
+    explicit_drop: bool = False
+
+
+def write_report(place: Path, out: Path, force: bool, reference: Path | None = None, asked: Asked = Asked()) -> None:
     """Write the report on the benchmark at `place` (a folder or `benchmark.json`) to the file `out`.
 
     `reference` is the folder of its reference; by default it is searched in and beside the benchmark. Raises
@@ -53,10 +63,10 @@ def write_report(place: Path, out: Path, force: bool, reference: Path | None = N
             f"cannot write {out}: there is no folder {out.parent}", "create it, or choose another with -o"
         )
     folder = place if place.is_dir() else place.parent
-    files.write_whole(out, render(document, folder, reference).encode())
+    files.write_whole(out, render(document, folder, reference, asked).encode())
 
 
-def render(document: Benchmark, folder: Path, reference: Path | None = None) -> str:
+def render(document: Benchmark, folder: Path, reference: Path | None = None, asked: Asked = Asked()) -> str:
     """The report as HTML text. `folder` holds the measurements of `document`, `reference` its Reference."""
     try:
         from jinja2 import Environment, PackageLoader
@@ -72,8 +82,9 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None) -> 
     evidence = gather(document, folder, reference)
     pairs, unpaired = pair_outputs(document, folder, evidence)
     refuse_other_noise(document)
-    checked = [check_one(result, Budgets(), False, document.reference is not None) for result in results]
-    choices = rank(document, checked, Objective.BOTH, Budgets())
+    compared = document.reference is not None
+    checked = [check_one(result, asked.budgets, asked.explicit_drop, compared) for result in results]
+    choices = rank(document, checked, asked.objective, asked.budgets)
     stories = stories_of(document, choices)
     tuning = find_tuning(folder, document)
     return environment.get_template("report.html.j2").render(

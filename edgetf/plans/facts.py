@@ -1,0 +1,136 @@
+"""What each step depends on. In: a plan's model, and results of earlier steps. Out: digests by name.
+
+Everything that affects a result is here, and nothing else: budgets are not part of a benchmark, so that other budgets
+judge it again without measuring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgetf import __version__, files
+from edgetf.api.models import path_of_model
+from edgetf.benchmarks.judging.choose import Objective
+from edgetf.benchmarks.judging.gate import Gate
+from edgetf.conversion.origin import describe
+from edgetf.device.devices import find_settings
+from edgetf.plans.plan import Plan, PlannedModel
+from edgetf.recipes import Aim
+from edgetf.results import read_conversion
+from edgetf.tuning.notebook import fact_of_metric
+
+Facts = dict[str, str]
+_PACKAGES = ("tensorflow", "ai-edge-litert")
+_DIGITS = 16
+
+
+class Depends:
+    """What the steps of a plan depend on. The content of each file is read once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._models: dict[str, str] = {}
+        self._sources: dict[str | None, str] = {}
+
+    def conversion(self, model: PlannedModel) -> Facts:
+        return {
+            **_versions(),
+            "model": self._model(model.path),
+            "samples": self._source(model.samples),
+            "schemes": _of(model.schemes),
+            "shapes": _of(model.shapes),
+            "signature": _of(model.signature),
+            "keep_float": _of(model.keep_float),
+            "options": _of([model.select_tf_ops, model.allow_nan, model.trust, self._plan.options.calibration]),
+        }
+
+    def reference(self, model: PlannedModel) -> Facts:
+        return {
+            **_versions(),
+            "model": self._model(model.path),
+            "test": self._source(model.test),
+            "signature": _of(model.signature),
+            "labels_are": _of(model.labels_are),
+            "on": _of(self._plan.options.on),
+            "options": _of([model.allow_nan, model.trust]),
+        }
+
+    def benchmark(self, model: PlannedModel, device: str, variants: Path, reference: Path) -> Facts:
+        """`variants` and `reference` are folders. Budgets are not among the facts: others judge the same figures."""
+        options = self._plan.options
+        return {
+            **_versions(),
+            "variants": _of_variants(variants),
+            "reference": files.sha256_file(reference / "reference.json")[:_DIGITS],
+            "device": _of(files.to_plain(find_settings(device, self._plan.devices_file))),
+            "metric": _of([*map(fact_of_metric, model.metric), model.metric_less_is_better]),
+            "options": _of([options.runtime, options.delegate, options.threads, options.blocks, options.sustained]),
+        }
+
+    def tuning(self, model: PlannedModel, device: str, variants: Path, reference: Path) -> Facts:
+        """Those of the benchmark, and what may be lost: the search depends on it."""
+        return {
+            **self.benchmark(model, device, variants, reference),
+            "samples": self._source(model.samples),
+            "keep_float": _of(model.keep_float),
+            "budgets": of_budgets(self._plan.budgets),
+            "for": aim_of(self._plan.objective).value,
+            "evaluations": _of(self._plan.tuning.evaluations),
+        }
+
+    def _model(self, path: str) -> str:
+        if path not in self._models:
+            self._models[path] = describe(path_of_model(path)).digest[:_DIGITS]
+        return self._models[path]
+
+    def _source(self, source: str | None) -> str:
+        """The content of samples, if they are files; else their name."""
+        if source not in self._sources:
+            path = Path(source) if source is not None and os.path.exists(source) else None  # noqa: PTH110
+            if path is None:
+                self._sources[source] = _of(source)
+            else:
+                content = files.sha256_tree(path) if path.is_dir() else files.sha256_file(path)
+                self._sources[source] = content[:_DIGITS]
+        return self._sources[source]
+
+
+def of_budgets(gate: Gate) -> str:
+    """The budgets of a plan: the same for the same numbers."""
+    plain = files.to_plain(gate.budgets)
+    return _of([plain, sorted(gate.asked), gate.latency_ms, {name: of_budgets(own) for name, own in gate.of.items()}])
+
+
+def aim_of(objective: Objective) -> Aim:
+    """What a mixture is to have least of."""
+    return Aim.LATENCY if objective is Objective.LATENCY else Aim.SIZE
+
+
+def is_settled(model: PlannedModel, *sources: str | None) -> bool:
+    """Whether the content of the model and of these sources is known by their files."""
+    return all(source is None or os.path.exists(source) for source in (model.path, *sources))  # noqa: PTH110
+
+
+def _versions() -> Facts:
+    return {"edgetf": __version__, **{package: _version(package) for package in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _of(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _of_variants(folder: Path) -> str:
+    return _of({one.scheme: one.sha256 for one in read_conversion(folder).variants if one.path is not None})

@@ -1,0 +1,318 @@
+"""`edgetf.run`: from a model, or a plan of many, to files that are proven on the device. Out: `run.json`, bundles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgetf import files
+from edgetf.api.given import names_of, one_of
+from edgetf.api.judge import budgets_of
+from edgetf.api.models import inputs_of, path_of_model
+from edgetf.api.results import Rows
+from edgetf.api.samples import source_of_samples
+from edgetf.benchmarks.judging.check import Checked
+from edgetf.benchmarks.judging.choose import Objective
+from edgetf.benchmarks.judging.gate import Gate, write_reports
+from edgetf.benchmarks.judging.own_metric import metric_name
+from edgetf.benchmarks.judging.verdict import Judged
+from edgetf.console.progress import progress
+from edgetf.defaults import DEVICE, OBJECTIVE
+from edgetf.errors import EdgetfError, ExitCode
+from edgetf.events import Event, Note, OnEvent
+from edgetf.functions import from_folder
+from edgetf.plans.execute import Executor, exit_code
+from edgetf.plans.page import write_page
+from edgetf.plans.plan import NAME, NO_BUDGETS, OUT, Plan, PlannedModel, load_plan
+from edgetf.plans.record import FILE, Answer, RunRecord, State, StepRecord, Verb, read_run
+from edgetf.plans.steps import Steps
+from edgetf.plans.written import plan_as_toml
+from edgetf.results import Verdict
+
+Place = str | os.PathLike[str]
+
+
+class Ran(Rows[Answer]):
+    """The result of `edgetf.run`: the answer for each model, with several devices for each MODEL/DEVICE.
+
+    `document` is `run.json` in `folder`, with every step; `exit_code` is the command's.
+    """
+
+    def __init__(self, folder: Path, document: RunRecord) -> None:
+        self.folder, self.document = folder, document
+        devices = {one.device for one in document.answers}
+        super().__init__(
+            {one.model if len(devices) < 2 else f"{one.model}/{one.device}": one for one in document.answers}
+        )
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return exit_code(self.document)
+
+    @property
+    def shipped(self) -> list[Checked]:
+        """The verdict on what is to be shipped of each model on each device, and a failure for each without."""
+        found = []
+        for one in self.document.answers:
+            verdict = one.verdict or Verdict.FAIL
+            parts = {"answer": Judged(verdict, one.sentence)}
+            found.append(Checked(one.variant or "none", one.device, verdict, parts, one.verdict is None, one.model))
+        for step in self.document.steps:
+            if step.state is State.FAILED and step.verb is not Verb.TUNE:
+                parts = {step.verb.value: Judged(Verdict.FAIL, step.error)}
+                found.append(Checked("none", step.device or "", Verdict.FAIL, parts, True, step.model))
+        return found
+
+    def show(self) -> None:
+        from edgetf.plans.table import show_answers
+
+        show_answers(self.document)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each model on each device: what to ship, its bytes, and the sentence about it."""
+        return [
+            {
+                "model": one.model,
+                "device": one.device,
+                "variant": one.variant,
+                "verdict": one.verdict.value if one.verdict else None,
+                "bytes": one.bytes,
+                "file": one.file,
+                "bundle": one.bundle,
+                "report": one.report,
+                "sentence": one.sentence,
+            }
+            for one in self.values()
+        ]
+
+
+def run(
+    what: Any = NAME,
+    out: Place | None = None,
+    *,
+    samples: Any = None,
+    test: Any = None,
+    schemes: str | Sequence[str] = (),
+    device: str | Sequence[str] = DEVICE,
+    devices: Place | None = None,
+    objective: str = OBJECTIVE,
+    max_drop: float | None = None,
+    max_metric_drop: float | None = None,
+    max_latency_ms: float | None = None,
+    max_bytes: int | None = None,
+    metric: str | Sequence[str] = (),
+    metric_less_is_better: bool = False,
+    dry_run: bool = False,
+    junit: Place | None = None,
+    summary: Place | None = None,
+    no_wait: bool = False,
+    force: bool = False,
+    on_event: OnEvent | None = None,
+) -> Ran:
+    """Convert, compare, measure, tune and bundle models by a plan, as `edgetf run` does; nothing is made twice.
+
+    Parameters
+    ----------
+    what
+        The path of a plan (`edgetf.toml`); or a model, as for `edgetf.convert`, with `samples` and `test`.
+    out
+        The folder for what is to be shipped; by default that of the plan, or `ship`.
+    samples
+        For a model: samples to calibrate on, as for `edgetf.convert`.
+    test
+        For a model: samples to judge on, with labels if available, as for `edgetf.reference`.
+    schemes, device, devices
+        For a model: as for `edgetf.convert` and `edgetf.benchmark`.
+    objective
+        For a model: what to minimize: "latency", "size", "memory", or "both". On the command line: `--for`.
+    max_drop, max_metric_drop, max_latency_ms, max_bytes
+        For a model: as for `edgetf.check`.
+    metric, metric_less_is_better
+        For a model: as for `edgetf.benchmark`; by name.
+    dry_run
+        Run nothing; the steps that would run are PENDING, with the reason.
+    junit, summary
+        As for `edgetf.gate`: files for the verdicts on what is to be shipped.
+    no_wait, force, on_event
+        As for `edgetf.benchmark`; `force` makes everything again.
+
+    Returns
+    -------
+    Ran
+        By model (with several devices by MODEL/DEVICE): `["digits"].variant`, `.file`, `.bundle`, `.sentence`.
+
+    Raises
+    ------
+    EdgetfError
+        If the plan or an argument is wrong. Steps that fail are in `document.steps`; the others run.
+
+    Examples
+    --------
+    >>> shipped = edgetf.run(
+    ...     model, "ship", samples=x_train, test=(x_test, y_test), schemes=["float32", "int8"], max_drop=5.0
+    ... )
+    >>> shipped["model"].file
+    '.../ship/model/local/....tflite'
+    """
+    given = {
+        "samples": samples,
+        "test": test,
+        "schemes": names_of(schemes),
+        "metric": names_of(metric),
+        "metric_less_is_better": metric_less_is_better,
+    }
+    budgets = _budgets(max_drop, max_metric_drop, max_latency_ms, max_bytes, names_of(device))
+    path = _path_of_plan(what)
+    if path is not None:
+        changed = {**given, "device": device != DEVICE, "devices": devices, "objective": objective != OBJECTIVE}
+        if named := [name for name, value in changed.items() if value not in (None, (), False)]:
+            raise EdgetfError(f"{named[0]} is for a model; {path} is a plan", f"write it into {path}")
+        if budgets != NO_BUDGETS:
+            raise EdgetfError(f"budgets are for a model; {path} is a plan", f"write them into {path}, under [budgets]")
+        plan = load_plan(path)
+        plan = plan if out is None else replace(plan, out=Path(out).resolve())
+        folder = path.resolve().parent
+    else:
+        model = _model(what, given, names_of(device))
+        plan = Plan(
+            models=(model,),
+            out=Path(OUT if out is None else out).resolve(),
+            objective=one_of(Objective, objective, "objective"),
+            budgets=budgets,
+            devices_file=None if devices is None else Path(devices).resolve(),
+        )
+        folder = Path.cwd()
+    reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
+    with from_folder(folder):
+        ran = _run(plan, path, dry_run, force, not no_wait, on_event)
+    if any(reports) and not dry_run:
+        write_reports(ran.shipped, *reports)
+    return ran
+
+
+def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_event: OnEvent | None) -> Ran:
+    earlier = _earlier(plan.out)
+    steps = Steps(earlier, force, dry, _reporter(on_event))
+    if not dry:
+        with _writing(plan.out):
+            plan.out.mkdir(parents=True, exist_ok=True)
+        if path is None:
+            path = plan.out / NAME
+            files.write_whole(path, plan_as_toml(plan, plan.out).encode())
+    executor = Executor(plan, steps, lambda title: _watched(title, on_event), wait)
+    record = executor.run(path)
+    if not dry:
+        files.write_document(plan.out / FILE, record)
+        _remove_old(earlier, record, plan.out)
+        write_page(record, plan.budgets, plan.out)
+    return Ran(plan.out, record)
+
+
+def _remove_old(earlier: RunRecord | None, record: RunRecord, out: Path) -> None:
+    """Remove what an earlier run shipped and this one does not."""
+    kept = {place for one in record.answers for place in (one.file, one.bundle, one.report)}
+    answered = {(one.model, one.device) for one in record.answers}
+    for one in earlier.answers if earlier else ():
+        for place in (one.file, one.bundle):
+            if place is not None and place not in kept and (one.model, one.device) in answered:
+                old = Path(place)
+                if old.resolve().is_relative_to(out.resolve()) and not old.is_symlink():
+                    old.unlink(missing_ok=True)
+
+
+def _earlier(out: Path) -> RunRecord | None:
+    """The last run into this folder; none if its record cannot be read: it only gives reasons."""
+    try:
+        return read_run(out) if (out / FILE).is_file() else None
+    except EdgetfError:
+        return None
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    from edgetf.system import explained, naming
+
+    with explained(), naming(out):
+        yield
+
+
+def _reporter(on_event: OnEvent | None) -> Any:
+    from edgetf.plans.table import print_step, step_in_words
+
+    def send(step: StepRecord) -> None:
+        if on_event is None:
+            print_step(step)
+        else:
+            on_event(Note(step_in_words(step)))
+
+    return send
+
+
+def _watched(title: str, on_event: OnEvent | None) -> AbstractContextManager[OnEvent]:
+    """The progress of a step: a line that moves in a terminal; elsewhere only notes, since each step is one line."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if on_event is not None or console.is_terminal or console.is_jupyter:
+        return progress(title, on_event)
+
+    def receive(event: Event) -> None:
+        if isinstance(event, Note):
+            console.print(event.text, markup=False, highlight=False, soft_wrap=True)
+
+    return contextlib.nullcontext(receive)
+
+
+def _path_of_plan(what: Any) -> Path | None:
+    """The path of a plan; None if `what` is a model."""
+    if not isinstance(what, (str, os.PathLike)) or Path(what).suffix != ".toml":
+        return None
+    if not Path(what).is_file():
+        hint = "write one (docs/plans.md), or give a model: edgetf run MODEL --samples TRAIN --test TEST -o ship"
+        raise EdgetfError(f"there is no plan {os.fspath(what)}", hint)
+    return Path(what)
+
+
+def _model(what: Any, given: dict[str, Any], devices: tuple[str, ...]) -> PlannedModel:
+    """A plan's model from arguments; live objects are stored in the user's cache."""
+    if given["test"] is None:
+        raise EdgetfError(
+            "there are no samples to judge on", "give them as test (--test), with labels if there are any"
+        )
+    path = path_of_model(what)
+    inputs = inputs_of(what, path, None, False)
+    name = path.stem if isinstance(what, (str, os.PathLike)) else "model"
+    return PlannedModel(
+        name="".join(one if one.isalnum() or one in "-_." else "-" for one in name).strip("-.") or "model",
+        path=_absolute(str(path)),
+        test=_absolute(source_of_samples(given["test"], inputs)),
+        samples=None if given["samples"] is None else _absolute(source_of_samples(given["samples"], inputs)),
+        metric=tuple(metric_name(one) for one in given["metric"]),
+        metric_less_is_better=given["metric_less_is_better"],
+        schemes=given["schemes"],
+        devices=devices,
+    )
+
+
+def _absolute(source: Any) -> str:
+    text = os.fspath(source)
+    return str(Path(text).resolve()) if os.path.exists(text) else str(text)  # noqa: PTH110  # else no path
+
+
+def _budgets(
+    max_drop: float | None,
+    max_metric_drop: float | None,
+    max_latency_ms: float | None,
+    max_bytes: int | None,
+    devices: tuple[str, ...],
+) -> Gate:
+    given = {"max_drop": max_drop, "max_metric_drop": max_metric_drop, "max_bytes": max_bytes}
+    budgets = budgets_of(max_drop, max_metric_drop, max_latency_ms, max_bytes)
+    latency = {} if max_latency_ms is None else dict.fromkeys(devices, max_latency_ms)
+    asked = frozenset(name for name, limit in given.items() if limit is not None)
+    return Gate((), replace(budgets, max_latency_ms=None), latency, asked) if asked or latency else NO_BUDGETS

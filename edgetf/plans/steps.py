@@ -1,0 +1,161 @@
+"""Run one step: its facts, its place in the store, and the reason if it has to be made. Out: a StepRecord."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from edgetf.errors import DeviceError, EdgetfError, ExitCode
+from edgetf.events import OnEvent
+from edgetf.plans.record import Because, RunRecord, State, StepRecord, Verb
+from edgetf.plans.store import is_finished, locked, place_of
+from edgetf.system import explained
+
+Facts = Mapping[str, str]
+Report = Callable[[StepRecord], None]  # receives each step when it is over
+
+
+@dataclass
+class Steps:
+    """The steps of a run so far. `earlier` is the last run of the same plan, if there was one.
+
+    With `dry`, nothing runs: a step that would is PENDING, and so are those that stand on it.
+    """
+
+    earlier: RunRecord | None
+    force: bool
+    dry: bool
+    report: Report
+    elsewhere: bool = False  # whether the step may run on another device if this one fails
+    done: list[StepRecord] = field(default_factory=list)
+
+    def stored(
+        self,
+        step: StepRecord,
+        facts: Callable[[], Facts],
+        settled: bool,
+        make: Callable[[Path, OnEvent], object],
+        on_event: OnEvent,
+    ) -> Path | None:
+        """The folder of a step's result: that in the store, or a new one that `make` writes; None if it failed.
+
+        A DeviceError passes through if `step` may run on another device: it is not recorded then.
+        """
+        begin = perf_counter()
+        try:
+            known = facts()
+            place = place_of(step.verb, known)
+            step = replace(step, key=place.name, facts=dict(known), place=str(place))
+            if not self.force and settled and is_finished(step.verb, place):
+                return self._over(step, State.STORED, begin)
+            step = self._with_reason(step, settled)
+            if self.dry:
+                self._over(step, State.PENDING, begin)
+                return None
+            with explained(), locked(place, on_event):
+                if self.force or not settled or not is_finished(step.verb, place):
+                    make(place, on_event)
+        except DeviceError as error:
+            if self.elsewhere:
+                raise
+            self._failed(step, error, begin)
+            return None
+        except EdgetfError as error:
+            self._failed(step, error, begin)
+            return None
+        return self._over(step, State.DONE, begin)
+
+    @contextmanager
+    def elsewhere_unless(self, last: bool) -> Iterator[None]:
+        """While a step may run on another device if this one fails."""
+        self.elsewhere = not last
+        try:
+            yield
+        finally:
+            self.elsewhere = False
+
+    def is_stored(self, verb: Verb, facts: Callable[[], Facts]) -> bool:
+        """Whether the result of these facts is in the store."""
+        try:
+            return not self.force and is_finished(verb, place_of(verb, facts()))
+        except EdgetfError:
+            return False
+
+    def derived(self, step: StepRecord, facts: Facts, made: Path, make: Callable[[Path], None]) -> Path | None:
+        """The same for a file in the folder of results, such as a report: it is made again if its facts change."""
+        begin = perf_counter()
+        step = replace(step, facts=dict(facts), place=str(made))
+        try:
+            before = self._before(step)
+            if not self.force and made.exists() and before is not None and before.facts == step.facts:
+                return self._over(step, State.STORED, begin)
+            step = self._with_reason(step, settled=True)
+            if self.dry:
+                self._over(step, State.PENDING, begin)
+                return None
+            with explained():
+                made.parent.mkdir(parents=True, exist_ok=True)
+                make(made)
+        except EdgetfError as error:
+            self._failed(step, error, begin)
+            return None
+        return self._over(step, State.DONE, begin)
+
+    def pending(self, step: StepRecord) -> None:
+        """Record a step that would run after others, whose results it depends on."""
+        self._over(replace(step, because=Because.EARLIER), State.PENDING, perf_counter())
+
+    def skipped(self, step: StepRecord) -> None:
+        """Record a step that stands on one that failed."""
+        self._over(step, State.SKIPPED, perf_counter())
+
+    def not_needed(self, step: StepRecord) -> None:
+        """Record a step without which the plan has its answer."""
+        self._over(step, State.NOT_NEEDED, perf_counter())
+
+    def after(self, needed: list[Path | None], step: StepRecord) -> bool:
+        """Whether all results that a step needs are there. If not, it is recorded as pending or skipped."""
+        if all(place is not None for place in needed):
+            return True
+        (self.pending if self.dry and not self._has_failed(step.model) else self.skipped)(step)
+        return False
+
+    def is_open(self, model: str, device: str) -> bool:
+        """Whether a step of this model on this device would run: its answer may be another one then."""
+        return any((one.model, one.device, one.state) == (model, device, State.PENDING) for one in self.done)
+
+    def _has_failed(self, model: str) -> bool:
+        return any(one.model == model and one.state is State.FAILED for one in self.done)
+
+    def _failed(self, step: StepRecord, error: EdgetfError, begin: float) -> None:
+        code = ExitCode(error.exit_code)
+        self._over(replace(step, exit_code=code, error=error.message, hint=error.hint), State.FAILED, begin)
+
+    def _over(self, step: StepRecord, state: State, begin: float) -> Path | None:
+        step = replace(step, state=state, seconds=round(perf_counter() - begin, 2))
+        self.done.append(step)
+        self.report(step)
+        return None if step.place is None else Path(step.place)
+
+    def _with_reason(self, step: StepRecord, settled: bool) -> StepRecord:
+        before = self._before(step)
+        if self.force:
+            return replace(step, because=Because.FORCED)
+        if not settled:
+            return replace(step, because=Because.UNSETTLED)
+        if before is None or not before.facts:
+            return replace(step, because=Because.NEW)
+        names = {*before.facts, *step.facts}
+        changed = tuple(sorted(name for name in names if before.facts.get(name) != step.facts.get(name)))
+        return replace(step, because=Because.CHANGED if changed else Because.LOST, changed=changed)
+
+    def _before(self, step: StepRecord) -> StepRecord | None:
+        return self.earlier.step(step.verb, step.model, step.device) if self.earlier else None
+
+
+def new(verb: Verb, model: str, device: str | None = None) -> StepRecord:
+    """A step that has not run."""
+    return StepRecord(verb, model, device, State.PENDING)

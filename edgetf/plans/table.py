@@ -1,0 +1,70 @@
+"""The tables of `edgetf run`: a line for each step, and the answers."""
+
+from __future__ import annotations
+
+import click
+
+from edgetf.console.printing import escape, print_lines
+from edgetf.plans.record import Because, RunRecord, State, StepRecord
+from edgetf.results import Verdict
+from edgetf.texts import shown
+from edgetf.units import human_bytes
+
+_WIDTH = 34  # of the name of a step
+_STATES = {
+    State.DONE: "done",
+    State.STORED: "unchanged",
+    State.FAILED: "failed",
+    State.SKIPPED: "skipped: it needs a step that failed",
+    State.NOT_NEEDED: "not needed",
+    State.PENDING: "would run",
+}
+_REASONS = {
+    Because.NEW: "it is new",
+    Because.EARLIER: "a step before it runs",
+    Because.LOST: "its result is no longer in the cache",
+    Because.FORCED: "everything is made again",
+    Because.UNSETTLED: "its samples or its model are not files that can be compared",
+}
+
+
+def step_in_words(step: StepRecord) -> str:
+    """A line on a step that is over."""
+    words = _STATES[step.state]
+    if step.state is State.DONE:
+        words += f" in {step.seconds:.1f} s"
+    if step.state is State.FAILED:
+        words += f": {step.error}" + (f" ({step.hint})" if step.hint else "")
+    if step.state in (State.DONE, State.PENDING) and step.because not in (None, Because.NEW):
+        words += f": {reason(step)}"
+    return f"{step.name.ljust(_WIDTH)} {words}"
+
+
+def reason(step: StepRecord) -> str:
+    """Why a step runs, in words."""
+    if step.because is Because.CHANGED:
+        return f"changed: {', '.join(step.changed)}"
+    return _REASONS[step.because] if step.because else ""
+
+
+def print_step(step: StepRecord) -> None:
+    """Print a line on a step that is over, on standard error."""
+    click.echo(shown(step_in_words(step)), err=True)
+
+
+def show_answers(record: RunRecord) -> None:
+    """Print what to ship of each model on each device."""
+    several = len(record.answers) > 1
+    for one in record.answers:
+        style = "green" if one.verdict is Verdict.PASS else "yellow" if one.verdict is Verdict.INCONCLUSIVE else "red"
+        where = f" on {one.device}" + (f" ({one.ran_on})" if one.ran_on != one.device else "")
+        print_lines(f"[bold]{escape(one.model)}{escape(where)}[/]: [{style}]{escape(one.sentence)}[/]")
+        for name, place in (("file", one.file), ("bundle", one.bundle), ("report", one.report)):
+            if place is not None:
+                size = f", {human_bytes(one.bytes)}" if name == "file" and one.bytes else ""
+                print_lines(f"  {name.ljust(6)} {escape(place)}{size}")
+    if not record.answers and not any(step.state is State.PENDING for step in record.steps):
+        print_lines("No model has an answer: see the steps that failed.")
+    elif several:
+        passed = sum(one.verdict is Verdict.PASS for one in record.answers)
+        print_lines(f"{passed} of {len(record.answers)} have a file to ship.")
