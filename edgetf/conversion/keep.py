@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edgetf.conversion.engine import Made
@@ -36,9 +36,17 @@ def keep_float(made: Made, float32: bytes, scheme: Scheme, patterns: Sequence[st
         why = splicer.left_out[_QUANTIZED]
         raise EdgetfError(f"no layer can stay in float: {why}", "leave out --keep-float, or use another scheme")
     tensors = [operation.tensor for operation in splicer.operations]
-    kept = set(matching_layers(patterns, tensors, names))
+    matching = matching_layers(patterns, tensors, names)
+    kept = splicer.together(matching)
     choice = tuple(BASE if k in kept else _QUANTIZED for k in range(len(tensors)))
-    layers = list(dict.fromkeys(layer_of(tensors[k], names) for k in sorted(kept)))
+    layers = _layers(matching, tensors, names)
     note = f"kept in float32: {list_in_words(layers)}"
+    if others := [layer for layer in _layers(kept, tensors, names) if layer not in layers]:
+        note += f", with what is equalized with them: {list_in_words(others)}"
     note += "; its repairs were measured before" if made.repairs else ""
     return replace(made, content=splicer.splice(Mixture(choice)), notes=(*made.notes, note))
+
+
+def _layers(operations: Iterable[int], tensors: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """The layers of operations, in order."""
+    return list(dict.fromkeys(layer_of(tensors[k], names) for k in sorted(operations)))

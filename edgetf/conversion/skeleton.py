@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.conversion.factors import Factors, read_factors
 from edgetf.flatbuffer import builtin_code, listed, names_of, tensor_name, unpack
 
 BASE = "float32"  # the file whose graph, inputs and outputs all mixtures have
@@ -31,8 +32,27 @@ class File:
         self.model, self.schema = unpack(content)
         self.types, self.kinds = names_of(self.schema.TensorType), names_of(self.schema.BuiltinOperator)
         roots = sorted({int(one.subgraphIndex) for one in listed(self.model.signatureDefs)}) or [0]
-        self.parts = [Part(self, root) for root in roots]
+        self.parts: list[Part] = []
+        for root in roots:
+            self.parts.append(Part(self, root, self.count))
+        self.factors: Factors = read_factors(self.model)
         self._digests: dict[int, bytes] = {}
+
+    @property
+    def count(self) -> int:
+        """The number of operations."""
+        return sum(len(part.ops) for part in self.parts)
+
+    def reads(self, operation: int) -> list[int]:
+        """The operations whose first result an operation reads: only those may have factors."""
+        part, k = self.locate(operation)
+        values = [part.value(i) for i in part.inputs_of(k)]
+        return [part.first + value[1] for value in values if value[0] == "op" and value[2] == 0]
+
+    def outputs(self) -> list[int]:
+        """The operations whose first result is an output of the model."""
+        found = [(part, part.value(int(i))) for part in self.parts for i in listed(part.graph.outputs)]
+        return [part.first + value[1] for part, value in found if value[0] == "op" and value[2] == 0]
 
     def locate(self, operation: int) -> tuple[Part, int]:
         for part in self.parts:
@@ -103,10 +123,11 @@ class File:
 
 
 class Part:
-    """One graph of a file: its operations except conversions between forms, in order."""
+    """One graph of a file: its operations except conversions between forms, in order; `first` is the number of the
+    first of them in the file."""
 
-    def __init__(self, file: File, index: int) -> None:
-        self.file, self.index, self.graph = file, index, file.model.subgraphs[index]
+    def __init__(self, file: File, index: int, first: int) -> None:
+        self.file, self.index, self.first, self.graph = file, index, first, file.model.subgraphs[index]
         self.tensors = listed(self.graph.tensors)
         self.producer = {int(k): op for op in listed(self.graph.operators) for k in listed(op.outputs)}
         every = [(op, _kind(file, op)) for op in listed(self.graph.operators)]
@@ -165,6 +186,8 @@ class Part:
                 self.file.form(tensor) if self.file.data(tensor) is None else self.file.constant_key(tensor)
                 for tensor in self.file.called(self.ops[k])
             ]
+            factors, scaled = self.file.factors, [self.first + k, *self.file.reads(self.first + k)]
+            found += [(number - self.first, factors[number]) for number in scaled if number in factors]
             code = self.file.model.operatorCodes[self.ops[k].opcodeIndex]
             self._fingerprints[k] = (int(code.version), *found)
         return self._fingerprints[k]
@@ -195,7 +218,7 @@ def difference(base: File, other: File) -> str:
     for one, two in zip(base.parts, other.parts, strict=True):
         if why := _difference_of_parts(one, two):
             return why
-    return ""
+    return "" if all(k < other.count for k in other.factors) else "it has factors of operations that it lacks"
 
 
 def _difference_of_parts(base: Part, other: Part) -> str:

@@ -4,17 +4,22 @@ All schemes of a conversion compute the same graph: except QUANTIZE and DEQUANTI
 the same order. A mixture takes each operation, with its constants, from the file that is named for it, and inserts
 QUANTIZE and DEQUANTIZE where representations meet. It takes milliseconds and no TensorFlow. If all are from one file,
 the answers are that file's, bit for bit.
+
+An equalized file has other values between two layers than the others: these operations form a group, which a mixture
+cannot split.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from edgetf.conversion.factors import add_factors
+from edgetf.conversion.groups import groups_of, why_split
 from edgetf.conversion.skeleton import BASE, FIXED_POINT, File, Form, Value, difference, graph_fields
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import listed, pack, signature_names, tensor_name
@@ -63,6 +68,7 @@ class Splicer:
         self.operations = tuple(
             Operation(part.kinds[k], part.name_of(k)) for part in base.parts for k in range(len(part.ops))
         )
+        self.groups = {name: groups_of(file) for name, file in self._files.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +81,20 @@ class Splicer:
 
     def splice(self, mixture: Mixture) -> bytes:
         """The mixture as a `.tflite` file. Raises EdgetfError if operations of two files cannot be joined."""
+        if reason := self.why_split(mixture.choice, mixture.rounded):
+            raise EdgetfError(reason, "take all of these operations from one file")
         return _Writer(self._files, mixture).write()
+
+    def why_split(self, choice: Sequence[str], rounded: Mapping[int, str] | None = None) -> str:
+        """Why a mixture would split operations that are equalized together; empty if it does not."""
+        return why_split(self._files, choice, rounded or {})
+
+    def together(self, operations: Iterable[int]) -> frozenset[int]:
+        """These operations, and those of all groups that they belong to."""
+        found = frozenset(operations)
+        for group in (one for groups in self.groups.values() for one in groups):
+            found |= group if found & group else frozenset()
+        return found
 
     def differs(self, name: str, operation: int) -> bool:
         """Whether an operation of a file differs from that of BASE: in its constants, or the forms of its tensors."""
@@ -133,6 +152,8 @@ class _Writer:
             signature.subgraphIndex = number
             for one in (*listed(signature.inputs), *listed(signature.outputs)):
                 one.tensorIndex = ends[int(one.tensorIndex)]
+        chosen = [(k, self.files[name].factors.get(k)) for k, name in enumerate(self.mixture.choice)]
+        add_factors(self.model, self.schema, {k: exponents for k, exponents in chosen if exponents is not None})
         return pack(self.model)
 
     def code(self, code: Any) -> int:

@@ -72,7 +72,9 @@ class Maker:
         return list(found.values())
 
     def _add(self, found: dict[Choice, Candidate], name: str, choice: Choice, why: str, plain: str | None) -> None:
-        if choice not in found and (plain or set(choice) != {BASE}):  # all of float32 is no mixture
+        if choice in found or self._splicer.why_split(choice):
+            return
+        if plain or set(choice) != {BASE}:  # all of float32 is no mixture
             found[choice] = Candidate(name, choice, plain, why, to_db(worst(self._predict(choice))))
 
     def _predict(self, choice: Choice) -> dict[str, float]:
@@ -147,8 +149,8 @@ class Maker:
         """The smallest number of worst units that, from `other`, are predicted to reach the goal."""
         files = [other if k in start else FIXED for k in range(len(self._ranking.units))]
         for unit in [None, *order]:
-            if unit is not None:
-                files[unit] = other
+            for k in self._ranking.together(FIXED, [] if unit is None else [unit]):
+                files[k] = other
             if to_db(worst(self._ranking.predict(files))) >= goal:
                 count = sum(name == other for name in files)
                 return (count, self._of_units(files)) if 0 < count < len(files) else None
@@ -196,7 +198,8 @@ class Maker:
         by_kind: dict[str, set[int]] = {}
         for k, unit in enumerate(units):
             if any(not self._splicer.same(name, other, operation) for operation in unit):
-                by_kind.setdefault(self._splicer.operations[unit[0]].kind, set()).add(k)
+                together = self._ranking.together(name, [k])
+                by_kind.setdefault(self._splicer.operations[unit[0]].kind, set()).update(together)
 
         def pieces(moved: Sequence[set[int]]) -> list[int]:
             choices = [[other if k in one else name for k in range(len(units))] for one in moved]

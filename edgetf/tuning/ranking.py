@@ -8,7 +8,7 @@ a kind that is far worse than the rest together, and than rounding alone, is a f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
@@ -37,12 +37,22 @@ class Fault:
 
 @dataclass(frozen=True)
 class Ranking:
-    """`units` with, for each file except BASE, the noise of each; `kinds` has it by kind, `faults` the faulty kinds."""
+    """`units` with, for each file except BASE, the noise of each; `kinds` has it by kind, `faults` the faulty kinds.
+
+    `bound` are the numbers of units that come from a file together or not at all, because it has equalized them; their
+    noise is that of the first of them.
+    """
 
     units: tuple[Unit, ...]
     noise: Mapping[str, tuple[Noise, ...]]
     kinds: Mapping[str, Mapping[str, Noise]]
     faults: tuple[Fault, ...]
+    bound: Mapping[str, tuple[frozenset[int], ...]] = field(default_factory=dict)
+
+    def together(self, file: str, units: Iterable[int]) -> frozenset[int]:
+        """The numbers of these units, and of those that are bound to them in a file."""
+        found = frozenset(units)
+        return found.union(*(group for group in self.bound.get(file, ()) if group & found))
 
     def predict(self, files: Sequence[str]) -> dict[str, float]:
         """The noise by output if unit k comes from `files[k]`: noises add."""
@@ -66,15 +76,21 @@ def rank(scorer: Scorer, files: Sequence[str], on_done: OnDone = lambda what, do
     for (name, kind, _), score in zip(flat, scores, strict=True):
         by_kind[name][kind] = _noise(score)
     units = _units(scorer, files, kinds, by_kind)
-    asked = [(name, k) for name in files for k, unit in enumerate(units) if _differs(splicer, name, unit)]
+    bound = {name: _bound(splicer.groups[name], units) for name in files}
+    wanted = {
+        (name, k): tuple(operation for one in sorted(group) for operation in units[one])
+        for name in files
+        for k, group in _islands(bound[name], len(units))
+    }
+    asked = [key for key, operations in wanted.items() if _differs(splicer, key[0], operations)]
     alone = scorer.score(
-        [island(splicer, name, units[k]) for name, k in asked],
+        [island(splicer, name, wanted[name, k]) for name, k in asked],
         lambda done, of: on_done("operations", done, of),
     )
     found = dict(zip(asked, map(_noise, alone), strict=True))
     noise = {name: tuple(found.get((name, k), {}) for k in range(len(units))) for name in files}
     faults = [fault for name in files for fault in _faults(scorer, name, kinds[name], by_kind)]
-    return Ranking(units, noise, by_kind, tuple(faults))
+    return Ranking(units, noise, by_kind, tuple(faults), bound)
 
 
 def island(splicer: Splicer, name: str, operations: Iterable[int]) -> Mixture:
@@ -102,12 +118,35 @@ def _noise(score: Score) -> Noise:
 
 
 def _by_kind(splicer: Splicer, name: str) -> dict[str, Unit]:
-    """The operations of each kind that differ between a file and BASE."""
+    """The operations of each kind that differ between a file and BASE; those equalized together are of one kind."""
+    kinds = [operation.kind for operation in splicer.operations]
+    for group in splicer.groups[name]:
+        together = " + ".join(sorted({splicer.operations[k].kind for k in group}))
+        for k in group:
+            kinds[k] = together
     found: dict[str, list[int]] = {}
-    for k, operation in enumerate(splicer.operations):
+    for k, kind in enumerate(kinds):
         if splicer.differs(name, k):
-            found.setdefault(operation.kind, []).append(k)
+            found.setdefault(kind, []).append(k)
     return {kind: tuple(operations) for kind, operations in found.items()}
+
+
+def _bound(groups: Iterable[frozenset[int]], units: Sequence[Unit]) -> tuple[frozenset[int], ...]:
+    """The numbers of the units that hold operations of one group, and of those that share units with them."""
+    found: list[frozenset[int]] = []
+    for group in groups:
+        numbers = frozenset(k for k, unit in enumerate(units) if group.intersection(unit))
+        touched = [one for one in found if one & numbers]
+        found = [one for one in found if one not in touched]
+        found.append(numbers.union(*touched))
+    return tuple(found)
+
+
+def _islands(bound: Iterable[frozenset[int]], count: int) -> list[tuple[int, frozenset[int]]]:
+    """The numbers of units that are scored together, with the first of them."""
+    groups = {min(group): group for group in bound}
+    others = frozenset[int]().union(*groups.values()) - groups.keys()
+    return [(k, groups.get(k, frozenset({k}))) for k in range(count) if k not in others]
 
 
 def _differs(splicer: Splicer, name: str, unit: Unit) -> bool:

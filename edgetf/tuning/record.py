@@ -178,10 +178,12 @@ def _losses(search: Search) -> tuple[Loss, ...]:
     ]
     layers = []
     for name, noises in ranking.noise.items():
-        for unit, noise in zip(ranking.units, noises, strict=True):
+        for k, (unit, noise) in enumerate(zip(ranking.units, noises, strict=True)):
             if noise and len(unit) == 1:
                 operation = search.operations[unit[0]]
                 layer = layer_of(operation.tensor, search.conversion.layers)
+                if others := len(ranking.together(name, [k])) - 1:
+                    layer += f" and {others} equalized with it"
                 layers.append(Loss(name, operation.kind, layer, _db(to_db(worst(noise)))))
     by_db = [sorted(part, key=lambda loss: loss.db) for part in (kinds, layers)]
     return (*by_db[0], *by_db[1][:_WORST])

@@ -166,9 +166,8 @@ class _Run:
         if not self._options.keep:
             return Kept()
         names = [operation.tensor for operation in self._splicer.operations]
-        found = matching_layers(self._options.keep, names, self.conversion.layers)
-        file = "float16" if "float16" in self._splicer.names else BASE
-        return Kept(frozenset(found), file)
+        found = self._splicer.together(matching_layers(self._options.keep, names, self.conversion.layers))
+        return Kept(found, "float16" if "float16" in self._splicer.names else BASE)
 
     # the steps --------------------------------------------------------------------------------------------------------
 

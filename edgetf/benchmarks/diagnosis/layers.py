@@ -3,7 +3,8 @@
 *Accumulated* is how far a layer's output is from the float one's in the whole graph. *Local* is how far it is when the
 layer alone gets correct inputs (the float ones, quantized): what the layer itself costs. Both are ratios of signal to
 noise in dB, over all samples. The interpreter's own kernels compute both, without delegates, which fuse, in a child.
-Layers are paired by the names of their tensors. An op that cannot be measured is listed with the reason: it may be the
+Layers are paired by the names of their tensors; channels that a variant has equalized are compared with float32's
+divided by the same factors. An op that cannot be measured is listed with the reason: it may be the
 one that costs most. Only ops that move data and ops on integers, which are exact, are left out.
 """
 
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetf.conversion.factors import spread
+from edgetf.conversion.groups import factors_by_tensor
 from edgetf.conversion.layers import layer_of
 from edgetf.device.runner.isolate import ChildError, run_children
 from edgetf.errors import EdgetfError
@@ -93,7 +96,8 @@ def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], signature
     model.subgraphs = [graph]  # the ops that are run alone are of this one
     ops = [(op, names[builtin_code(model, op)]) for op in listed(graph.operators)]
     there = _all_values(content, rows, signature)
-    right = _by_index(graph, ops, _all_values(float32.read_bytes(), rows, signature))
+    exact = _all_values(float32.read_bytes(), rows, signature)
+    right = _by_index(graph, ops, _equalized(exact, content, signature))
     weights = {int(op.outputs[0]): op for op, kind in ops if kind == "DEQUANTIZE"}  # of float16, and such
     layers = []
     for op, kind in ops:
@@ -110,6 +114,17 @@ def _in_child(float32: Path, variant: Path, rows: Mapping[str, Array], signature
         cause, remedy = _explain(kind, op, right) if doubtful else ("", "")
         layers.append(Layer("", kind, name, local, accumulated, cause, remedy, why_not))
     return {"layers": [asdict(layer) for layer in layers]}
+
+
+def _equalized(
+    values: Mapping[str, NDArray[np.float64]], content: bytes, signature: str | None
+) -> dict[str, NDArray[np.float64]]:
+    """The float values as a variant has them: between layers that it equalizes, channels are divided by its factors."""
+    factors = factors_by_tensor(content, _graph_of(unpack(content)[0], signature))
+    return {
+        name: array / spread(factors[name], array.shape[-1]) if name in factors else array
+        for name, array in values.items()
+    }
 
 
 def _graph_of(model: Any, signature: str | None) -> int:
