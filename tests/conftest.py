@@ -130,6 +130,49 @@ def converted(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A network whose channels between the first three layers differ 10,000 times in size, which no result shows."""
+    import keras
+
+    folder, layers = tmp_path_factory.mktemp("unlike"), keras.layers
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2), name="image"),
+            layers.Conv2D(24, 3, activation="relu", bias_initializer="random_normal", name="first"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(16, 2, activation="relu", bias_initializer="random_normal", name="second"),
+            layers.Flatten(),
+            layers.Dense(32, activation="tanh", name="third"),  # which does not commute with factors
+            layers.Dense(3, activation="softmax", name="last"),
+        ]
+    )
+    for name, reader in (("first", "second"), ("second", "third")):
+        kernel, bias = model.get_layer(name).get_weights()
+        factors = 10.0 ** np.random.default_rng(0).permutation(np.linspace(-2, 2, len(bias)))
+        model.get_layer(name).set_weights([kernel * factors, bias * factors])
+        weights, *rest = model.get_layer(reader).get_weights()
+        every = np.tile(factors, weights.shape[-2] // len(factors))
+        model.get_layer(reader).set_weights([weights / every[:, None], *rest])
+    model.export(str(folder / "saved_model"), verbose=False)
+    model.save(folder / "model.keras")
+    images = np.random.default_rng(0).normal(size=(100, 8, 8, 2)).astype(np.float32)
+    labels = np.argmax(model.predict(images, verbose=0), axis=1)
+    save_samples(folder / "samples.npz", make_samples("unlike", {"image": images}, labels))
+    return Small(folder / "saved_model", folder / "model.keras", folder / "samples.npz")
+
+
+@pytest.fixture(scope="session")
+def equalized(unlike: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the schemes of that network that are mixed; int8 is equalized."""
+    out = tmp_path_factory.mktemp("equalized") / "out"
+    schemes = ("float32", "float16", "dynamic", "int8")
+    convert(unlike.saved_model, out, ConvertOptions(schemes, samples=unlike.samples), ignore)
+    return out
+
+
+@pytest.fixture(scope="session")
 def reference(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the small network's reference, made on the CPU."""
     out = tmp_path_factory.mktemp("reference") / "ref"

@@ -16,7 +16,8 @@ from edgetf.conversion.calibrate import LOOPS, Calibrator, OnProgress, calibrate
 from edgetf.conversion.choose_ranges import MINMAX
 from edgetf.conversion.contract import RuntimeVersion, find_problems
 from edgetf.conversion.dynamic import unpack_depthwise
-from edgetf.conversion.improve import Improver
+from edgetf.conversion.factors import with_factors
+from edgetf.conversion.improve import Basis, Improver
 from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.informing import lines_on
 from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
@@ -179,11 +180,25 @@ class Engines:
         assert self._calibration is not None
         if self._choice.how is not Choice.AUTO:
             return calibrate(self._float, self._samples, self._calibration, self._choice, self._on_progress), ()
-        calibrator = Calibrator(self._float, self._samples, self._calibration, self._on_progress)
-        return self._improver.ranges(calibrator, self._quantize_to_try)
+        return self._improver.ranges(
+            self._calibrator(self._float), lambda ranges: self._quantize_to_try(Basis(self._float, ranges))
+        )
 
-    def _quantize_to_try(self, ranges: Ranges) -> bytes:
-        return self._quantize(ranges, "float32", per_channel_dense=True)[0]
+    def _calibrator(self, float32: bytes) -> Calibrator:
+        assert self._samples is not None
+        assert self._calibration is not None
+        return Calibrator(float32, self._samples, self._calibration, self._on_progress)
+
+    def _quantize_to_try(self, basis: Basis) -> bytes:
+        return self._quantize(basis, "float32", per_channel_dense=True)[0]
+
+    @cached_property
+    def _basis(self) -> Basis:
+        """What int8 is made of."""
+        plain = Basis(self._float, self.ranges, self._chosen[1] if self._given is None else ())
+        if self._given is not None or self._choice.how is not Choice.AUTO:
+            return plain
+        return self._improver.equalize(plain, self._calibrator, self._quantize_to_try)
 
     @cached_property
     def _widest(self) -> Ranges:
@@ -257,20 +272,21 @@ class Engines:
             content, scale_notes = repair_scales(content, self._widest)
             return prune(content), self._float_repaired[1] + scale_notes, ()
         loops = lines_on("which loops stay float32", lambda: _keeps_loops(self._float))
-        content, notes = self._quantize(self.ranges, scheme.io, per_channel_dense)
-        content, repairs = prune(content), self._chosen[1] if self._given is None else ()
+        basis = self._basis
+        content, notes = self._quantize(basis, scheme.io, per_channel_dense)
+        content, repairs = prune(content), basis.repairs
         if self._choice.how is Choice.AUTO and self._given is None:
-            content, biases = self._improver.int8(content)
+            content, biases = self._improver.int8(content, basis.float32)
             repairs += biases
-        return content, self._float_repaired[1] + notes + loops, repairs
+        return with_factors(content, basis.factors), self._float_repaired[1] + notes + loops, repairs
 
-    def _quantize(self, ranges: Ranges, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
-        """The float flatbuffer in int8 with these ranges, and the notes on it."""
+    def _quantize(self, basis: Basis, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
+        """The float flatbuffer in int8 with its ranges, and the notes on it."""
         assert self._private is not None
         inputs = self._samples.inputs if self._samples else {}
-        ranged, exact = keep_indices(write_ranges(self._float, ranges), io, inputs)
+        ranged, exact = keep_indices(write_ranges(basis.float32, basis.ranges), io, inputs)
         quantized = self._private.quantize_int8(ranged, io, per_channel_dense)
-        content, scale_notes = repair_scales(restore_loops(quantized, self._float), ranges)
+        content, scale_notes = repair_scales(restore_loops(quantized, basis.float32), basis.ranges)
         return content, exact + scale_notes
 
     def _dynamic(self, content: bytes, notes: tuple[str, ...]) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:

@@ -5,24 +5,41 @@ Each step is judged. Samples are run once for all schemes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from edgetf.conversion.bias import correct_biases
 from edgetf.conversion.calibrate import Calibrator
 from edgetf.conversion.choose_ranges import FEWEST, MINMAX, Quantize, choose_ranges
 from edgetf.conversion.dynamic import reround
+from edgetf.conversion.equalize import equalize, find_pairs
+from edgetf.conversion.factors import Factors
 from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Ranges
 from edgetf.conversion.repairs import HeldOut, NotWorthItError, not_tried, why_not_judged
 from edgetf.conversion.weights import Rounder, quantize_weights
 from edgetf.flatbuffer import weight_types
-from edgetf.results import Repair, RepairKind
+from edgetf.results import Repair, RepairKind, RepairState
 from edgetf.samples import Samples
 
 _GOOD_DB = 40.0  # of int8; above it there is little to gain
 _MARGIN_DB = 0.5  # by which corrected biases must improve the outputs
+_BOUND_DB = 1.0  # by which equalization must: mixtures cannot take its layers apart
 
 Improved = tuple[bytes, tuple[Repair, ...]]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What int8 is made of: a float flatbuffer, its Ranges, and the factors of its tensors if it is equalized; and the
+    repairs so far."""
+
+    float32: bytes
+    ranges: Ranges
+    repairs: tuple[Repair, ...] = ()
+    factors: Factors = field(default_factory=dict)
 
 
 class Improver:
@@ -54,8 +71,43 @@ class Improver:
         )
         return content, (record,)
 
-    def int8(self, content: bytes) -> Improved:
-        """The int8 variant with its biases corrected."""
+    def equalize(
+        self, plain: Basis, calibrator: Callable[[bytes], Calibrator], quantize: Callable[[Basis], bytes]
+    ) -> Basis:
+        """`plain`, or the equalized flatbuffer with ranges of its own, if its outputs are better."""
+        pairs = find_pairs(self._float32)
+        if not pairs:
+            return plain
+        held_out, samples, found = self._held_out, self._samples, plain
+        if held_out is None or samples is None or self._few:
+            record = not_tried(RepairKind.EQUALIZATION, self._why_not or self._few)
+            return replace(plain, repairs=(*plain.repairs, record))
+
+        def change() -> bytes:
+            nonlocal found
+            if held_out.score(content) >= _GOOD_DB:
+                raise NotWorthItError(f"its outputs have at least {_GOOD_DB:g} dB without it")
+            equal = equalize(self._float32, pairs, samples, held_out.split.some)
+            if not equal.factors:
+                raise NotWorthItError("the channels between its layers are alike")
+            observed = calibrator(equal.content)
+            quick = observed.observe(held_out.split.some, with_values=False).ranges(MINMAX)
+            tried = quantize(Basis(equal.content, quick))
+            if held_out.score(tried) < _minmax_db(plain):  # better ranges would not change that, but take longer
+                return tried
+            ranges, repairs = self.ranges(observed, lambda ranges: quantize(Basis(equal.content, ranges)))
+            found = Basis(equal.content, ranges, repairs, equal.factors)
+            return quantize(found)
+
+        content = quantize(plain)
+        _, record = held_out.choose(RepairKind.EQUALIZATION, content, change, _BOUND_DB)
+        if record.state is not RepairState.KEPT:
+            return replace(plain, repairs=(*plain.repairs, record))
+        detail = f"{len(set(found.factors.values()))} of {len(pairs)} tensors"
+        return replace(found, repairs=(*found.repairs, replace(record, detail=detail)))
+
+    def int8(self, content: bytes, float32: bytes | None = None) -> Improved:
+        """The int8 variant with its biases corrected; `float32` is what it was made of, if that is equalized."""
         held_out, samples = self._held_out, self._samples
         if held_out is None or samples is None:
             return content, self._not_tried(RepairKind.BIAS)
@@ -65,7 +117,7 @@ class Improver:
         def change() -> bytes:
             if held_out.score(content) >= _GOOD_DB:
                 raise NotWorthItError(f"its outputs have at least {_GOOD_DB:g} dB without it")
-            return prune(correct_biases(content, self._float32, samples, held_out.split.some))
+            return prune(correct_biases(content, float32 or self._float32, samples, held_out.split.some))
 
         content, record = held_out.choose(RepairKind.BIAS, content, change, _MARGIN_DB)
         return content, (record,)
@@ -103,3 +155,9 @@ class Improver:
         assert self._held_out is not None
         assert self._samples is not None
         return Rounder(self._float32, self._samples, self._held_out.split.some)
+
+
+def _minmax_db(basis: Basis) -> float:
+    """The SQNR of the outputs with the ranges min-max, as far as it is known."""
+    known = [repair.before_db for repair in basis.repairs if repair.kind is RepairKind.RANGES]
+    return next((db for db in known if db is not None), -math.inf)

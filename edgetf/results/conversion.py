@@ -22,6 +22,7 @@ class RepairKind(str, Enum):
     ROUNDING = "rounding"  # constants are rounded for the inputs of their layers, not to the nearest step
     BIAS = "bias"  # biases compensate the mean error of each channel, operation after operation
     RANGES = "ranges"  # ranges are chosen by their result, not by the smallest and largest values
+    EQUALIZATION = "equalization"  # channels between two layers are brought to one size, and weights make up for it
 
 
 class RepairState(str, Enum):

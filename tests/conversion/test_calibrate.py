@@ -267,7 +267,11 @@ def test_with_few_samples_auto_is_min_max_and_16_bits_never_clip(small: Small, t
     [variant] = convert(small.saved_model, tmp_path / "auto", few, ignore).variants
     [plain] = convert(small.saved_model, tmp_path / "minmax", replace(few, choice=RangeChoice()), ignore).variants
     assert variant.sha256 == plain.sha256
-    assert [repair.kind for repair in variant.repairs] == [RepairKind.RANGES, RepairKind.BIAS]
+    assert [repair.kind for repair in variant.repairs] == [
+        RepairKind.RANGES,
+        RepairKind.EQUALIZATION,
+        RepairKind.BIAS,
+    ]
     for repair in variant.repairs:
         assert repair.state is RepairState.NOT_TRIED
         assert repair.reason == "19 inferences are too few to choose by: 20 are needed"

@@ -58,3 +58,15 @@ def test_float_schemes_are_unchanged_and_integer_inputs_are_refused(files: dict[
     assert keep_float(made, files[BASE], SCHEMES["float16"], ["dense"], {}) is made
     with pytest.raises(EdgetfError, match="integer inputs and outputs"):
         keep_float(_made(files["int8-io"]), files[BASE], SCHEMES["int8-io"], ["dense"], {})
+
+
+def test_a_layer_that_is_equalized_with_others_stays_in_float_with_them(equalized: Path) -> None:
+    names = read_conversion(equalized).layers
+    content, exact = ((equalized / f"{name}.tflite").read_bytes() for name in ("int8", BASE))
+    kept = keep_float(_made(content), exact, SCHEMES["int8"], ["second"], names)
+    [note] = kept.notes
+    assert note.startswith("kept in float32: second, with what is equalized with them: first, ")
+    splicer = Splicer({BASE: exact, "int8": content, "kept": kept.content})
+    [group] = splicer.groups["int8"]
+    assert splicer.groups["kept"] == ()
+    assert all(splicer.same("kept", BASE if k in group else "int8", k) for k in range(len(splicer.operations)))

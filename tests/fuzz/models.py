@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from edgetf import files
 from tests.fuzz.core import KEPT, Format, Made, edgetf
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_zip
@@ -21,6 +23,7 @@ def formats(made: Made) -> list[Format]:
     inner = mutate_zip({".json": mutate_json})
     return [
         Format("tflite", variants, mutate_bytes, partial(use_tflite, made)),
+        Format("factors", (b'[[[0, 1], "/QADCAD4CAE="]]',), mutate_json, partial(use_factors, made)),
         Format("keras", (keras,), inner, partial(use_keras, ".keras"), in_child=True),
         Format("h5", (_h5(keras),), mutate_bytes, partial(use_keras, ".h5"), in_child=True),
         Format("saved_model.pb", (graph,), mutate_bytes, partial(use_saved_model, made), slow=True, in_child=True),
@@ -36,6 +39,24 @@ def _as_it_is(chance: Random, content: bytes) -> bytes:
 def use_tflite(made: Made, chance: Random, folder: Path, content: bytes) -> None:
     (folder / "v.tflite").write_bytes(content)
     edgetf("inspect", folder / "v.tflite", *chance.choice([[], ["--json"]]))
+
+
+def use_factors(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    """Metadata of an equalized variant."""
+    from edgetf.benchmarks.diagnosis.layers import blame
+    from edgetf.conversion.factors import with_factors
+    from edgetf.conversion.splice import Mixture, Splicer
+    from edgetf.flatbuffer import pack, unpack
+
+    float32 = made.converted / "float32.tflite"
+    model, _ = unpack(with_factors((made.converted / "int8.tflite").read_bytes(), {0: (0,)}))
+    model.buffers[model.metadata[-1].buffer].data = np.frombuffer(content, np.uint8)
+    (folder / "int8.tflite").write_bytes(pack(model))
+    splicer = Splicer({"float32": float32.read_bytes(), "int8": pack(model)})
+    if not splicer.left_out:
+        splicer.splice(Mixture(("int8",) * len(splicer.operations)))
+    if not chance.randrange(8):  # it is slow
+        blame(float32, folder / "int8.tflite", {"image": np.load(made.samples)["image"][:1]})
 
 
 def use_saved_model(made: Made, chance: Random, folder: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ _REPAIRS = {
     RepairKind.ROUNDING: "weights rounded for what the layers get",
     RepairKind.BIAS: "biases corrected, operation after operation",
     RepairKind.RANGES: "ranges other than min-max",
+    RepairKind.EQUALIZATION: "channels between layers equalized",
 }
 _PRUNED = 0.2  # share of zeros that rounding alone does not reach
 

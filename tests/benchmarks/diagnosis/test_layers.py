@@ -9,6 +9,7 @@ import pytest
 
 from edgetf.benchmarks.diagnosis.layers import _alone, _run_alone, blame, to_node_data
 from edgetf.conversion.convert import ConvertOptions, convert
+from edgetf.conversion.ranges import RangeChoice
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, pack, unpack
 from edgetf.samples import Array
@@ -43,7 +44,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Array]:
     model.export(str(folder / "saved_model"), verbose=False)
     images = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype(np.float32)
     np.savez(folder / "s.npz", image=images)
-    convert(folder / "saved_model", folder / "out", ConvertOptions(("float32", "int8"), folder / "s.npz"), ignore)
+    options = ConvertOptions(("float32", "int8"), folder / "s.npz", choice=RangeChoice())  # without equalization
+    convert(folder / "saved_model", folder / "out", options, ignore)
     return folder / "out", images
 
 
@@ -58,6 +60,19 @@ def test_only_the_layer_with_a_large_channel_is_blamed(spoilt: tuple[Path, Array
     local = by_name["after"].local_db
     assert local is not None
     assert local < by_name["sound"].local_db  # type: ignore[operator]  # it is given the spoilt layer's coarse outputs
+
+
+def test_equalized_channels_are_compared_with_their_factors_so_that_no_layer_is_blamed(
+    equalized: Path, unlike: Small
+) -> None:
+    images = np.load(unlike.samples)["image"]
+    layers = blame(equalized / "float32.tflite", equalized / "int8.tflite", {"image": images})
+    assert {"CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED"} <= {layer.op for layer in layers}
+    for layer in layers:
+        assert layer.local_db is not None
+        assert layer.accumulated_db is not None
+        assert min(layer.local_db, layer.accumulated_db) > 20
+        assert "channel" not in layer.cause
 
 
 def test_a_sound_network_loses_little_in_any_layer(converted: Path, small: Small) -> None:
