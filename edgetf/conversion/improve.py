@@ -91,7 +91,7 @@ class Improver:
             if not equal.factors:
                 raise NotWorthItError("the channels between its layers are alike")
             observed = calibrator(equal.content)
-            quick = observed.observe(held_out.split.some, with_values=False).ranges(MINMAX)
+            quick = observed.observe(held_out.split.fit, with_values=False).ranges(MINMAX)
             tried = quantize(Basis(equal.content, quick))
             if held_out.score(tried) < _minmax_db(plain):  # better ranges would not change that, but take longer
                 return tried
