@@ -22,6 +22,7 @@ from edgetf.tuning.running import HOPELESS, NOTHING, Scorer, to_db
 GOALS_DB = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0)
 FLOAT_GOALS_DB = (*GOALS_DB, 50.0, 55.0, 60.0, 70.0)  # if decisions are so close that float16 changes them
 FIXED = "int8"  # the file that computes in fixed point; int16x8 has no fast kernels on a CPU
+_PREFIXES = 16  # numbers of worst operations that are tried in float, from one to all
 _PRICES = 64  # of noise, in bytes for all of the signal
 _OVERHEAD = 160  # bytes of a DEQUANTIZE and its tensors, for each constant that is stored in another form
 _DECIMALS = 12
@@ -134,27 +135,37 @@ class Maker:
         if FIXED not in self._files:
             return
         spared = self._spare(FIXED)
-        order = self._ranking.worst_first(FIXED)
         for start in dict.fromkeys([frozenset[int](), spared]):
             for other in self._fallbacks():
+                measured = self._measured(self._prefixes(start, other), other)
                 for goal in GOALS_DB:
-                    found = self._prefix(order, start, other, goal)
-                    if found is not None:
-                        count, choice = found
+                    reaching = [(count, choice) for count, choice, db in measured if db >= goal]
+                    if reaching:
+                        count, choice = reaching[0]
                         yield choice, f"int8 but for {_counted(count)} from {other}, for {goal:g} dB"
 
-    def _prefix(
-        self, order: Sequence[int], start: frozenset[int], other: str, goal: float
-    ) -> tuple[int, Choice] | None:
-        """The smallest number of worst units that, from `other`, are predicted to reach the goal."""
+    def _prefixes(self, start: frozenset[int], other: str) -> list[list[str]]:
+        """The files of the units where `start` and more and more of the worst units are from `other`.
+
+        They are measured, and not predicted: what a quantized operation clips also limits the errors of those before
+        it, so that the noises of int8 operations do not add where ranges clip.
+        """
         files = [other if k in start else FIXED for k in range(len(self._ranking.units))]
-        for unit in [None, *order]:
-            for k in self._ranking.together(FIXED, [] if unit is None else [unit]):
+        found = [list(files)]
+        for unit in self._ranking.worst_first(FIXED):
+            for k in self._ranking.together(FIXED, [unit]):
                 files[k] = other
-            if to_db(worst(self._ranking.predict(files))) >= goal:
-                count = sum(name == other for name in files)
-                return (count, self._of_units(files)) if 0 < count < len(files) else None
-        return None
+            if files != found[-1]:
+                found.append(list(files))
+        lengths = np.geomspace(1, max(len(found) - 1, 1), _PREFIXES).round().astype(int)
+        return [found[k] for k in sorted({0, *lengths.tolist()}) if k < len(found)]
+
+    def _measured(self, prefixes: Sequence[Sequence[str]], other: str) -> list[tuple[int, Choice, float]]:
+        """The number of units from `other`, the choice and its SQNR; without those that are all from one file."""
+        counts = [sum(name == other for name in files) for files in prefixes]
+        mixed = [(n, self._of_units(one)) for n, one in zip(counts, prefixes, strict=True) if 0 < n < len(one)]
+        scores = self._scorer.score([Mixture(choice) for _, choice in mixed])
+        return [(n, choice, score.db) for (n, choice), score in zip(mixed, scores, strict=True) if not score.problem]
 
     def _fallbacks(self) -> list[str]:
         """The files that compute in float, the one with the fewest bytes and the one with the least noise."""

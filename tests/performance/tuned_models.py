@@ -23,7 +23,7 @@ import numpy as np
 import edgetf
 from edgetf.benchmarks.judging.loss import loss_of
 from edgetf.models.zoo import ZOO
-from edgetf.recipes import Ending
+from edgetf.recipes import Ending, read_tuning
 from edgetf.results import Result, Verdict, read_conversion
 from edgetf.samples import Array
 from tests.performance.other_tuners import Other, quantize_by_recipes, revert_one_by_one
@@ -40,6 +40,7 @@ _PUBLISHED = {"image_classification": 1600, "emotion (Mini-Xception)": 1600, "ba
 _PUBLISHED |= {"domains (dgaintel)": 2000, "retention (DeepLC)": 1000}
 _CALIBRATION = 200
 _BLOCKS = 3
+_DECIDING_DB, _NEAR_DB = 60.0, 3.0  # beyond, no decision changes
 MARKS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "NOT ENOUGH DATA"}
 
 
@@ -217,7 +218,27 @@ def summary(done: dict[str, list[dict[str, Any]]]) -> str:
             smaller.append(f"{name} {ratio:.2f}")
     if smaller:
         lines.append(f"Bytes of the smallest plain variant that passes, beside the tuned file's: {', '.join(smaller)}.")
+    lines += predictions()
     return "\n".join(line for line in lines if line)
+
+
+def predictions() -> list[str]:
+    """How far the SQNRs that were predicted from single operations are from those that were measured."""
+    float_apart, fixed_apart = list[float](), list[float]()
+    for file in sorted(WORK.glob("*/size/tuning.json")):
+        for one in read_tuning(file.parent).candidates:
+            if one.predicted_db is not None and one.measured_db is not None and one.measured_db < _DECIDING_DB:
+                apart = float_apart if not {"int8", "int16x8"} & set(one.parts) else fixed_apart
+                apart.append(abs(one.predicted_db - one.measured_db))
+    found = []
+    for what, apart in (("computes in float", float_apart), ("has int8 operations", fixed_apart)):
+        if apart:
+            within = sum(one <= _NEAR_DB for one in apart)
+            found.append(
+                f"Of {len(apart)} mixtures below {_DECIDING_DB:g} dB whose file {what}, the prediction is within"
+                f" {_NEAR_DB:g} dB for {within}; {max(apart):.1f} dB at most."
+            )
+    return found
 
 
 def main() -> None:
