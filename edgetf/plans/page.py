@@ -89,4 +89,4 @@ def _rows(answer: Answer, budgets: Gate, out: Path) -> Iterator[Row]:
 
 
 def _relative(place: str | None, out: Path) -> str | None:
-    return None if place is None else Path(os.path.relpath(place, out)).as_posix()
+    return Path(os.path.relpath(place, out)).as_posix() if place else None

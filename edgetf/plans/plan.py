@@ -34,6 +34,7 @@ from edgetf.benchmarks.judging.gate import Gate, read_budgets
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.conversion.hub import PREFIX
 from edgetf.defaults import BLOCKS, CALIBRATION, DEVICE, GOLDEN
+from edgetf.device.settings import expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
 from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, Key, Type
@@ -210,12 +211,12 @@ class _Reader:
 
     def path_of(self, where: str, text: str) -> str:
         """A path from the folder of the file, with variables of the environment."""
-        return str((self._folder / Path(self._expanded(where, text)).expanduser()).resolve())
+        return str((self._folder / expand(self._expanded(where, text))).resolve())
 
     def _source(self, where: str, text: str) -> str:
         """A source of samples; if it is a path, from the folder of the file."""
         text = self._expanded(where, text)
-        local = self._folder / Path(text).expanduser()
+        local = self._folder / expand(text)
         if local.exists() or parse_source(text).kind is PATH:
             return str(local.resolve())
         return text

@@ -16,6 +16,7 @@ FAST = (
     "factors",
     *("answers of probe", "answers of a phone", "benchmark_model", "profile", "vcgencmd", "/proc"),
     *("bytes of local", "bytes over SSH", "notes.json", ".edgetf-partial-devices.json", "moves.json"),
+    *("edgetf.toml", "run.json"),
 )
 WITH_TENSORFLOW = ("tfrecord", "tfrecord.json", "saved_model.pb", "variables")
 BY_A_CHILD = ("keras", "h5")  # only a process of its own reads them

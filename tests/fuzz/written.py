@@ -47,7 +47,76 @@ def formats(made: Made) -> list[Format]:
         Format("notes.json", (_notes(),), mutate_json, use_notes),
         Format(".edgetf-partial-devices.json", (_finished(made),), mutate_json, partial(use_finished, made)),
         Format("moves.json", (_MOVES,), mutate_json, use_moves),
+        Format("edgetf.toml", (_PLAN,), mutate_text, use_plan),
+        Format("run.json", (_run(made),), mutate_json, use_run),
     ]
+
+
+_PLAN = b"""
+out = "ship"
+for = "size"
+[models.digits]
+path = "m.keras"
+test = "tfds:mnist?split=test"
+samples = "${HOME}/train.npz"
+shapes = { x = [1, 28] }
+devices = ["local", "shelf"]
+[classes]
+shelf = ["a", "b"]
+[budgets]
+max_drop = 1.5
+max_latency_ms = { local = 2.0 }
+[budgets.of.int8]
+max_bytes = 500_000
+[tuning]
+when = "never"
+[options]
+blocks = 3
+"""
+
+
+def use_plan(chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.plans.facts import of_budgets
+    from edgetf.plans.plan import load_plan
+    from edgetf.plans.written import plan_as_toml
+
+    (folder / "edgetf.toml").write_bytes(content)
+    plan = load_plan(folder / "edgetf.toml")
+    of_budgets(plan.budgets)
+    (folder / "again.toml").write_text(plan_as_toml(plan, folder))
+    assert load_plan(folder / "again.toml").models == plan.models
+
+
+def use_run(chance: Random, folder: Path, content: bytes) -> None:
+    import edgetf as api
+    from edgetf.plans.page import render
+    from edgetf.plans.plan import NO_BUDGETS
+    from edgetf.plans.table import step_in_words
+
+    (folder / "run.json").write_bytes(content)
+    found = api.load(folder)
+    str(found)
+    found.records(), found.exit_code, found.shipped
+    for step in found.document.steps:
+        step_in_words(step)
+    if not chance.randrange(10):
+        render(found.document, NO_BUDGETS, folder)
+        edgetf("inspect", folder / "run.json", *chance.choice([[], ["--json"]]))
+
+
+def _run(made: Made) -> bytes:
+    from edgetf.errors import ExitCode
+    from edgetf.plans.record import RUN_SCHEMA, Answer, Because, RunRecord, State, StepRecord, Verb
+    from edgetf.results import Verdict
+
+    steps = (
+        StepRecord(
+            Verb.CONVERT, "m", None, State.DONE, Because.CHANGED, ("model",), "0" * 16, {"model": "1"}, "p", 1.5
+        ),
+        StepRecord(Verb.BENCHMARK, "m", "pi", State.FAILED, exit_code=ExitCode.DEVICE_FAILED, error="e", hint="h"),
+    )
+    answer = Answer("m", "pi", "pi", "int8", Verdict.PASS, "int8: good", 9, "ab", "f", "b", "r", str(made.benchmarked))
+    return files.to_text(RunRecord(RUN_SCHEMA, "1", "2026", "edgetf.toml", 2.5, steps, (answer,))).encode()
 
 
 def use_training(made: Made, chance: Random, folder: Path, content: bytes) -> None:
