@@ -22,7 +22,7 @@ from edgetf.device.runner.verify import seal, verify
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
 from edgetf.files import write_document
-from edgetf.results import Failure, Status, read_benchmark
+from edgetf.results import Failure, Status, Verdict, read_benchmark
 from tests.conftest import Run, ignore
 from tests.special_files import SPECIAL, make_special
 
@@ -54,9 +54,12 @@ def test_a_bundle_is_proven_by_the_runner_alone(bundle: Path, tmp_path: Path) ->
     command = [sys.executable, "-I", "runner.pyz", "verify", str(bundle)]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("PASS float32: 16 golden samples in litert ")
+    assert ended.stdout.startswith(f"{Verdict.PASS.label} float32: 16 golden samples in litert ")
     older = subprocess.run([*command, "tflite-runtime"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "PASS" in older.stdout or "not installed" in older.stdout
+    changed = _changed(bundle, "labels.txt", b"square\n", tmp_path / "changed")
+    ended = subprocess.run([*command[:-1], str(changed)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith(f"{Verdict.FAIL.label} float32: ")
 
 
 def test_it_contains_the_labels_preprocessing_and_provenance(bundle: Path) -> None:
@@ -149,6 +152,6 @@ def test_a_variant_that_did_not_pass_is_bundled_only_on_request(
     assert edgetf("runner").returncode == 0
     command = [sys.executable, "edgetf-runner.pyz", "verify", "int8.edgetf"]
     proven = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert proven.stdout.startswith("PASS int8: 5 golden samples"), proven.stderr
+    assert proven.stdout.startswith(f"{Verdict.PASS.label} int8: 5 golden samples"), proven.stderr
     assert "it was signed inconclusive" in proven.stdout
     assert edgetf("runner").returncode == 1
