@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetf.plans.record import read_run
 from edgetf.recipes import TUNED, Ending, read_tuning
 from edgetf.results import Verdict, read_benchmark
 from tests.conftest import Run, Small
@@ -118,6 +119,41 @@ def test_a_tuned_variant_is_proven_on_the_pi_and_answers_as_it_does_here(
     assert there.parity.verdict is here.parity.verdict is not Verdict.FAIL  # both by the default budget
     assert there.parity.outputs[0].accuracy == here.parity.outputs[0].accuracy
     assert abs(there.parity.outputs[0].max_abs - here.parity.outputs[0].max_abs) <= 1 / 256
+
+
+def test_a_plan_ships_a_file_for_this_machine_and_one_for_the_pi(
+    devices: Path, small: Small, unseen: Path, edgetf: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "edgetf.toml").write_text(
+        f"""
+devices = ["local", "shelf"]
+devices_file = "{devices}"
+schemes = ["float32", "int8"]
+[models.net]
+path = "{small.saved_model}"
+samples = "{small.samples}"
+test = "{unseen.parent / "samples.npz"}"
+[classes]
+shelf = ["pi"]
+[budgets]
+max_drop = 6.0
+[tuning]
+when = "never"
+[options]
+blocks = 2
+on = "cpu"
+"""
+    )
+    ended = edgetf("run", timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    here, there = read_run(tmp_path / "ship").answers
+    assert (here.device, there.device, there.ran_on) == ("local", "shelf", "pi")
+    assert here.verdict is there.verdict is Verdict.PASS
+    assert there.variant == "int8"  # by its bytes: no time counts on an emulated device
+    assert edgetf("verify", there.bundle).returncode == 0
+    again = edgetf("run", timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("unchanged") == 8
 
 
 def test_a_second_run_reuses_files_and_leaves_no_job(
