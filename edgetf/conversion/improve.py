@@ -5,7 +5,6 @@ Each step is judged. Samples are run once for all schemes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from edgetf.samples import Samples
 
 _GOOD_DB = 40.0  # of int8; above it there is little to gain
 _MARGIN_DB = 0.5  # by which corrected biases must improve the outputs
+_LIKELY_DB = 0.5  # of a few samples: with less, the ranges of all samples are not chosen for equalized channels
 _BOUND_DB = 1.0  # by which equalization must: mixtures cannot take its layers apart
 
 Improved = tuple[bytes, tuple[Repair, ...]]
@@ -83,28 +83,44 @@ class Improver:
             record = not_tried(RepairKind.EQUALIZATION, self._why_not or self._few)
             return replace(plain, repairs=(*plain.repairs, record))
 
+        quick: tuple[float, float] | None = None
+
         def change() -> bytes:
-            nonlocal found
+            nonlocal found, quick
             if held_out.score(content) >= _GOOD_DB:
                 raise NotWorthItError(f"its outputs have at least {_GOOD_DB:g} dB without it")
             equal = equalize(self._float32, pairs, samples, held_out.split.some)
             if not equal.factors:
                 raise NotWorthItError("the channels between its layers are alike")
-            observed = calibrator(equal.content)
-            quick = observed.observe(held_out.split.fit, with_values=False).ranges(MINMAX)
-            tried = quantize(Basis(equal.content, quick))
-            if held_out.score(tried) < _minmax_db(plain):  # better ranges would not change that, but take longer
-                return tried
-            ranges, repairs = self.ranges(observed, lambda ranges: quantize(Basis(equal.content, ranges)))
+            # a few samples and min-max, on both sides, show whether channels matter; ranges of all take far longer
+            before, after = (self._quickly(one, calibrator, quantize) for one in (self._float32, equal.content))
+            if after < before + _LIKELY_DB:
+                quick = round(before, 2), round(after, 2)
+                return content
+            ranges, repairs = self.ranges(
+                calibrator(equal.content), lambda ranges: quantize(Basis(equal.content, ranges))
+            )
             found = Basis(equal.content, ranges, repairs, equal.factors)
             return quantize(found)
 
         content = quantize(plain)
         _, record = held_out.choose(RepairKind.EQUALIZATION, content, change, _BOUND_DB)
+        if quick is not None:
+            record = replace(
+                record, before_db=quick[0], after_db=quick[1], detail=f"min-max of {len(held_out.split.some)}"
+            )
         if record.state is not RepairState.KEPT:
             return replace(plain, repairs=(*plain.repairs, record))
         detail = f"{len(set(found.factors.values()))} of {len(pairs)} tensors"
         return replace(found, repairs=(*found.repairs, replace(record, detail=detail)))
+
+    def _quickly(
+        self, float32: bytes, calibrator: Callable[[bytes], Calibrator], quantize: Callable[[Basis], bytes]
+    ) -> float:
+        """The SQNR on the held-out samples with the least and largest values of a few others as ranges."""
+        assert self._held_out is not None
+        observed = calibrator(float32).observe(self._held_out.split.some, with_values=False)
+        return self._held_out.score(quantize(Basis(float32, observed.ranges(MINMAX))))
 
     def int8(self, content: bytes, float32: bytes | None = None) -> Improved:
         """The int8 variant with its biases corrected; `float32` is what it was made of, if that is equalized."""
@@ -155,9 +171,3 @@ class Improver:
         assert self._held_out is not None
         assert self._samples is not None
         return Rounder(self._float32, self._samples, self._held_out.split.some)
-
-
-def _minmax_db(basis: Basis) -> float:
-    """The SQNR of the outputs with the ranges min-max, as far as it is known."""
-    known = [repair.before_db for repair in basis.repairs if repair.kind is RepairKind.RANGES]
-    return next((db for db in known if db is not None), -math.inf)

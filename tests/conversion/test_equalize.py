@@ -23,6 +23,7 @@ from edgetf.conversion.factors import MOST, factors_of, read_factors, with_facto
 from edgetf.conversion.improve import Basis, Improver
 from edgetf.conversion.observe import answers
 from edgetf.conversion.ranges import RangeChoice
+from edgetf.conversion.repairs import HeldOut
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import pack, tensor_name, unpack
 from edgetf.results import Calibration, Repair, RepairKind, RepairState, read_conversion
@@ -253,23 +254,25 @@ def test_what_does_not_help_is_recorded_and_not_kept(exact: bytes, samples: Samp
     assert "too few to choose by" in few.reason
 
 
-def test_ranges_are_chosen_only_if_it_is_better_than_min_max_without_it(
-    exact: bytes, samples: Samples, equalized: Path
+@pytest.mark.parametrize(("gain_db", "made_in_all"), [(0.4, 3), (0.6, 7)])
+def test_ranges_are_chosen_only_if_min_max_of_a_few_samples_gains(
+    gain_db: float, made_in_all: int, exact: bytes, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Three files are made: the plain one, and quickly both; then three by their choices of ranges, and the best."""
     made: list[Basis] = []
 
     def quantize(basis: Basis) -> bytes:
         made.append(basis)
-        return (equalized / "int8.tflite").read_bytes()
+        return str(len(made)).encode()
 
-    for minmax_db, expected in ((100.0, 2), (-100.0, 6)):  # the plain one, the quick one; three choices, the best
-        made.clear()
-        ranges = Repair(RepairKind.RANGES, RepairState.REFUSED, minmax_db, minmax_db, 25, 0.1)
-        plain = Basis(exact, _no_ranges(), (ranges,))
-        found = Improver(exact, samples).equalize(plain, partial(_calibrator, samples), quantize)
-        assert [repair.state for repair in found.repairs] == [RepairState.REFUSED] * 2
-        assert len(made) >= expected
-        assert (len(made) == 2) is (minmax_db > 0)
+    monkeypatch.setattr(HeldOut, "score", lambda self, content: 20.0 + gain_db * (content == b"3"))
+    found = Improver(exact, samples).equalize(Basis(exact, _no_ranges()), partial(_calibrator, samples), quantize)
+    [refused] = found.repairs
+    assert refused.state is RepairState.REFUSED
+    assert len(made) >= made_in_all
+    assert (len(made) == 3) is (gain_db < 0.5)
+    if gain_db < 0.5:
+        assert (refused.before_db, refused.after_db, refused.detail) == (20.0, 20.4, "min-max of 32")
 
 
 # metadata -------------------------------------------------------------------------------------------------------------
