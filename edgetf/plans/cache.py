@@ -29,7 +29,7 @@ class Cached:
 
     def show(self) -> None:
         if self.removed:
-            print_lines(f"{len(self.removed)} results removed, {human_bytes(sum(one.bytes for one in self.removed))}.")
+            print_lines(f"Removed: {_sum(self.removed)}.")
         if not self.kept:
             print_lines(f"There are no results in {escape(str(self.folder))}.")
             return
@@ -38,7 +38,7 @@ class Cached:
             for one in self.kept
         ]
         print_table(f"Results in {escape(str(self.folder))}", ["step", "key", "size", "last used", "in use"], rows)
-        print_lines(f"{len(self.kept)} results, {human_bytes(sum(one.bytes for one in self.kept))}.")
+        print_lines(f"{_sum(self.kept)}.")
 
 
 def cache(*, clean: bool = False, older_than: float | None = None) -> Cached:
@@ -72,6 +72,11 @@ def cache(*, clean: bool = False, older_than: float | None = None) -> Cached:
     removed = tuple(one for one in found if remove(one)) if clean else ()
     places = {one.place for one in removed}
     return Cached(store_home(), tuple(one for one in found if one.place not in places), removed)
+
+
+def _sum(results: tuple[Kept, ...]) -> str:
+    count = len(results)
+    return f"{count} result{'s' * (count != 1)}, {human_bytes(sum(one.bytes for one in results))}"
 
 
 def _age(seconds: float) -> str:

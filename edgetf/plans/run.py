@@ -31,6 +31,7 @@ from edgetf.plans.page import write_page
 from edgetf.plans.plan import NAME, NO_BUDGETS, OUT, Plan, PlannedModel, load_plan
 from edgetf.plans.record import FILE, Answer, RunRecord, State, StepRecord, Verb, read_run
 from edgetf.plans.steps import Steps
+from edgetf.plans.store import sweep
 from edgetf.plans.written import plan_as_toml
 from edgetf.results import Verdict
 
@@ -210,6 +211,7 @@ def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_e
         files.write_document(plan.out / FILE, record)
         _remove_old(earlier, record, plan.out)
         write_page(record, plan.budgets, plan.out)
+        sweep()
     return Ran(plan.out, record)
 
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from time import time
 
 from edgetf.api.cache import cache_home, key_of
+from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.plans.record import Verb
 from edgetf.system import explained, naming
 
 _LOCKS = "locks"
+_ABANDONED_S = 7 * 86_400.0  # after this time nobody resumes it
 # the file that a finished step has left in its folder
 DOCUMENTS: Mapping[Verb, str] = {
     Verb.CONVERT: "conversion.json",
@@ -91,6 +93,14 @@ def kept() -> list[Kept]:
                 size = sum(path.lstat().st_size for path in place.rglob("*") if not path.is_dir())
                 found.append(Kept(verb, place, size, time() - place.stat().st_mtime, _is_in_use(place)))
     return sorted(found, key=lambda one: (one.age_s, str(one.place)))
+
+
+def sweep() -> None:
+    """Remove what killed runs have begun and no run has resumed for days."""
+    for one in kept():
+        if not (one.place / DOCUMENTS[one.verb]).is_file() and one.age_s > _ABANDONED_S:
+            with suppress(EdgetfError):  # it only frees space
+                remove(one)
 
 
 def _is_in_use(place: Path) -> bool:

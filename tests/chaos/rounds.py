@@ -181,11 +181,16 @@ def _left(command: Command, place: Place) -> list[str]:
     out = command.out
     beside = [
         *out.parent.glob(".edgetf*"),
-        *place.cache.rglob(".edgetf*"),
+        *_staged(place.cache),
         *(out.glob(".*") if out.is_dir() else ()),
         *out.parent.glob("*-journal"),
     ]
     return [path.name for path in (*beside, *place.temporary.iterdir())]
+
+
+def _staged(cache: Path) -> list[Path]:
+    """What is half-written in the cache; what a killed run resumes from stays there for a week."""
+    return [path for path in cache.rglob(".edgetf*") if "partial" not in path.name]
 
 
 def complete_bundle(path: Path) -> int:

@@ -13,7 +13,7 @@ import edgetf
 from edgetf.errors import EdgetfError
 from edgetf.events import Event, Phase
 from edgetf.plans.record import Verb
-from edgetf.plans.store import DOCUMENTS, is_finished, locked, place_of
+from edgetf.plans.store import DOCUMENTS, is_finished, locked, place_of, sweep
 from tests.conftest import Run, ignore
 
 
@@ -42,7 +42,7 @@ def test_results_are_listed_and_removed_unless_they_are_in_work(edgetf_here: Run
     assert {one.place for one in edgetf.cache().kept} == {kept, busy}
     with locked(busy, ignore):
         ended = edgetf_here("cache", "--clean")
-        assert "1 results removed" in ended.stdout
+        assert "Removed: 1 result, " in ended.stdout
     assert [one.place for one in edgetf.cache().kept] == [busy]
     assert is_finished(Verb.BENCHMARK, busy)
     assert edgetf.cache(clean=True).kept == ()
@@ -58,6 +58,17 @@ def test_results_that_were_used_lately_stay_if_older_ones_are_removed() -> None:
     assert new.exists()
     with pytest.raises(EdgetfError, match="is not a number of days"):
         edgetf.cache(older_than=float("nan"))
+
+
+def test_what_was_begun_is_kept_for_a_week(home: Path) -> None:
+    begun, lately, finished = (place_of(Verb.CONVERT, {"model": name}) for name in ("begun", "lately", "finished"))
+    for place in (begun, lately):
+        (place / ".edgetf-partial-benchmark").mkdir(parents=True)
+    assert _finished(Verb.CONVERT, "finished") == finished
+    for place in (begun, finished):
+        os.utime(place, (time.time() - 8 * 86_400,) * 2)
+    sweep()
+    assert (begun.exists(), lately.exists(), finished.exists()) == (False, True, True)
 
 
 def test_two_runs_make_a_result_one_after_the_other() -> None:
