@@ -15,11 +15,13 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Cached:
-    """The results in the `folder` of the store, the last used first; those in `removed` are no longer there."""
+    """The results in the `folder` of the store, the last used first; those in `removed` are no longer there, and
+    `others` is the number of those that were used too lately to be asked for."""
 
     folder: Path
     kept: tuple[Kept, ...]
     removed: tuple[Kept, ...]
+    others: int = 0
 
     def __str__(self) -> str:
         return to_text(self.show)
@@ -31,7 +33,8 @@ class Cached:
         if self.removed:
             print_lines(f"Removed: {_sum(self.removed)}.")
         if not self.kept:
-            print_lines(f"There are no results in {escape(str(self.folder))}.")
+            aged = "of that age " if self.others else ""
+            print_lines(f"There are no results {aged}in {escape(str(self.folder))}.")
             return
         rows = [
             [one.verb.value, one.place.name, human_bytes(one.bytes), _age(one.age_s), "yes" if one.in_use else ""]
@@ -68,10 +71,12 @@ def cache(*, clean: bool = False, older_than: float | None = None) -> Cached:
     """
     if older_than is not None and not older_than >= 0:
         raise EdgetfError(f"older_than={older_than!r} is not a number of days", "give one, or leave it out")
-    found = [one for one in kept() if one.age_s >= (older_than or 0.0) * _DAY_S]
+    every = kept()
+    found = [one for one in every if one.age_s >= (older_than or 0.0) * _DAY_S]
     removed = tuple(one for one in found if remove(one)) if clean else ()
     places = {one.place for one in removed}
-    return Cached(store_home(), tuple(one for one in found if one.place not in places), removed)
+    left = tuple(one for one in found if one.place not in places)
+    return Cached(store_home(), left, removed, len(every) - len(found))
 
 
 def _sum(results: tuple[Kept, ...]) -> str:

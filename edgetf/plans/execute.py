@@ -10,6 +10,7 @@ plan has links to them, and what is to be shipped: the chosen file, its bundle a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -18,15 +19,17 @@ from edgetf import __version__, files
 from edgetf.api.verdicts import Tuned
 from edgetf.benchmarks.judging import choose as choosing
 from edgetf.benchmarks.judging.choose import Choice, Standing
-from edgetf.benchmarks.judging.gate import judge_result
-from edgetf.errors import DeviceError, ExitCode
-from edgetf.events import OnEvent
+from edgetf.benchmarks.judging.gate import judge_result, warnings_of
+from edgetf.benchmarks.judging.ground import prepare, with_metrics
+from edgetf.benchmarks.timing.targets import find_targets
+from edgetf.errors import DeviceError, EdgetfError, ExitCode
+from edgetf.events import Note, OnEvent
 from edgetf.plans.facts import Depends, aim_of, is_settled
 from edgetf.plans.plan import Plan, PlannedModel, When
 from edgetf.plans.record import RUN_SCHEMA, Answer, RunRecord, State, StepRecord, Verb
 from edgetf.plans.ship import Measured, Shipper, Watch
 from edgetf.plans.steps import Steps, new
-from edgetf.results import Benchmark, Verdict, read_benchmark
+from edgetf.results import Benchmark, LabelUse, Verdict, read_benchmark, read_reference
 from edgetf.schemes import SCHEMES
 
 _CLEARLY = 0.99  # of the chosen variant's cost: what costs more than this would be no gain
@@ -111,14 +114,17 @@ class Executor:
         if measured is None:
             self._none(model, device)
             return None
-        choice = self._choose(read_benchmark(measured.bench))
+        choice, warnings = self._choose(read_benchmark(measured.bench))
         tuned = self._tune(model, device, measured, choice)
-        return self._shipper.ship(model, device, measured, choice, tuned)
+        return replace(self._shipper.ship(model, device, measured, choice, tuned), warnings=warnings)
 
     def _none(self, model: PlannedModel, device: str) -> None:
         """Record the steps that stand on a benchmark that is not there."""
         for verb in (Verb.TUNE, Verb.REPORT, Verb.BUNDLE):
-            self._steps.after([None], new(verb, model.name, device))
+            if verb is Verb.TUNE and self._plan.tuning.when is When.NEVER:
+                self._steps.not_needed(new(verb, model.name, device))
+            else:
+                self._steps.after([None], new(verb, model.name, device))
 
     def _benchmark(self, step: StepRecord, model: PlannedModel, variants: Path, reference: Path) -> Measured | None:
         """The benchmark on a device, or on any one of its class: a stored one, else the first that can be reached."""
@@ -126,7 +132,11 @@ class Executor:
         members, options = self._plan.members(step.device), self._plan.options
 
         def make(member: str) -> Callable[[Path, OnEvent], object]:
-            return lambda place, on_event: edgetf.benchmark(
+            return lambda place, on_event: measure(member, place, on_event)
+
+        def measure(member: str, place: Path, on_event: OnEvent) -> None:
+            refuse_failing(model, variants, reference)
+            edgetf.benchmark(
                 variants,
                 place,
                 reference=reference,
@@ -153,19 +163,25 @@ class Executor:
                 with self._steps.elsewhere_unless(number == len(order) - 1):
                     place = self._stored(step, facts(member), True, make(member))
                 return None if place is None else Measured(member, place, variants, reference)
-            except DeviceError:  # any other of the class will do
-                continue
+            except DeviceError as error:  # any other of the class will do
+                with self._watch(step.name) as on_event:
+                    on_event(Note(f"{step.name}: not on {member}: {error.message}"))
         return None
 
     def _tune(self, model: PlannedModel, device: str, measured: Measured, choice: Choice) -> Tuned | None:
         """The tuned variants, if they can be better than the choice among those that were given."""
         step = new(Verb.TUNE, model.name, device)
         when = self._plan.tuning.when
+        if self._steps.dry and when is not When.NEVER and self._steps.is_open(model.name, device):
+            self._steps.pending(step)
+            return None
         if when is When.NEVER or (when is When.AUTO and not may_gain(choice, read_benchmark(measured.bench))):
             self._steps.not_needed(step)
             return None
-        limits, asked = self._plan.budgets, self._plan.budgets.asked
-        budgets = limits.budgets
+        limits, budgets = self._plan.budgets, self._plan.budgets.budgets
+        labels = read_reference(measured.reference).labels
+        has_classes = any(score.use in (LabelUse.CLASS, LabelUse.POSITIONS) for score in labels)
+        is_judged_by_drop = "max_drop" in limits.asked and not model.metric and has_classes
 
         def make(place: Path, on_event: OnEvent) -> None:
             edgetf.tune(
@@ -174,7 +190,7 @@ class Executor:
                 place,
                 samples=model.samples,
                 objective=aim_of(self._plan.objective).value,
-                max_drop=budgets.max_drop if "max_drop" in asked and not model.metric else None,
+                max_drop=budgets.max_drop if is_judged_by_drop else None,
                 max_metric_drop=budgets.max_metric_drop if model.metric else None,
                 max_latency_ms=limits.latency_ms.get(measured.ran_on),
                 max_bytes=budgets.max_bytes,
@@ -206,15 +222,28 @@ class Executor:
         settled: bool,
         make: Callable[[Path, OnEvent], object],
     ) -> Path | None:
-        with self._watch(step.name) as on_event:
-            return self._steps.stored(step, facts, settled, make, on_event)
+        try:
+            with self._steps.held(), self._watch(step.name) as on_event:
+                return self._steps.stored(step, facts, settled, make, on_event)
+        finally:
+            self._steps.send()
 
-    def _choose(self, document: Benchmark) -> Choice:
-        """The choice among the measured variants, each judged by its own budgets."""
+    def _choose(self, document: Benchmark) -> tuple[Choice, tuple[str, ...]]:
+        """The choice among the measured variants, each judged by its own budgets, and warnings about these."""
         gate, compared = self._plan.budgets, document.reference is not None
         checked = [judge_result(gate.for_variant(one.variant), one, compared) for one in document.results]
         [choice] = choosing.rank(document, checked, self._plan.objective, gate.budgets)
-        return choice
+        return choice, tuple(warnings_of(checked))
+
+
+def refuse_failing(model: PlannedModel, variants: Path, reference: Path) -> None:
+    """Raise EdgetfError for a metric that fails on the reference's own outputs: no variant could be judged by it."""
+    if model.metric:
+        targets = [one for one in find_targets([variants]) if one.failed is None]
+        ground = with_metrics(prepare(targets, reference, None, None), model.metric, model.metric_less_is_better)
+        for metric in ground.metrics:
+            if metric.failed:
+                raise EdgetfError(f"the metric {metric.name} fails: {metric.failed}", "correct it")
 
 
 def may_gain(choice: Choice, document: Benchmark) -> bool:

@@ -7,8 +7,10 @@ judge it again without measuring.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,19 @@ from edgetf import __version__, files
 from edgetf.api.models import path_of_model
 from edgetf.benchmarks.judging.choose import Objective
 from edgetf.benchmarks.judging.gate import Gate
+from edgetf.benchmarks.judging.own_metric import load_metric
 from edgetf.conversion.origin import describe
 from edgetf.device.devices import find_settings
+from edgetf.errors import EdgetfError
 from edgetf.plans.plan import Plan, PlannedModel
 from edgetf.recipes import Aim
 from edgetf.results import read_conversion
-from edgetf.tuning.notebook import fact_of_metric
+from edgetf.samples.source import is_missing
 
 Facts = dict[str, str]
 _PACKAGES = ("tensorflow", "ai-edge-litert")
 _DIGITS = 16
+_INSTALLED = "site-packages"
 
 
 class Depends:
@@ -68,7 +73,7 @@ class Depends:
             "variants": _of_variants(variants),
             "reference": files.sha256_file(reference / "reference.json")[:_DIGITS],
             "device": _of(files.to_plain(find_settings(device, self._plan.devices_file))),
-            "metric": _of([*map(fact_of_metric, model.metric), model.metric_less_is_better]),
+            "metric": _of([*map(_of_metric, model.metric), model.metric_less_is_better]),
             "options": _of([options.runtime, options.delegate, options.threads, options.blocks, options.sustained]),
         }
 
@@ -91,6 +96,8 @@ class Depends:
     def _source(self, source: str | None) -> str:
         """The content of samples, if they are files; else their name."""
         if source not in self._sources:
+            if source is not None and is_missing(source):
+                raise EdgetfError(f"there are no samples at {source}", "correct the path")
             path = Path(source) if source is not None and os.path.exists(source) else None  # noqa: PTH110
             if path is None:
                 self._sources[source] = _of(source)
@@ -98,6 +105,18 @@ class Depends:
                 content = files.sha256_tree(path) if path.is_dir() else files.sha256_file(path)
                 self._sources[source] = content[:_DIGITS]
         return self._sources[source]
+
+
+def _of_metric(name: str) -> list[Any]:
+    """A metric's name, and the digests of all the user's modules that are loaded with it."""
+    function = inspect.unwrap(load_metric(name).function)
+    file = inspect.getsourcefile(function) if inspect.isfunction(function) else None
+    if file is None or _INSTALLED in Path(file).parts:
+        return [name]
+    home = Path(file).resolve().parent
+    loaded = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
+    own = sorted(one for one in loaded if one and Path(one).is_relative_to(home) and _INSTALLED not in Path(one).parts)
+    return [name, [(str(Path(one).relative_to(home)), files.sha256_file(Path(one))) for one in own]]
 
 
 def of_budgets(gate: Gate) -> str:

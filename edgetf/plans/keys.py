@@ -72,6 +72,7 @@ PLAN: dict[str, Key] = {
     "schemes": Key(Type.TEXTS, "the schemes of all models; by default all that suit a model", tuple(SCHEMES)),
     "devices": Key(Type.TEXTS, "the devices of all models, or classes of them; by default local"),
     "devices_file": Key(Type.TEXT, "the file that defines devices; by default devices.toml"),
+    "modules": Key(Type.TEXT, "the folder of the modules of your functions; by default that of this file"),
     "models": Key(Type.TABLE, "a table for each model: [models.NAME]", is_required=True),
     "classes": Key(Type.TABLE, 'classes of devices, any one of which will do: shelf = ["pi1", "pi2"]'),
     "budgets": Key(Type.TABLE, "what may be lost, as in a file of `edgetf gate`"),

@@ -55,7 +55,7 @@ def render(record: RunRecord, budgets: Gate, out: Path) -> str:
     script, _, _ = loader.get_source(environment, "report.js.j2")
     return environment.get_template("plan.html.j2").render(
         record=record,
-        answers=[(one, _relative(one.report, out)) for one in record.answers],
+        answers=[(one, _where(one), _relative(one.report, out)) for one in record.answers],
         rows=[row for one in record.answers for row in _rows(one, budgets, out)],
         failed=[step for step in record.steps if step.state is State.FAILED],
         looks=LOOKS,
@@ -76,7 +76,7 @@ def _rows(answer: Answer, budgets: Gate, out: Path) -> Iterator[Row]:
         latency = latency_of(result)
         yield Row(
             model=answer.model,
-            device=answer.ran_on,
+            device=_where(answer),
             variant=result.variant,
             verdict=checked.verdict.value,
             reason=worst(list(checked.parts.values())).reason if checked.parts else "",
@@ -86,6 +86,11 @@ def _rows(answer: Answer, budgets: Gate, out: Path) -> Iterator[Row]:
             shipped=result.variant == answer.variant,
             report=_relative(answer.report, out),
         )
+
+
+def _where(answer: Answer) -> str:
+    """The device, with the member of its class that was measured."""
+    return answer.device if answer.ran_on == answer.device else f"{answer.device} ({answer.ran_on})"
 
 
 def _relative(place: str | None, out: Path) -> str | None:

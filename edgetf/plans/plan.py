@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ from edgetf.device.settings import expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
 from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, Key, Type
+from edgetf.recipes import TUNED
 from edgetf.samples.source import PATH, parse_source
+from edgetf.schemes import SCHEMES
 
 NAME = "edgetf.toml"
 OUT = "ship"
@@ -104,7 +106,8 @@ NO_BUDGETS = Gate((), Budgets(), {}, frozenset())
 
 @dataclass(frozen=True)
 class Plan:
-    """What `edgetf run` does. `classes` are devices by the name of their class; `out` is the folder for results."""
+    """What `edgetf run` does. `classes` are devices by the name of their class; `out` is the folder for results,
+    `modules` that of the user's functions."""
 
     models: tuple[PlannedModel, ...]
     out: Path
@@ -114,6 +117,7 @@ class Plan:
     tuning: Tuning = Tuning()
     options: Options = Options()
     devices_file: Path | None = None
+    modules: Path | None = None
 
     def members(self, device: str) -> tuple[str, ...]:
         """The devices that will do where a plan names `device`: itself, or those of its class."""
@@ -131,17 +135,43 @@ def load_plan(path: Path) -> Plan:
     common: dict[str, tuple[str, ...]] = {key: top[key] for key in ("schemes", "devices") if key in top}
     if not 1 <= len(tables["models"]) <= _MODELS:
         raise EdgetfError(f"{path} names no model", "add [models.NAME] with path and test")
-    devices_file = top.get("devices_file")
+    devices_file, modules = top.get("devices_file"), top.get("modules")
+    models = tuple(reader.model(name, one, common) for name, one in tables["models"].items())
+    budgets = read_budgets(path, tables["budgets"]) if "budgets" in table else NO_BUDGETS
     return Plan(
-        models=tuple(reader.model(name, one, common) for name, one in tables["models"].items()),
+        models=models,
         out=Path(reader.path_of("out", str(top.get("out", OUT)))),
         objective=Objective(top.get("for", Objective.BOTH.value)),
         classes=classes,
-        budgets=read_budgets(path, tables["budgets"]) if "budgets" in table else NO_BUDGETS,
+        budgets=_applied(path, budgets, models, classes),
         tuning=_tuning(reader.read("tuning", tables["tuning"])),
         options=Options(**reader.read("options", tables["options"])),
         devices_file=None if devices_file is None else Path(reader.path_of("devices_file", str(devices_file))),
+        modules=path.resolve().parent if modules is None else Path(reader.path_of("modules", str(modules))),
     )
+
+
+def _applied(path: Path, budgets: Gate, models: Sequence[PlannedModel], classes: Mapping[str, tuple[str, ...]]) -> Gate:
+    """The budgets, those of a class for each of its devices. Raises EdgetfError for those that nothing is judged by."""
+    named = {device for model in models for device in model.devices}
+    measured = {member for device in named for member in classes.get(device, (device,))}
+    variants = {scheme for model in models for scheme in (model.schemes or SCHEMES)} | {TUNED}
+    for name in budgets.of:
+        if name not in variants:
+            raise EdgetfError(
+                f"{path}: no model has a variant {name!r} for budgets.of", nearest(name, sorted(variants))
+            )
+    for gate in (budgets, *budgets.of.values()):
+        for device in gate.latency_ms:
+            if device not in named | measured:
+                known = nearest(device, sorted(named | measured))
+                raise EdgetfError(f"{path}: nothing is measured on {device!r}, which max_latency_ms names", known)
+
+    def spread(gate: Gate) -> Gate:
+        of_classes = {member: limit for name, limit in gate.latency_ms.items() for member in classes.get(name, (name,))}
+        return replace(gate, latency_ms={**of_classes, **{k: v for k, v in gate.latency_ms.items() if k in measured}})
+
+    return replace(spread(budgets), of={name: spread(own) for name, own in budgets.of.items()})
 
 
 def _tuning(values: Mapping[str, Any]) -> Tuning:
@@ -222,6 +252,9 @@ class _Reader:
         return text
 
     def _expanded(self, where: str, text: str) -> str:
+        if (rest := _VARIABLE.sub("", text)) and "$" in rest:
+            raise EdgetfError(f"{self._path}: {where} = {text!r} has a $ outside of ${{NAME}}", "write ${NAME}")
+
         def value(match: re.Match[str]) -> str:
             if match[1] not in os.environ:
                 raise EdgetfError(f"{self._path}: {where} names {match[0]}, which is not set", f"export {match[1]}=...")

@@ -43,13 +43,14 @@ class State(str, Enum):
 
 
 class Because(str, Enum):
-    """Why a step runs. EARLIER: a step before it runs; LOST: its result is no longer in the store; UNSETTLED: its
-    samples or its model are not files whose content can be compared."""
+    """Why a step runs. EARLIER: a step before it runs; LOST: its result is no longer in the store; FAILED: it failed
+    the last time; UNSETTLED: its samples or its model are not files whose content can be compared."""
 
     NEW = "new"
     CHANGED = "changed"
     EARLIER = "earlier"
     LOST = "lost"
+    FAILED = "failed"
     FORCED = "forced"
     UNSETTLED = "unsettled"
 
@@ -82,7 +83,8 @@ class StepRecord:
 @dataclass(frozen=True)
 class Answer:
     """What to ship of a model on a device: `ran_on` is the member of its class that was measured. `variant` is None if
-    nothing passes; then `verdict` says why. Paths are in the folder of the results, or in the store."""
+    nothing passes; then `verdict` says why. `others` has the reasons against the other variants, `warnings` are about
+    budgets that nothing can miss. Paths are in the folder of the results, or in the store."""
 
     model: str
     device: str
@@ -96,6 +98,8 @@ class Answer:
     bundle: str | None
     report: str | None
     bench: str
+    others: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,16 @@ class RunRecord:
     seconds: float
     steps: tuple[StepRecord, ...]
     answers: tuple[Answer, ...]
+
+    @property
+    def targets(self) -> tuple[tuple[str, str], ...]:
+        """The models with their devices that the plan has an answer for, or should."""
+        return tuple(dict.fromkeys((one.model, one.device) for one in self.steps if one.device is not None))
+
+    def failure(self, model: str, device: str) -> StepRecord | None:
+        """The step that kept a model from having an answer on a device."""
+        failed = (one for one in self.steps if one.state is State.FAILED and one.verb is not Verb.TUNE)
+        return next((one for one in failed if one.model == model and one.device in (None, device)), None)
 
     def step(self, verb: Verb, model: str, device: str | None) -> StepRecord | None:
         """The step of this verb, model and device."""

@@ -23,7 +23,9 @@ from edgetf.benchmarks.judging.own_metric import metric_name
 from edgetf.benchmarks.judging.verdict import Judged
 from edgetf.console.progress import progress
 from edgetf.defaults import DEVICE, OBJECTIVE
-from edgetf.errors import EdgetfError, ExitCode
+from edgetf.device.devices_toml import NAME as DEVICES
+from edgetf.device.devices_toml import load_settings
+from edgetf.errors import EdgetfError, ExitCode, nearest
 from edgetf.events import Event, Note, OnEvent
 from edgetf.functions import from_folder
 from edgetf.plans.execute import Executor, exit_code
@@ -32,8 +34,9 @@ from edgetf.plans.plan import NAME, NO_BUDGETS, OUT, Plan, PlannedModel, load_pl
 from edgetf.plans.record import FILE, Answer, RunRecord, State, StepRecord, Verb, read_run
 from edgetf.plans.steps import Steps
 from edgetf.plans.store import sweep
-from edgetf.plans.written import plan_as_toml
+from edgetf.plans.written import is_own, plan_as_toml
 from edgetf.results import Verdict
+from edgetf.schemes import find_scheme
 
 Place = str | os.PathLike[str]
 
@@ -50,6 +53,15 @@ class Ran(Rows[Answer]):
         super().__init__(
             {one.model if len(devices) < 2 else f"{one.model}/{one.device}": one for one in document.answers}
         )
+
+    def __getitem__(self, name: str) -> Answer:
+        """The answer of that key. Raises KeyError with the reason if a step failed."""
+        if name not in self._rows:
+            for model, device in self.document.targets:
+                failed = self.document.failure(model, device)
+                if failed is not None and name in (model, f"{model}/{device}"):
+                    raise KeyError(f"{name!r}: {failed.name} failed: {failed.error}")
+        return super().__getitem__(name)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -80,6 +92,7 @@ class Ran(Rows[Answer]):
             {
                 "model": one.model,
                 "device": one.device,
+                "ran_on": one.ran_on,
                 "variant": one.variant,
                 "verdict": one.verdict.value if one.verdict else None,
                 "bytes": one.bytes,
@@ -160,6 +173,8 @@ def run(
     >>> shipped["model"].file
     '.../ship/model/local/....tflite'
     """
+    if callable(metric) or any(map(callable, metric)):
+        raise EdgetfError("a plan names metrics, so that it can be run again", 'give metric="module:function"')
     given = {
         "samples": samples,
         "test": test,
@@ -170,14 +185,13 @@ def run(
     budgets = _budgets(max_drop, max_metric_drop, max_latency_ms, max_bytes, names_of(device))
     path = _path_of_plan(what)
     if path is not None:
-        changed = {**given, "device": device != DEVICE, "devices": devices, "objective": objective != OBJECTIVE}
+        changed = {**given, "device": device != DEVICE, "devices": devices, "--for": objective != OBJECTIVE}
         if named := [name for name, value in changed.items() if value not in (None, (), False)]:
             raise EdgetfError(f"{named[0]} is for a model; {path} is a plan", f"write it into {path}")
         if budgets != NO_BUDGETS:
             raise EdgetfError(f"budgets are for a model; {path} is a plan", f"write them into {path}, under [budgets]")
         plan = load_plan(path)
         plan = plan if out is None else replace(plan, out=Path(out).resolve())
-        folder = path.resolve().parent
     else:
         model = _model(what, given, names_of(device))
         plan = Plan(
@@ -185,11 +199,12 @@ def run(
             out=Path(OUT if out is None else out).resolve(),
             objective=one_of(Objective, objective, "objective"),
             budgets=budgets,
-            devices_file=None if devices is None else Path(devices).resolve(),
+            devices_file=_devices_file(devices),
+            modules=Path.cwd(),
         )
-        folder = Path.cwd()
     reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
-    with from_folder(folder):
+    with from_folder(plan.modules or Path.cwd()):
+        _refuse_unknown_names(plan)
         ran = _run(plan, path, dry_run, force, not no_wait, on_event)
     if any(reports) and not dry_run:
         write_reports(ran.shipped, *reports)
@@ -204,27 +219,56 @@ def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_e
             plan.out.mkdir(parents=True, exist_ok=True)
         if path is None:
             path = plan.out / NAME
+            _refuse_edited(path, force)
             files.write_whole(path, plan_as_toml(plan, plan.out).encode())
     executor = Executor(plan, steps, lambda title: _watched(title, on_event), wait)
     record = executor.run(path)
     if not dry:
         files.write_document(plan.out / FILE, record)
-        _remove_old(earlier, record, plan.out)
+        _remove_old(record, plan.out)
         write_page(record, plan.budgets, plan.out)
         sweep()
     return Ran(plan.out, record)
 
 
-def _remove_old(earlier: RunRecord | None, record: RunRecord, out: Path) -> None:
-    """Remove what an earlier run shipped and this one does not."""
-    kept = {place for one in record.answers for place in (one.file, one.bundle, one.report)}
-    answered = {(one.model, one.device) for one in record.answers}
-    for one in earlier.answers if earlier else ():
-        for place in (one.file, one.bundle):
-            if place is not None and place not in kept and (one.model, one.device) in answered:
-                old = Path(place)
-                if old.resolve().is_relative_to(out.resolve()) and not old.is_symlink():
-                    old.unlink(missing_ok=True)
+def _remove_old(record: RunRecord, out: Path) -> None:
+    """Remove what earlier runs shipped for a model on a device where this one has another answer."""
+    for one in record.answers:
+        kept = {place for place in (one.file, one.bundle) if place is not None}
+        for old in (out / one.model / one.device).glob("*"):
+            if old.suffix in (".tflite", ".edgetf") and str(old) not in kept and not old.is_symlink():
+                old.unlink(missing_ok=True)
+
+
+def _refuse_edited(path: Path, force: bool) -> None:
+    """Raise EdgetfError for a plan that somebody has written or edited, which this run would replace."""
+    if path.is_file() and not force and not is_own(path.read_text(errors="replace")):
+        hint = f"run it: edgetf run {path}; or give another folder with -o, or --force to replace it"
+        raise EdgetfError(f"{path} is not as edgetf run wrote it", hint)
+
+
+def _refuse_unknown_names(plan: Plan) -> None:
+    """Raise EdgetfError for schemes and devices that there are not, before anything runs."""
+    known = load_settings(plan.devices_file)
+    for name in plan.classes:
+        if name in known:
+            raise EdgetfError(f"{name!r} is a class and a device", "give the class another name")
+    for model in plan.models:
+        for scheme in model.schemes:
+            find_scheme(scheme)
+        for device in model.devices:
+            for member in plan.members(device):
+                if member not in known:
+                    hint = nearest(member, [*known, *plan.classes])
+                    raise EdgetfError(f"{model.name}: unknown device {member!r}", hint)
+
+
+def _devices_file(given: Place | None) -> Path | None:
+    """The file that defines devices, if it is not the user's own: the plan names it, and can be run from anywhere."""
+    if given is not None:
+        return Path(given).resolve()
+    here = Path(DEVICES)
+    return here.resolve() if here.is_file() else None
 
 
 def _earlier(out: Path) -> RunRecord | None:
@@ -272,7 +316,11 @@ def _watched(title: str, on_event: OnEvent | None) -> AbstractContextManager[OnE
 
 def _path_of_plan(what: Any) -> Path | None:
     """The path of a plan; None if `what` is a model."""
-    if not isinstance(what, (str, os.PathLike)) or Path(what).suffix != ".toml":
+    if not isinstance(what, (str, os.PathLike)):
+        return None
+    if (Path(what) / NAME).is_file() and not (Path(what) / "saved_model.pb").exists():
+        return Path(what) / NAME  # the folder of an earlier run
+    if Path(what).suffix != ".toml":
         return None
     if not Path(what).is_file():
         hint = "write one (docs/plans.md), or give a model: edgetf run MODEL --samples TRAIN --test TEST -o ship"

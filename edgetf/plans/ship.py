@@ -13,6 +13,7 @@ from edgetf.benchmarks.bundle import BundleOptions, make_bundle
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.choose import Choice, Outcome
 from edgetf.benchmarks.judging.choose_words import answer as sentence_of
+from edgetf.benchmarks.judging.choose_words import why_not
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.report.render import Asked, write_report
 from edgetf.errors import EdgetfError
@@ -61,7 +62,9 @@ class Shipper:
             link(folder / "bench", measured.bench)
             link(folder / "variants", measured.variants)
             link(folder / "reference", measured.reference)
-            write_report(measured.bench, file, True, measured.reference, self._asked(measured.ran_on))
+            if tuned is not None:
+                link(folder / "tuned", tuned.folder)
+            write_report(measured.bench, file, True, measured.reference, self._asked())
 
         reported = self._steps.derived(
             new(Verb.REPORT, model.name, device),
@@ -96,6 +99,7 @@ class Shipper:
             bundle=str(bundle) if bundle else None,
             report=str(reported) if reported else None,
             bench=str(measured.bench),
+            others={one.variant: why_not(choice, one) for one in choice.candidates if one.variant != choice.variant},
         )
 
     def _bundle(self, out: Path, measured: Measured, places: Sequence[Path], result: Result) -> None:
@@ -105,10 +109,8 @@ class Shipper:
         with self._watch(f"{out.name}: bundle") as on_event:
             make_bundle(measured.bench, out, options, on_event)
 
-    def _asked(self, device: str) -> Asked:
-        gate = self._plan.budgets
-        budgets = replace(gate.budgets, max_latency_ms=gate.latency_ms.get(device))
-        return Asked(self._plan.objective, budgets, "max_drop" in gate.asked)
+    def _asked(self) -> Asked:
+        return Asked(self._plan.objective, self._plan.budgets)
 
     def _budgets_of(self, variant: str, device: str) -> Budgets:
         own = self._plan.budgets.for_variant(variant)

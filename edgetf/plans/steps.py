@@ -31,6 +31,8 @@ class Steps:
     report: Report
     elsewhere: bool = False  # whether the step may run on another device if this one fails
     done: list[StepRecord] = field(default_factory=list)
+    _unreported: list[StepRecord] = field(default_factory=list)
+    _held: bool = False
 
     def stored(
         self,
@@ -76,6 +78,20 @@ class Steps:
             yield
         finally:
             self.elsewhere = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the progress of a step is shown: its line is reported below it, when it is over."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def send(self) -> None:
+        """Report the steps that are over."""
+        while self._unreported:
+            self.report(self._unreported.pop(0))
 
     def is_stored(self, verb: Verb, facts: Callable[[], Facts]) -> bool:
         """Whether the result of these facts is in the store."""
@@ -137,7 +153,9 @@ class Steps:
     def _over(self, step: StepRecord, state: State, begin: float) -> Path | None:
         step = replace(step, state=state, seconds=round(perf_counter() - begin, 2))
         self.done.append(step)
-        self.report(step)
+        self._unreported.append(step)
+        if not self._held:
+            self.send()
         return None if step.place is None else Path(step.place)
 
     def _with_reason(self, step: StepRecord, settled: bool) -> StepRecord:
@@ -146,6 +164,8 @@ class Steps:
             return replace(step, because=Because.FORCED)
         if not settled:
             return replace(step, because=Because.UNSETTLED)
+        if before is not None and before.state is State.FAILED:
+            return replace(step, because=Because.FAILED)
         if before is None or not before.facts:
             return replace(step, because=Because.NEW)
         names = {*before.facts, *step.facts}

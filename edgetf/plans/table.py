@@ -11,6 +11,7 @@ from edgetf.texts import shown
 from edgetf.units import human_bytes
 
 _WIDTH = 34  # of the name of a step
+_OTHERS = 12  # variants that are shown with the reason against them
 _STATES = {
     State.DONE: "done",
     State.STORED: "unchanged",
@@ -23,6 +24,7 @@ _REASONS = {
     Because.NEW: "it is new",
     Because.EARLIER: "a step before it runs",
     Because.LOST: "its result is no longer in the cache",
+    Because.FAILED: "it failed the last time",
     Because.FORCED: "everything is made again",
     Because.UNSETTLED: "its samples or its model are not files that can be compared",
 }
@@ -53,18 +55,25 @@ def print_step(step: StepRecord) -> None:
 
 
 def show_answers(record: RunRecord) -> None:
-    """Print what to ship of each model on each device."""
-    several = len(record.answers) > 1
+    """Print what to ship of each model on each device, and what failed."""
+    pending = sum(step.state is State.PENDING for step in record.steps)
     for one in record.answers:
-        style = "green" if one.verdict is Verdict.PASS else "yellow" if one.verdict is Verdict.INCONCLUSIVE else "red"
+        style = one.verdict.look.terminal if one.verdict else "red"
         where = f" on {one.device}" + (f" ({one.ran_on})" if one.ran_on != one.device else "")
         print_lines(f"[bold]{escape(one.model)}{escape(where)}[/]: [{style}]{escape(one.sentence)}[/]")
+        for name, why in list(one.others.items())[:_OTHERS]:
+            print_lines(f"  {escape(name)}: {escape(why)}")
         for name, place in (("file", one.file), ("bundle", one.bundle), ("report", one.report)):
             if place is not None:
                 size = f", {human_bytes(one.bytes)}" if name == "file" and one.bytes else ""
                 print_lines(f"  {name.ljust(6)} {escape(place)}{size}")
-    if not record.answers and not any(step.state is State.PENDING for step in record.steps):
-        print_lines("No model has an answer: see the steps that failed.")
-    elif several:
+        print_lines(*(f"  [yellow]warning:[/] {escape(text)}" for text in one.warnings))
+    for model, device in record.targets:
+        failed = record.failure(model, device)
+        if failed is not None:
+            print_lines(f"[bold]{escape(model)} on {escape(device)}[/]: [red]{escape(failed.error)}[/]")
+    if pending:
+        print_lines(f"{pending} steps would run.")
+    elif len(record.targets) > 1:
         passed = sum(one.verdict is Verdict.PASS for one in record.answers)
-        print_lines(f"{passed} of {len(record.answers)} have a file to ship.")
+        print_lines(f"{passed} of {len(record.targets)} have a file to ship.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from edgetf.benchmarks.judging.gate import Gate
 from edgetf.conversion.hub import PREFIX
 from edgetf.plans.plan import NAME, NO_BUDGETS, Options, Plan, PlannedModel, Tuning
 
+_MARK = "# Written by edgetf run, which replaces it as long as nobody edits it: "
+
 
 def plan_as_toml(plan: Plan, folder: Path) -> str:
     """The text of `edgetf.toml` in `folder`. Defaults are left out, and paths are relative to it if they exist."""
@@ -23,6 +26,8 @@ def plan_as_toml(plan: Plan, folder: Path) -> str:
         f"out = {_text(_relative(str(plan.out), folder))}",
         f"for = {_text(plan.objective.value)}",
     ]
+    if plan.modules is not None and plan.modules != folder:
+        lines.append(f"modules = {_text(_relative(str(plan.modules), folder))}")
     if plan.devices_file is not None:
         lines.append(f"devices_file = {_text(_relative(str(plan.devices_file), folder))}")
     for model in plan.models:
@@ -34,7 +39,18 @@ def plan_as_toml(plan: Plan, folder: Path) -> str:
     for name, table in (("tuning", plan.tuning), ("options", plan.options)):
         found = list(_changed(table, Tuning() if name == "tuning" else Options()))
         lines += ["", f"[{name}]", *found] if found else []
-    return "\n".join([*lines, ""])
+    text = "\n".join([*lines, ""])
+    return f"{_MARK}{_digest(text)}\n{text}"
+
+
+def is_own(text: str) -> bool:
+    """Whether a plan is as `plan_as_toml` wrote it: nobody has edited it."""
+    first, _, rest = text.partition("\n")
+    return first == f"{_MARK}{_digest(rest)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _of_model(model: PlannedModel, folder: Path) -> Iterator[str]:

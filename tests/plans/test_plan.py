@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgetf.errors import EdgetfError
 from edgetf.files import read_toml
 from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, json_schema
 from edgetf.plans.plan import NO_BUDGETS, Options, Plan, PlannedModel, Tuning, When, load_plan
-from edgetf.plans.written import plan_as_toml
+from edgetf.plans.written import is_own, plan_as_toml
 
 LEAST = '[models.digits]\npath = "m.keras"\ntest = "t.npz"\n'
 WHOLE = """
@@ -89,10 +90,14 @@ def test_every_key_is_read_and_paths_are_those_beside_the_file(tmp_path: Path, m
 
 
 def test_the_least_plan_has_the_defaults_of_the_commands(tmp_path: Path) -> None:
-    found = _load(LEAST, tmp_path)
-    assert found == Plan(
-        (PlannedModel("digits", str(tmp_path / "m.keras"), str(tmp_path / "t.npz")),), tmp_path / "ship"
-    )
+    model = PlannedModel("digits", str(tmp_path / "m.keras"), str(tmp_path / "t.npz"))
+    assert _load(LEAST, tmp_path) == Plan((model,), tmp_path / "ship", modules=tmp_path)
+
+
+def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
+    text = 'devices = "shelf"\n' + LEAST + '[classes]\nshelf = ["pi1", "pi2"]\n[budgets]\n'
+    found = _load(text + "max_latency_ms = { shelf = 5.0, pi2 = 9.0 }", tmp_path)
+    assert found.budgets.latency_ms == {"pi1": 5.0, "pi2": 9.0}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +119,9 @@ def test_the_least_plan_has_the_defaults_of_the_commands(tmp_path: Path) -> None
         (LEAST + "[tuning]\nwhen = 'often'", "tuning.when = 'often' is unknown", "auto"),
         (LEAST + "[budgets]\nmax_dorp = 1", "unknown key 'budgets.max_dorp'", "did you mean 'max_drop'"),
         (LEAST + "[budgets]", "sets no budgets", "max_drop"),
+        (LEAST + "[budgets]\nmax_latency_ms = { loacl = 1 }", "nothing is measured on 'loacl'", "did you mean 'local'"),
+        (LEAST + "[budgets.of.int9]\nmax_drop = 1", "no model has a variant 'int9'", "did you mean 'int8'"),
+        (LEAST.replace("m.keras", "$HOME/m.keras"), "has a $ outside of ${NAME}", "write ${NAME}"),
         (LEAST + "[classes]\nshelf = 3", "classes.shelf = '3' is not a list of texts", ""),
         (LEAST.replace("m.keras", "${NO_SUCH}/m.keras"), "models.digits.path names ${NO_SUCH}", "export NO_SUCH"),
         ('[models."../x"]\npath = "m"\ntest = "t"', "a model cannot be called '../x'", "folder"),
@@ -148,9 +156,7 @@ def test_the_schema_for_editors_has_the_keys_that_are_read(tmp_path: Path) -> No
 _TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
 _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 _BUDGETS = st.builds(
-    lambda drop, size: Gate(
-        (), Budgets(max_drop=drop, max_bytes=size), {"pi": 2.5}, frozenset({"max_drop", "max_bytes"})
-    ),
+    lambda drop, size: Gate((), Budgets(max_drop=drop, max_bytes=size), {}, frozenset({"max_drop", "max_bytes"})),
     st.floats(0, 100),
     st.integers(1, 10**9),
 )
@@ -182,6 +188,8 @@ def test_a_plan_that_is_written_is_read_again_as_it_was(
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
     plan = Plan((model,), folder / "ship", Objective.LATENCY, classes, budgets, Tuning(When.ALWAYS, 3), options)
+    plan = replace(plan, modules=folder)
+    assert is_own(plan_as_toml(plan, folder))
     assert _load(plan_as_toml(plan, folder), folder) == plan
 
 

@@ -107,6 +107,8 @@ def test_another_budget_is_judged_without_measuring(shipped: Ran, lab: Path, tmp
     assert [states[verb] for verb in ("convert", "reference", "benchmark")] == [State.STORED] * 3
     assert states["bundle"] is State.NOT_NEEDED
     assert found["net"].bundle is None
+    assert found["net"].others.keys() == {"float32", "int8"}
+    assert "budget 10" in found["net"].others["int8"]
 
 
 def test_a_dry_run_names_the_steps_that_would_run_and_why(shipped: Ran, lab: Path, edgetf_here: Run) -> None:
@@ -138,9 +140,12 @@ def test_a_step_that_fails_stops_only_what_stands_on_it(
     assert _states(found.document)["bundle"] is State.DONE
     states = _states(found.document, "gone")
     assert states["convert"] is State.FAILED
-    assert {states[verb] for verb in ("benchmark", "tune", "report", "bundle")} == {State.SKIPPED}
+    assert {states[verb] for verb in ("benchmark", "report", "bundle")} == {State.SKIPPED}
     assert 'failures="2"' in (tmp_path / "j.xml").read_text()  # it can neither be converted nor run
     assert "| gone |" in (tmp_path / "s.md").read_text()
+    assert "1 of 2 have a file to ship." in ended.stdout
+    with pytest.raises(KeyError, match="gone: convert failed"):
+        found["gone"]
 
 
 def test_any_device_of_a_class_will_do(shipped: Ran, lab: Path, tmp_path: Path) -> None:
@@ -205,6 +210,76 @@ def test_the_first_form_writes_the_plan_that_repeats_it(
     again = edgetf.run(tmp_path / "mine" / "edgetf.toml", on_event=_ignore)
     assert _states(again.document) == ALL_STORED
     assert again["net"].sha256 == first["net"].sha256
+
+
+def test_a_plan_that_somebody_has_edited_is_not_replaced(
+    shipped: Ran, lab: Path, edgetf_here: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "edgetf.toml").write_text("# mine\n")
+    ended = edgetf_here("run", lab / "net", "--test", lab / "test.npz", "-o", "mine", "--scheme", "float32")
+    assert ended.returncode == ExitCode.USER
+    assert "is not as edgetf run wrote it" in ended.stderr
+    assert (tmp_path / "mine" / "edgetf.toml").read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('devices = "locl"', "unknown device 'locl'"),
+        ('devices = "shelf"\n[classes]\nshelf = ["local", "gonee"]', "unknown device 'gonee'"),
+        ('[classes]\nlocal = ["local"]', "'local' is a class and a device"),
+    ],
+)
+def test_unknown_devices_are_refused_before_anything_runs(text: str, message: str, lab: Path) -> None:
+    plan = (lab / "edgetf.toml").read_text()
+    head, _, tables = text.partition("\n")
+    if head.startswith("["):
+        head, tables = "", text
+    (lab / "wrong.toml").write_text(f"{head}\n{plan}\n{tables}\n")
+    with pytest.raises(EdgetfError, match=message):
+        edgetf.run(lab / "wrong.toml", on_event=_never)
+
+
+def _never(event: Event) -> None:
+    raise AssertionError(event)
+
+
+def test_samples_that_are_missing_are_reported_by_a_dry_run_too(shipped: Ran, lab: Path) -> None:
+    (lab / "typo.toml").write_text((lab / "edgetf.toml").read_text().replace("test.npz", "tset.npz"))
+    found = edgetf.run(lab / "typo.toml", dry_run=True, on_event=_ignore)
+    assert found.exit_code is ExitCode.USER
+    failed = found.document.failure("net", "local")
+    assert failed is not None
+    assert "there are no samples at" in failed.error
+
+
+def test_a_metric_and_the_modules_that_it_imports_are_facts_of_a_benchmark(
+    shipped: Ran, lab: Path, tmp_path: Path
+) -> None:
+    (lab / "plan_scale.py").write_text("SCALE = 1.0\n")
+    (lab / "plan_metric.py").write_text(
+        "import numpy as np\nfrom plan_scale import SCALE\n"
+        "def right(outputs, labels):\n    [y] = outputs.values()\n    return SCALE * (np.argmax(y, 1) == labels)\n"
+        "def broken(outputs, labels):\n    raise ValueError('boom')\n"
+    )
+    text = (lab / "edgetf.toml").read_text()
+    plan, broken = lab / "metric.toml", lab / "broken.toml"
+    plan.write_text(text.replace("schemes =", 'metric = "plan_metric:right"\nschemes ='))
+    broken.write_text(text.replace("schemes =", 'metric = "plan_metric:broken"\nschemes ='))
+    found = edgetf.run(broken, tmp_path / "broken", on_event=_ignore)
+    assert found.exit_code is ExitCode.USER
+    failed = found.document.failure("net", "local")
+    assert failed is not None
+    assert "boom" in failed.error
+    first = edgetf.run(plan, tmp_path / "out", dry_run=True, on_event=_ignore)
+    (lab / "plan_scale.py").write_text("SCALE = 2.0\n")
+    then = edgetf.run(plan, tmp_path / "out", dry_run=True, on_event=_ignore)
+    keys = [one.document.step(Verb.BENCHMARK, "net", "local") for one in (first, then)]
+    assert keys[0] is not None
+    assert keys[1] is not None
+    assert keys[0].facts.keys() == keys[1].facts.keys()
+    assert {name for name, value in keys[0].facts.items() if keys[1].facts[name] != value} == {"metric"}
 
 
 def test_arguments_of_a_model_are_refused_beside_a_plan(lab: Path, tmp_path: Path) -> None:

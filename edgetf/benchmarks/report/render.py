@@ -13,9 +13,9 @@ import numpy as np
 from edgetf import files
 from edgetf.benchmarks.diagnosis.ladder import read_kept
 from edgetf.benchmarks.judging import front
-from edgetf.benchmarks.judging.check import check_one
 from edgetf.benchmarks.judging.choose import Objective, rank
 from edgetf.benchmarks.judging.consistent import refuse_other_noise
+from edgetf.benchmarks.judging.gate import Gate, judge_result
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.report import pareto, plots
 from edgetf.benchmarks.report.colours import GRID, INK
@@ -44,8 +44,7 @@ class Asked:
     """What the report answers: which variant has least of what, within which budgets."""
 
     objective: Objective = Objective.BOTH
-    budgets: Budgets = Budgets()
-    explicit_drop: bool = False
+    gate: Gate = Gate((), Budgets(), {}, frozenset())
 
 
 def write_report(place: Path, out: Path, force: bool, reference: Path | None = None, asked: Asked = Asked()) -> None:
@@ -83,8 +82,8 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     pairs, unpaired = pair_outputs(document, folder, evidence)
     refuse_other_noise(document)
     compared = document.reference is not None
-    checked = [check_one(result, asked.budgets, asked.explicit_drop, compared) for result in results]
-    choices = rank(document, checked, asked.objective, asked.budgets)
+    checked = [judge_result(asked.gate.for_variant(result.variant), result, compared) for result in results]
+    choices = rank(document, checked, asked.objective, asked.gate.budgets)
     stories = stories_of(document, choices)
     tuning = find_tuning(folder, document)
     return environment.get_template("report.html.j2").render(
