@@ -10,7 +10,7 @@ from edgetf.cli.console import json_option
 
 
 @click.command()
-@click.option("--clean", is_flag=True, help="Remove results; those that a run works on stay.")
+@click.option("--clean", is_flag=True, help="Remove results; one that a run makes at the moment stays.")
 @click.option(
     "--older-than", type=click.FloatRange(0), metavar="DAYS", help="Only those that no run has used for so many days."
 )

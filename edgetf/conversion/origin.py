@@ -51,9 +51,9 @@ def describe(model: Path, notes: Sequence[str] = ()) -> Origin:
 def is_stale(source: Source) -> bool:
     """Whether the model that `source` was made from still exists and now computes something else."""
     origin = source.origin
-    if origin is None or not (path := Path(origin.path)).exists():
-        return False
     try:
+        if origin is None or not is_model(path := Path(origin.path)):
+            return False
         if _digest(path) == origin.digest:
             return False
         if keras_file.is_keras_file(path):
@@ -63,6 +63,13 @@ def is_stale(source: Source) -> bool:
         return read_source_safely(path, source.signature).digest != source.digest
     except EdgetfError:  # something else is there now, or it is half-written
         return True
+    except OSError:  # it cannot be read: that is for the command that needs it
+        return False
+
+
+def is_model(path: Path) -> bool:
+    """Whether a model is there: nothing else is read, whatever a document names."""
+    return (keras_file.is_keras_file(path) and path.is_file()) or (path / "saved_model.pb").is_file()
 
 
 def stale_warnings(sources: Mapping[str, Source]) -> list[str]:

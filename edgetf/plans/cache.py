@@ -50,7 +50,7 @@ def cache(*, clean: bool = False, older_than: float | None = None) -> Cached:
     Parameters
     ----------
     clean
-        Remove the results, except for those that a run works on.
+        Remove the results, except for one that a run makes at the moment.
     older_than
         Only results that no run has used for this number of days.
 

@@ -29,8 +29,10 @@ from edgetf.plans.plan import Plan, PlannedModel, When
 from edgetf.plans.record import RUN_SCHEMA, Answer, RunRecord, State, StepRecord, Verb
 from edgetf.plans.ship import Measured, Shipper, Watch
 from edgetf.plans.steps import Steps, new
+from edgetf.recipes import TUNED, Ending
 from edgetf.results import Benchmark, LabelUse, Verdict, read_benchmark, read_reference
 from edgetf.schemes import SCHEMES
+from edgetf.system import explained
 
 _CLEARLY = 0.99  # of the chosen variant's cost: what costs more than this would be no gain
 
@@ -49,7 +51,7 @@ class Executor:
         for model in self._plan.models:
             variants, reference = self._convert(model), self._reference(model)
             for device in model.devices:
-                found = self._on_device(model, device, variants, reference)
+                found = self._safely(model, device, variants, reference)
                 answers += [found] if found is not None and not self._steps.is_open(model.name, device) else []
         return RunRecord(
             schema=RUN_SCHEMA,
@@ -99,8 +101,17 @@ class Executor:
                 on_event=on_event,
             )
 
-        settled = is_settled(model, model.test)
+        settled = is_settled(model, model.test, on=self._plan.options.on)
         return self._stored(new(Verb.REFERENCE, model.name), lambda: self._depends.reference(model), settled, make)
+
+    def _safely(self, model: PlannedModel, device: str, variants: Path | None, reference: Path | None) -> Answer | None:
+        """The answer for a model on a device; an error there does not end the run for the others."""
+        try:
+            with explained():
+                return self._on_device(model, device, variants, reference)
+        except EdgetfError as error:
+            self._steps.failed(new(Verb.REPORT, model.name, device), error)
+            return None
 
     def _on_device(
         self, model: PlannedModel, device: str, variants: Path | None, reference: Path | None
@@ -116,7 +127,9 @@ class Executor:
             return None
         choice, warnings = self._choose(read_benchmark(measured.bench))
         tuned = self._tune(model, device, measured, choice)
-        return replace(self._shipper.ship(model, device, measured, choice, tuned), warnings=warnings)
+        better = None if tuned is None else self._of_tuning(tuned, choice)
+        found = self._shipper.ship(model, device, measured, better or choice, None if better is None else tuned)
+        return replace(found, warnings=warnings)
 
     def _none(self, model: PlannedModel, device: str) -> None:
         """Record the steps that stand on a benchmark that is not there."""
@@ -227,6 +240,21 @@ class Executor:
                 return self._steps.stored(step, facts, settled, make, on_event)
         finally:
             self._steps.send()
+
+    def _of_tuning(self, tuned: Tuned, choice: Choice) -> Choice | None:
+        """The proven answer of a tuning, if it passes the plan's budgets and there is none as good without it.
+
+        What passes on the samples of the proof without having been asked for does not count, as in `edgetf tune`.
+        """
+        ending, document = tuned.document.ending, read_benchmark(tuned.folder / "bench")
+        if ending is not Ending.TUNED and (ending is not Ending.PLAIN or choice.variant is not None):
+            return None
+        name = TUNED if ending is Ending.TUNED else tuned.document.winner
+        found, _ = self._choose(document)
+        while found.variant not in (None, name) and len(document.results) > 1:
+            document = replace(document, results=tuple(one for one in document.results if one.variant != found.variant))
+            found, _ = self._choose(document)
+        return found if found.variant == name else None
 
     def _choose(self, document: Benchmark) -> tuple[Choice, tuple[str, ...]]:
         """The choice among the measured variants, each judged by its own budgets, and warnings about these."""

@@ -6,39 +6,41 @@ judge it again without measuring.
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import inspect
 import json
 import os
-import sys
+import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgetf import __version__, files
 from edgetf.api.models import path_of_model
+from edgetf.api.reference import SERVING
 from edgetf.benchmarks.judging.choose import Objective
 from edgetf.benchmarks.judging.gate import Gate
-from edgetf.benchmarks.judging.own_metric import load_metric
 from edgetf.conversion.origin import describe
 from edgetf.device.devices import find_settings
 from edgetf.errors import EdgetfError
 from edgetf.plans.plan import Plan, PlannedModel
 from edgetf.recipes import Aim
 from edgetf.results import read_conversion
+from edgetf.samples.formats import RECORDS
 from edgetf.samples.source import is_missing
 
 Facts = dict[str, str]
-_PACKAGES = ("tensorflow", "ai-edge-litert")
+_PACKAGES = ("tensorflow", "keras", "tf_keras", "ai-edge-litert")
 _DIGITS = 16
-_INSTALLED = "site-packages"
+_MODULES = 1000  # files beside a user's module
 
 
 class Depends:
     """What the steps of a plan depend on. The content of each file is read once."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self._plan, self._modules = plan, plan.modules or Path.cwd()
         self._models: dict[str, str] = {}
         self._sources: dict[str | None, str] = {}
 
@@ -62,6 +64,7 @@ class Depends:
             "signature": _of(model.signature),
             "labels_are": _of(model.labels_are),
             "on": _of(self._plan.options.on),
+            "machine": _machine(),
             "options": _of([model.allow_nan, model.trust]),
         }
 
@@ -73,7 +76,8 @@ class Depends:
             "variants": _of_variants(variants),
             "reference": files.sha256_file(reference / "reference.json")[:_DIGITS],
             "device": _of(files.to_plain(find_settings(device, self._plan.devices_file))),
-            "metric": _of([*map(_of_metric, model.metric), model.metric_less_is_better]),
+            "metric": _of([[_of_function(one, self._modules) for one in model.metric], model.metric_less_is_better]),
+            "machine": _machine(),
             "options": _of([options.runtime, options.delegate, options.threads, options.blocks, options.sustained]),
         }
 
@@ -100,23 +104,22 @@ class Depends:
                 raise EdgetfError(f"there are no samples at {source}", "correct the path")
             path = Path(source) if source is not None and os.path.exists(source) else None  # noqa: PTH110
             if path is None:
-                self._sources[source] = _of(source)
+                self._sources[source] = _of([source, str(self._modules)])
             else:
-                content = files.sha256_tree(path) if path.is_dir() else files.sha256_file(path)
-                self._sources[source] = content[:_DIGITS]
+                self._sources[source] = _of([(one.name, _content(one)) for one in _files_of(path)])
         return self._sources[source]
 
 
-def _of_metric(name: str) -> list[Any]:
-    """A metric's name, and the digests of all the user's modules that are loaded with it."""
-    function = inspect.unwrap(load_metric(name).function)
-    file = inspect.getsourcefile(function) if inspect.isfunction(function) else None
-    if file is None or _INSTALLED in Path(file).parts:
-        return [name]
-    home = Path(file).resolve().parent
-    loaded = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
-    own = sorted(one for one in loaded if one and Path(one).is_relative_to(home) and _INSTALLED not in Path(one).parts)
-    return [name, [(str(Path(one).relative_to(home)), files.sha256_file(Path(one))) for one in own]]
+def _of_function(name: str, home: Path) -> list[Any]:
+    """A function's name, and the digests of all modules beside its own, any of which it may import.
+
+    Nothing is loaded: what a process has loaded says nothing about what the next one will. An installed module counts
+    by its name.
+    """
+    module = name.partition(":")[0]
+    file = home / f"{module.replace('.', '/')}.py"
+    beside = sorted(file.parent.glob("*.py"))[:_MODULES] if file.is_file() else []
+    return [name, [(path.name, files.sha256_file(path)) for path in beside]]
 
 
 def of_budgets(gate: Gate) -> str:
@@ -130,13 +133,34 @@ def aim_of(objective: Objective) -> Aim:
     return Aim.LATENCY if objective is Objective.LATENCY else Aim.SIZE
 
 
-def is_settled(model: PlannedModel, *sources: str | None) -> bool:
-    """Whether the content of the model and of these sources is known by their files."""
-    return all(source is None or os.path.exists(source) for source in (model.path, *sources))  # noqa: PTH110
+def _files_of(path: Path) -> list[Path]:
+    """The files of a source: of TFRecords all shards, and the description beside them."""
+    if not path.name.endswith(RECORDS):
+        return [path]
+    stem = re.sub(r"-\d+-of-\d+$", "", path.name.partition(".tfrecord")[0])
+    return sorted(one for one in path.parent.glob(f"{glob.escape(stem)}*") if one.is_file())
+
+
+def _content(path: Path) -> str:
+    return files.sha256_tree(path) if path.is_dir() else files.sha256_file(path)
+
+
+def _machine() -> str:
+    """What times and float results of this machine depend on."""
+    return _of([platform.node(), platform.machine(), platform.processor(), os.cpu_count()])
+
+
+def is_settled(model: PlannedModel, *sources: str | None, on: str = "") -> bool:
+    """Whether the content of the model and of these sources is known by their files; a server's model never is."""
+    return not on.startswith(SERVING) and all(
+        source is None or os.path.exists(source)  # noqa: PTH110  # a text that may be no file name
+        for source in (model.path, *sources)
+    )
 
 
 def _versions() -> Facts:
-    return {"edgetf": __version__, **{package: _version(package) for package in _PACKAGES}}
+    legacy = {"TF_USE_LEGACY_KERAS": os.environ.get("TF_USE_LEGACY_KERAS", "")}
+    return {"edgetf": __version__, **legacy, **{package: _version(package) for package in _PACKAGES}}
 
 
 def _version(package: str) -> str:

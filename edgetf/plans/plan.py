@@ -34,20 +34,22 @@ from edgetf.benchmarks.judging.gate import Gate, read_budgets
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.conversion.hub import PREFIX
 from edgetf.defaults import BLOCKS, CALIBRATION, DEVICE, GOLDEN
+from edgetf.device.devices_toml import NAME as DEVICES
 from edgetf.device.settings import expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
 from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, Key, Type
 from edgetf.recipes import TUNED
-from edgetf.samples.source import PATH, parse_source
+from edgetf.samples.source import FOLDER, PATH, parse_source
 from edgetf.schemes import SCHEMES
 
 NAME = "edgetf.toml"
 OUT = "ship"
 _HINT = "docs/plans.md has an example"
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\$|\$\{(\w+)\}")
 _MODEL_NAME = re.compile(r"[\w][\w.-]*")
 _MODELS = 10_000  # of a plan
+_RESERVED = ("report.html", "run.json", NAME)
 
 
 class When(str, Enum):
@@ -132,10 +134,16 @@ def load_plan(path: Path) -> Plan:
     reader.refuse_unknown("", table, PLAN)
     tables = {name: reader.table(name, table.get(name, {})) for name, key in PLAN.items() if key.type is Type.TABLE}
     classes = {name: reader.texts(f"classes.{name}", names) for name, names in tables["classes"].items()}
+    for name in (*classes, *(device for one in (top, *tables["models"].values()) for device in _devices_of(one))):
+        reader.refuse_name("a device, or a class of devices,", name)
     common: dict[str, tuple[str, ...]] = {key: top[key] for key in ("schemes", "devices") if key in top}
     if not 1 <= len(tables["models"]) <= _MODELS:
         raise EdgetfError(f"{path} names no model", "add [models.NAME] with path and test")
-    devices_file, modules = top.get("devices_file"), top.get("modules")
+    devices_file = str(top.get("devices_file", DEVICES))
+    place = Path(reader.path_of("devices_file", devices_file))
+    modules = Path(reader.path_of("modules", str(top.get("modules", "."))))
+    if not modules.is_dir():
+        raise EdgetfError(f"{path}: modules names {modules}, which is not a folder", "correct the path")
     models = tuple(reader.model(name, one, common) for name, one in tables["models"].items())
     budgets = read_budgets(path, tables["budgets"]) if "budgets" in table else NO_BUDGETS
     return Plan(
@@ -146,9 +154,16 @@ def load_plan(path: Path) -> Plan:
         budgets=_applied(path, budgets, models, classes),
         tuning=_tuning(reader.read("tuning", tables["tuning"])),
         options=Options(**reader.read("options", tables["options"])),
-        devices_file=None if devices_file is None else Path(reader.path_of("devices_file", str(devices_file))),
-        modules=path.resolve().parent if modules is None else Path(reader.path_of("modules", str(modules))),
+        devices_file=place if "devices_file" in top or place.is_file() else None,
+        modules=modules,
     )
+
+
+def _devices_of(table: Any) -> tuple[str, ...]:
+    """The devices that a table names, if it names any as it should."""
+    found = table.get("devices", ()) if isinstance(table, dict) else ()
+    names = (found,) if isinstance(found, str) else found
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, (list, tuple)) else ()
 
 
 def _applied(path: Path, budgets: Gate, models: Sequence[PlannedModel], classes: Mapping[str, tuple[str, ...]]) -> Gate:
@@ -224,9 +239,7 @@ class _Reader:
 
     def model(self, name: str, value: Any, common: Mapping[str, tuple[str, ...]]) -> PlannedModel:
         where = f"models.{name}"
-        if not _MODEL_NAME.fullmatch(name) or fault_of_text(name, is_file=True):
-            hint = "its results go into a folder of that name: give letters, digits, - and _"
-            raise EdgetfError(f"{self._path}: a model cannot be called {name[:80]!r}", hint)
+        self.refuse_name("a model", name)
         values = self.read(where, self.table(where, value), MODEL)
         for key, row in MODEL.items():
             if row.is_required and key not in values:
@@ -239,6 +252,12 @@ class _Reader:
                 values[key] = self._source(f"{where}.{key}", values[key])
         return PlannedModel(**values)
 
+    def refuse_name(self, what: str, name: str) -> None:
+        """Raise EdgetfError for a name that cannot be that of a folder of results."""
+        if not _MODEL_NAME.fullmatch(name) or fault_of_text(name, is_file=True) or name in _RESERVED:
+            hint = "its results go into a folder of that name: give letters, digits, - and _"
+            raise EdgetfError(f"{self._path}: {what} cannot be called {name[:80]!r}", hint)
+
     def path_of(self, where: str, text: str) -> str:
         """A path from the folder of the file, with variables of the environment."""
         return str((self._folder / expand(self._expanded(where, text))).resolve())
@@ -246,16 +265,22 @@ class _Reader:
     def _source(self, where: str, text: str) -> str:
         """A source of samples; if it is a path, from the folder of the file."""
         text = self._expanded(where, text)
+        if text.startswith(FOLDER.prefix):
+            place, mark, options = text.removeprefix(FOLDER.prefix).partition("?")
+            return f"{FOLDER.prefix}{(self._folder / expand(place)).resolve()}{mark}{options}"
         local = self._folder / expand(text)
         if local.exists() or parse_source(text).kind is PATH:
             return str(local.resolve())
         return text
 
     def _expanded(self, where: str, text: str) -> str:
-        if (rest := _VARIABLE.sub("", text)) and "$" in rest:
-            raise EdgetfError(f"{self._path}: {where} = {text!r} has a $ outside of ${{NAME}}", "write ${NAME}")
+        if "$" in _VARIABLE.sub("", text):
+            hint = "write ${NAME} for a variable of the environment, $$ for a $"
+            raise EdgetfError(f"{self._path}: {where} = {text!r} has a $ outside of ${{NAME}}", hint)
 
         def value(match: re.Match[str]) -> str:
+            if match[0] == "$$":
+                return "$"
             if match[1] not in os.environ:
                 raise EdgetfError(f"{self._path}: {where} names {match[0]}, which is not set", f"export {match[1]}=...")
             return os.environ[match[1]]

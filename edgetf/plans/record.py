@@ -104,7 +104,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run of a plan. `plan` is the path of its file, if it has one."""
+    """A run of a plan. `plan` is the path of its file, if it has one. `earlier` are the last answers for what has none
+    in this run: their files are still there."""
 
     schema: int
     edgetf: str
@@ -113,6 +114,7 @@ class RunRecord:
     seconds: float
     steps: tuple[StepRecord, ...]
     answers: tuple[Answer, ...]
+    earlier: tuple[Answer, ...] = ()
 
     @property
     def targets(self) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,7 +31,7 @@ from edgetf.errors import EdgetfError, ExitCode, nearest
 from edgetf.events import Event, Note, OnEvent
 from edgetf.functions import from_folder
 from edgetf.plans.execute import Executor, exit_code
-from edgetf.plans.page import write_page
+from edgetf.plans.page import PAGE, write_page
 from edgetf.plans.plan import NAME, NO_BUDGETS, OUT, Plan, PlannedModel, load_plan
 from edgetf.plans.record import FILE, Answer, RunRecord, State, StepRecord, Verb, read_run
 from edgetf.plans.steps import Steps
@@ -49,7 +51,7 @@ class Ran(Rows[Answer]):
 
     def __init__(self, folder: Path, document: RunRecord) -> None:
         self.folder, self.document = folder, document
-        devices = {one.device for one in document.answers}
+        devices = {device for _, device in document.targets}
         super().__init__(
             {one.model if len(devices) < 2 else f"{one.model}/{one.device}": one for one in document.answers}
         )
@@ -205,6 +207,8 @@ def run(
     reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
     with from_folder(plan.modules or Path.cwd()):
         _refuse_unknown_names(plan)
+        if any(model.metric for model in plan.models):
+            _forget(plan.modules or Path.cwd())
         ran = _run(plan, path, dry_run, force, not no_wait, on_event)
     if any(reports) and not dry_run:
         write_reports(ran.shipped, *reports)
@@ -215,6 +219,8 @@ def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_e
     earlier = _earlier(plan.out)
     steps = Steps(earlier, force, dry, _reporter(on_event))
     if not dry:
+        if earlier is None and not force:
+            _refuse_results_of_others(plan)
         with _writing(plan.out):
             plan.out.mkdir(parents=True, exist_ok=True)
         if path is None:
@@ -223,21 +229,37 @@ def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_e
             files.write_whole(path, plan_as_toml(plan, plan.out).encode())
     executor = Executor(plan, steps, lambda title: _watched(title, on_event), wait)
     record = executor.run(path)
+    answered = {(one.model, one.device) for one in record.answers}
+    before = (*earlier.answers, *earlier.earlier) if earlier else ()
+    record = replace(record, earlier=tuple(one for one in before if (one.model, one.device) not in answered))
     if not dry:
         files.write_document(plan.out / FILE, record)
-        _remove_old(record, plan.out)
+        _remove_old(earlier, record, plan.out)
         write_page(record, plan.budgets, plan.out)
         sweep()
     return Ran(plan.out, record)
 
 
-def _remove_old(record: RunRecord, out: Path) -> None:
-    """Remove what earlier runs shipped for a model on a device where this one has another answer."""
-    for one in record.answers:
-        kept = {place for place in (one.file, one.bundle) if place is not None}
-        for old in (out / one.model / one.device).glob("*"):
-            if old.suffix in (".tflite", ".edgetf") and str(old) not in kept and not old.is_symlink():
-                old.unlink(missing_ok=True)
+def _remove_old(earlier: RunRecord | None, record: RunRecord, out: Path) -> None:
+    """Remove the files that an earlier run shipped for a model on a device where this one has another answer."""
+    kept = {place for one in record.answers for place in (one.file, one.bundle) if place is not None}
+    answered = {(one.model, one.device) for one in record.answers}
+    before = (*earlier.answers, *earlier.earlier) if earlier else ()
+    for one in before:
+        if one.file is None or (one.model, one.device) not in answered:
+            continue
+        place, old = out / one.model / one.device, Path(one.file)
+        is_own = old.parent == place and old.is_file() and files.sha256_file(old) == one.sha256
+        for path in (old, old.with_suffix(".edgetf")) if is_own and str(old) not in kept else ():
+            path.unlink(missing_ok=True)
+
+
+def _refuse_results_of_others(plan: Plan) -> None:
+    """Raise EdgetfError for a report that no run of a plan has written, and that this one would replace."""
+    targets = [plan.out / model.name / device / PAGE for model in plan.models for device in model.devices]
+    for path in (plan.out / PAGE, *targets):
+        if path.exists():
+            raise EdgetfError(f"{path} is there already", "give another folder with -o, or --force to replace it")
 
 
 def _refuse_edited(path: Path, force: bool) -> None:
@@ -269,6 +291,15 @@ def _devices_file(given: Place | None) -> Path | None:
         return Path(given).resolve()
     here = Path(DEVICES)
     return here.resolve() if here.is_file() else None
+
+
+def _forget(folder: Path) -> None:
+    """Let the user's modules in a folder be loaded anew: facts are of the files as they are now."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file and Path(file).parent == folder:
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def _earlier(out: Path) -> RunRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.plans.facts import of_budgets
 from edgetf.plans.plan import Plan, PlannedModel
-from edgetf.plans.record import Answer, Verb
+from edgetf.plans.record import Answer, StepRecord, Verb
 from edgetf.plans.steps import Steps, new
-from edgetf.recipes import Ending
+from edgetf.plans.store import store_home
 from edgetf.results import Result, Verdict, read_benchmark
+from edgetf.system import explained
 
 Watch = Callable[[str], AbstractContextManager[OnEvent]]  # shows the events of a step with this title
 
@@ -45,11 +47,10 @@ class Shipper:
         self._plan, self._steps, self._watch, self._wait = plan, steps, watch, wait
 
     def ship(self, model: PlannedModel, device: str, measured: Measured, choice: Choice, tuned: Tuned | None) -> Answer:
-        """The answer for a model on a device: that of `tuned`, or the choice among the given variants."""
+        """The answer for a model on a device: `choice`, of the tuned variants if `tuned` is given."""
         folder = self._plan.out / model.name / device
         places: tuple[Path, ...] = (measured.variants,)
-        if tuned is not None and _is_answer(tuned, choice):
-            [choice] = tuned.choices.values()
+        if tuned is not None:
             places = (tuned.folder, measured.variants)
             measured = replace(measured, bench=tuned.folder / "bench", reference=tuned.folder / "proof")
         facts = {
@@ -58,20 +59,9 @@ class Shipper:
             "budgets": of_budgets(self._plan.budgets),
         }
 
-        def report(file: Path) -> None:
-            link(folder / "bench", measured.bench)
-            link(folder / "variants", measured.variants)
-            link(folder / "reference", measured.reference)
-            if tuned is not None:
-                link(folder / "tuned", tuned.folder)
-            write_report(measured.bench, file, True, measured.reference, self._asked())
-
-        reported = self._steps.derived(
-            new(Verb.REPORT, model.name, device),
-            {**facts, "for": self._plan.objective.value},
-            folder / "report.html",
-            report,
-        )
+        links = {"tuned": tuned.folder} if tuned is not None else {}
+        links |= {"bench": measured.bench, "variants": measured.variants, "reference": measured.reference}
+        reported = self._report(new(Verb.REPORT, model.name, device), folder, measured, links, facts)
         results = read_benchmark(measured.bench).results
         result = next((one for one in results if one.variant == choice.variant and one.path is not None), None)
         bundle = None
@@ -102,6 +92,23 @@ class Shipper:
             others={one.variant: why_not(choice, one) for one in choice.candidates if one.variant != choice.variant},
         )
 
+    def _report(
+        self, step: StepRecord, folder: Path, measured: Measured, links: dict[str, Path], facts: dict[str, str]
+    ) -> Path | None:
+        """The report, and the links to the results."""
+        try:
+            for name, target in links.items() if not self._steps.dry else ():
+                link(folder / name, target)
+        except EdgetfError as error:
+            self._steps.failed(step, error)
+            return None
+        return self._steps.derived(
+            step,
+            {**facts, "for": self._plan.objective.value},
+            folder / "report.html",
+            lambda file: write_report(measured.bench, file, True, measured.reference, self._asked()),
+        )
+
     def _bundle(self, out: Path, measured: Measured, places: Sequence[Path], result: Result) -> None:
         budgets = self._budgets_of(result.variant, measured.ran_on)
         asked = LadderOptions(result.variant, places, measured.reference, budgets=budgets, wait=self._wait)
@@ -115,12 +122,6 @@ class Shipper:
     def _budgets_of(self, variant: str, device: str) -> Budgets:
         own = self._plan.budgets.for_variant(variant)
         return replace(own.budgets, max_latency_ms=own.latency_ms.get(device))
-
-
-def _is_answer(tuned: Tuned, choice: Choice) -> bool:
-    """Whether a tuning has an answer that is better than the choice among the given variants."""
-    ending = tuned.document.ending
-    return ending is Ending.TUNED or (ending is Ending.PLAIN and choice.variant is None)
 
 
 def _verdict(choice: Choice) -> Verdict | None:
@@ -139,8 +140,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def link(place: Path, target: Path) -> None:
-    """Let `place` be a link to a result in the store. Raises EdgetfError if something of the user's is there."""
-    if place.exists() and not place.is_symlink():
+    """Let `place` be a link to a result in the store. Raises EdgetfError if anything else is there."""
+    is_own = place.is_symlink() and Path(os.readlink(place)).is_relative_to(store_home().resolve())  # noqa: PTH115
+    if not is_own and (place.exists() or place.is_symlink()):
         raise EdgetfError(f"{place} is not a link to an earlier result", "move it, or give another folder with -o")
-    place.unlink(missing_ok=True)
-    place.symlink_to(target.resolve(), target_is_directory=True)
+    with explained():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(target.resolve(), target_is_directory=True)

@@ -63,10 +63,10 @@ class Steps:
         except DeviceError as error:
             if self.elsewhere:
                 raise
-            self._failed(step, error, begin)
+            self.failed(step, error, begin)
             return None
         except EdgetfError as error:
-            self._failed(step, error, begin)
+            self.failed(step, error, begin)
             return None
         return self._over(step, State.DONE, begin)
 
@@ -106,7 +106,8 @@ class Steps:
         step = replace(step, facts=dict(facts), place=str(made))
         try:
             before = self._before(step)
-            if not self.force and made.exists() and before is not None and before.facts == step.facts:
+            known = before is not None and before.state is not State.FAILED and before.facts == step.facts
+            if not self.force and made.exists() and known:
                 return self._over(step, State.STORED, begin)
             step = self._with_reason(step, settled=True)
             if self.dry:
@@ -116,7 +117,7 @@ class Steps:
                 made.parent.mkdir(parents=True, exist_ok=True)
                 make(made)
         except EdgetfError as error:
-            self._failed(step, error, begin)
+            self.failed(step, error, begin)
             return None
         return self._over(step, State.DONE, begin)
 
@@ -146,7 +147,9 @@ class Steps:
     def _has_failed(self, model: str) -> bool:
         return any(one.model == model and one.state is State.FAILED for one in self.done)
 
-    def _failed(self, step: StepRecord, error: EdgetfError, begin: float) -> None:
+    def failed(self, step: StepRecord, error: EdgetfError, begin: float | None = None) -> None:
+        """Record a step that failed."""
+        begin = perf_counter() if begin is None else begin
         code = ExitCode(error.exit_code)
         self._over(replace(step, exit_code=code, error=error.message, hint=error.hint), State.FAILED, begin)
 

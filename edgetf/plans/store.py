@@ -112,11 +112,11 @@ def _is_in_use(place: Path) -> bool:
 
 
 def remove(one: Kept) -> bool:
-    """Remove a result, unless a process works on it; returns whether it was removed. Raises EdgetfError."""
+    """Remove a result, unless a process makes it; returns whether it was removed. Raises EdgetfError."""
     with explained(), naming(one.place):
-        if _is_in_use(one.place):
-            return False
-        shutil.rmtree(one.place)
-        with suppress(OSError):
-            (store_home() / _LOCKS / f"{one.place.parent.name}-{one.place.name}").unlink()
+        (home := store_home() / _LOCKS).mkdir(parents=True, exist_ok=True)
+        with (home / f"{one.place.parent.name}-{one.place.name}").open("w") as lock:  # it stays: others may wait for it
+            if not _taken(lock.fileno()):
+                return False
+            shutil.rmtree(one.place)
     return True

@@ -96,7 +96,7 @@ def _value(value: Any) -> str:
 
 def _text(text: str) -> str:
     """A basic string of TOML, which escapes as JSON does."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$\\u007b")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
@@ -106,5 +106,5 @@ def _key(name: str) -> str:
 def _relative(text: str, folder: Path) -> str:
     """A path from `folder`; a source that is not a path as it is."""
     if text.startswith(PREFIX) or not os.path.isabs(text):  # noqa: PTH117  # it may be no path at all
-        return text
-    return os.path.relpath(text, folder)
+        return text if text.startswith(PREFIX) else text.replace("$", "$$")
+    return os.path.relpath(text, folder).replace("$", "$$")

@@ -9,7 +9,7 @@ import pytest
 
 from edgetf.conversion.origin import as_saved_model, describe, is_stale, stale_warnings
 from edgetf.conversion.savedmodel import read_source
-from edgetf.results import Source
+from edgetf.results import Origin, Source
 from tests.conftest import Small, ignore
 
 
@@ -58,6 +58,8 @@ def test_a_missing_model_is_not_stale_and_a_damaged_one_is(small: Small, copies:
     copies["keras"].unlink()
     assert not is_stale(sources["keras"])
     assert not is_stale(replace(sources["keras"], origin=None))
+    everything = replace(sources["keras"], origin=Origin("/", "0" * 64, ()))
+    assert not is_stale(everything)  # no model: nothing below it is read
 
 
 def test_the_optimizer_state_does_not_change_the_identity_of_a_keras_file(small: Small, tmp_path: Path) -> None:

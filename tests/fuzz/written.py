@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 from edgetf import files
-from edgetf.errors import EdgetfError
+from edgetf.errors import EdgetfError, clean
 from edgetf.models.training import TRAINING_SCHEMA, Training
 from edgetf.system import explained
 from tests.fuzz import answers
@@ -212,7 +212,7 @@ def use_notes(chance: Random, folder: Path, content: bytes) -> None:
     for evaluation in notes.evaluations.values():
         files.to_text(files.from_plain(evaluation, Evaluation))
     assert all(0 <= latency < 1e12 for latency in notes.latencies.values())
-    assert all(reason.isprintable() for reason in notes.refused.values())
+    assert all(clean(reason) == reason for reason in notes.refused.values())
     notes.scores["a mixture"] = asdict(Score(9))
     notes.save()
     assert Notebook(folder / "p", _SCORED, {}, lambda event: None).scores.keys() == notes.scores.keys()

@@ -94,6 +94,11 @@ def test_the_least_plan_has_the_defaults_of_the_commands(tmp_path: Path) -> None
     assert _load(LEAST, tmp_path) == Plan((model,), tmp_path / "ship", modules=tmp_path)
 
 
+def test_folders_of_images_are_those_beside_the_file_too(tmp_path: Path) -> None:
+    found = _load(LEAST.replace('"t.npz"', '"folder:faces/test?scale=1/255"'), tmp_path)
+    assert found.models[0].test == f"folder:{tmp_path / 'faces' / 'test'}?scale=1/255"
+
+
 def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
     text = 'devices = "shelf"\n' + LEAST + '[classes]\nshelf = ["pi1", "pi2"]\n[budgets]\n'
     found = _load(text + "max_latency_ms = { shelf = 5.0, pi2 = 9.0 }", tmp_path)
@@ -125,6 +130,10 @@ def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
         (LEAST + "[classes]\nshelf = 3", "classes.shelf = '3' is not a list of texts", ""),
         (LEAST.replace("m.keras", "${NO_SUCH}/m.keras"), "models.digits.path names ${NO_SUCH}", "export NO_SUCH"),
         ('[models."../x"]\npath = "m"\ntest = "t"', "a model cannot be called '../x'", "folder"),
+        ('[models."run.json"]\npath = "m"\ntest = "t"', "a model cannot be called 'run.json'", "folder"),
+        (LEAST + '[classes]\n"../x" = ["local"]', "a class of devices, cannot be called '../x'", "folder"),
+        ('devices = "../x"\n' + LEAST, "a class of devices, cannot be called '../x'", "folder"),
+        ('modules = "gone"\n' + LEAST, "which is not a folder", "correct the path"),
     ],
 )
 def test_what_is_wrong_is_an_error_with_the_key_and_the_nearest_name(
@@ -166,16 +175,16 @@ _BUDGETS = st.builds(
     model=st.builds(
         PlannedModel,
         name=_NAMES,
-        path=st.just("/models/m.keras"),
+        path=st.sampled_from(["/models/m.keras", "/models/a$b ${C} $$/m.keras"]),
         test=st.just("/data/t.npz"),
-        samples=st.none() | st.just("own:samples"),
+        samples=st.none() | st.sampled_from(["own:samples", "/data/$x.npz"]),
         metric=st.lists(_TEXTS, unique=True, max_size=2).map(tuple),
         signature=st.none() | _TEXTS,
         shapes=st.dictionaries(_TEXTS, st.lists(st.integers(1, 300), min_size=1).map(tuple), max_size=2),
         trust=st.booleans(),
-        devices=st.lists(_TEXTS, unique=True, min_size=1, max_size=3).map(tuple),
+        devices=st.lists(_NAMES, unique=True, min_size=1, max_size=3).map(tuple),
     ),
-    classes=st.dictionaries(_TEXTS, st.lists(_TEXTS, unique=True, min_size=1).map(tuple), max_size=2),
+    classes=st.dictionaries(_NAMES, st.lists(_TEXTS, unique=True, min_size=1).map(tuple), max_size=2),
     budgets=st.just(NO_BUDGETS) | _BUDGETS,
     options=st.builds(Options, blocks=st.integers(1, 9), runtime=st.none() | _TEXTS, sustained=st.floats(0, 1e6)),
 )

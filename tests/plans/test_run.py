@@ -272,14 +272,46 @@ def test_a_metric_and_the_modules_that_it_imports_are_facts_of_a_benchmark(
     failed = found.document.failure("net", "local")
     assert failed is not None
     assert "boom" in failed.error
-    first = edgetf.run(plan, tmp_path / "out", dry_run=True, on_event=_ignore)
+    first = edgetf.run(plan, tmp_path / "out", on_event=_ignore)
+    [metric] = _metrics(first)
     (lab / "plan_scale.py").write_text("SCALE = 2.0\n")
-    then = edgetf.run(plan, tmp_path / "out", dry_run=True, on_event=_ignore)
-    keys = [one.document.step(Verb.BENCHMARK, "net", "local") for one in (first, then)]
-    assert keys[0] is not None
-    assert keys[1] is not None
-    assert keys[0].facts.keys() == keys[1].facts.keys()
-    assert {name for name, value in keys[0].facts.items() if keys[1].facts[name] != value} == {"metric"}
+    then = edgetf.run(plan, tmp_path / "out", on_event=_ignore)
+    step = then.document.step(Verb.BENCHMARK, "net", "local")
+    assert step is not None
+    assert (step.state, step.changed) == (State.DONE, ("metric",))
+    [changed] = _metrics(then)
+    assert changed == pytest.approx(2 * metric)  # in the same process too
+
+
+def _metrics(ran: Ran) -> set[float]:
+    """The metric of the reference."""
+    results = read_benchmark(Path(ran["net"].bench)).results
+    return {one.parity.metrics[0].reference for one in results if one.parity is not None}
+
+
+def test_what_is_no_result_of_a_run_is_neither_replaced_nor_removed(shipped: Ran, lab: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    (out / "net" / "local").mkdir(parents=True)
+    (out / "report.html").write_text("mine")
+    with pytest.raises(EdgetfError, match=r"report\.html is there already"):
+        edgetf.run(lab / "edgetf.toml", out, on_event=_ignore)
+    assert (out / "report.html").read_text() == "mine"
+    (out / "report.html").unlink()
+    (out / "net" / "local" / "mine.tflite").write_text("mine")
+    edgetf.run(lab / "edgetf.toml", out, on_event=_ignore)
+    assert (out / "net" / "local" / "int8.tflite").is_file()
+    (lab / "none.toml").write_text((lab / "edgetf.toml").read_text() + "max_bytes = 10\n")
+    found = edgetf.run(lab / "none.toml", out, on_event=_ignore)
+    assert found.exit_code is ExitCode.BUDGET_MISSED
+    assert sorted(path.name for path in (out / "net" / "local").glob("*.tflite")) == ["mine.tflite"]
+
+
+def test_a_tuned_variant_is_shipped_only_within_all_budgets_of_the_plan(lab: Path, tmp_path: Path) -> None:
+    text = (lab / "edgetf.toml").read_text().replace("'never'", "'always'") + "min_agreement = 1.0\n"
+    (lab / "all.toml").write_text(text.replace("max_drop = 6.0", "max_drop = 6.0\nmax_memory_bytes = 1"))
+    found = edgetf.run(lab / "all.toml", tmp_path / "all", on_event=_ignore)
+    assert (found["net"].variant, found["net"].verdict) == (None, Verdict.FAIL)
+    assert found.exit_code is ExitCode.BUDGET_MISSED
 
 
 def test_arguments_of_a_model_are_refused_beside_a_plan(lab: Path, tmp_path: Path) -> None:
