@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 import edgetf
+from edgetf.benchmarks.judging.distinct import find_distinct
 from edgetf.benchmarks.judging.loss import loss_of
 from edgetf.models.zoo import ZOO
 from edgetf.recipes import Ending, read_tuning
 from edgetf.results import Result, Verdict, read_conversion
 from edgetf.samples import Array
+from edgetf.samples.core import LABELS
 from tests.performance.other_tuners import Other, quantize_by_recipes, revert_one_by_one
 from tests.performance.zoo import WORK as ZOO_FOLDER
 from tests.performance.zoo import make as make_zoo
@@ -87,10 +89,20 @@ def _case_of(one: Published, packages: Path) -> Case:
     if one.export:
         shutil.rmtree(place / "exported", ignore_errors=True)
         model = one.export(model, place)
-    arrays = one.samples(packages, _PUBLISHED[one.name])
+    arrays = _distinct(one.samples(packages, _PUBLISHED[one.name]))
     first = min(_CALIBRATION, len(next(iter(arrays.values()))) // 3)
     np.savez(place / "calibration.npz", **{name: values[:first] for name, values in arrays.items()})
     return Case(one.name, model, place / "calibration.npz", *_halves(place, arrays, first))
+
+
+def _distinct(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Each sample once: what is calibrated on cannot prove anything, also as a copy."""
+    inputs = {name: values for name, values in arrays.items() if not name.startswith(LABELS)}
+    found = find_distinct(inputs)
+    if found is None:
+        return arrays
+    rows = np.sort(np.unique(found.group, return_index=True)[1])
+    return {name: np.asarray(values)[rows] for name, values in arrays.items()}
 
 
 def _halves(place: Path, arrays: dict[str, Array], first: int) -> tuple[Path, Path]:
