@@ -250,7 +250,7 @@ class _Graph:
         self._replace(pair.last, 1, weights * every)
 
     def _replace(self, number: int, place: int, values: NDArray[Any]) -> None:
-        """Give an operand of an operation a constant of its own: others may share the old one."""
+        """Give an operand of an operation its own constant: others may share the old one."""
         op, _ = self._ops[number]
         own = copy.copy(self._graph.tensors[int(op.inputs[place])])
         own.buffer = add_buffer(self.model, self._schema, values.astype(np.float32))

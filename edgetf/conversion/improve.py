@@ -74,7 +74,7 @@ class Improver:
     def equalize(
         self, plain: Basis, calibrator: Callable[[bytes], Calibrator], quantize: Callable[[Basis], bytes]
     ) -> Basis:
-        """`plain`, or the equalized flatbuffer with ranges of its own, if its outputs are better."""
+        """`plain`, or the equalized flatbuffer with its own ranges, if its outputs are better."""
         pairs = find_pairs(self._float32)
         if not pairs:
             return plain

@@ -134,7 +134,7 @@ def aim_of(objective: Objective) -> Aim:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The files of a source: of TFRecords all shards, and the description beside them."""
+    """The files of a source: of TFRecords all shards, and their description."""
     if not path.name.endswith(RECORDS):
         return [path]
     stem = re.sub(r"-\d+-of-\d+$", "", path.name.partition(".tfrecord")[0])

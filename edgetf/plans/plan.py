@@ -109,7 +109,7 @@ NO_BUDGETS = Gate((), Budgets(), {}, frozenset())
 @dataclass(frozen=True)
 class Plan:
     """What `edgetf run` does. `classes` are devices by the name of their class; `out` is the folder for results,
-    `modules` that of the user's functions."""
+    `modules` the folder of the user's modules."""
 
     models: tuple[PlannedModel, ...]
     out: Path

@@ -294,7 +294,7 @@ def _devices_file(given: Place | None) -> Path | None:
 
 
 def _forget(folder: Path) -> None:
-    """Let the user's modules in a folder be loaded anew: facts are of the files as they are now."""
+    """Let the user's modules in a folder be loaded again: facts are of the files as they are now."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name != "__main__" and file and Path(file).parent == folder:
