@@ -69,7 +69,7 @@ def this_process() -> str:
 
 def in_use(device: str, held_by: str) -> str:
     """A message that `device` is in use, with the holder in the lock file's line `held_by`, if it can be read."""
-    message = f"{device} is in use by another run"
+    message = _anonymous(device)
     try:
         return one_line(without_secrets(f"{message}, {Holder(**json.loads(held_by)).describe()}"))
     except Exception:  # an older edgetf left no such line, and anybody may leave another
@@ -206,7 +206,7 @@ def _take(
             os.close(file)
         if on_event is None:
             raise refuse(message)
-        if message != known:
+        if message != known and not (known and message == _anonymous(device)):  # between two holders none is named
             known = message
             on_event(Note(waiting(message)))
             on_event(Phase(f"waiting for {device}"))
@@ -249,6 +249,10 @@ def _holder_of(device: str, name: str) -> str:
         pid, uid, _ = _CREDENTIALS.unpack(credentials)
         left = "" if Path(f"/proc/{pid}").exists() else "; it has ended, what it started still runs"
         return f"{device} is in use by another run, process {pid} of user {_user(uid)}{left}"
+    return _anonymous(device)
+
+
+def _anonymous(device: str) -> str:
     return f"{device} is in use by another run"
 
 

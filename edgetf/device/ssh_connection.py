@@ -225,9 +225,10 @@ class Connection:
                 return line
             if not line:
                 return state if last and state.startswith(last) else ""
-            state = line
-            if self._on_event is not None and not self._held:
-                self._on_event(Note(waiting(in_use(self.name, state.partition(" ")[2]))))
+            held_by = line.strip().partition(" ")[2]
+            is_news, state = bool(held_by) or not state, line  # between two holders, nobody is named
+            if self._on_event is not None and not self._held and is_news:
+                self._on_event(Note(waiting(in_use(self.name, held_by))))
                 self._on_event(Phase(f"waiting for {self.name}"))
 
     def _unreachable(self, reason: str) -> UnreachableError:

@@ -179,7 +179,7 @@ def test_inputs_that_no_samples_fit_are_explained_instead(edgetf_here: Run, tmp_
     ("name", "content", "message"),
     [
         ("missing", None, "does not exist"),
-        ("other.json", "{}", "is not a conversion, a reference, a benchmark, a tuning or ranges"),
+        ("other.json", "{}", "is not a conversion, a reference, a benchmark, a tuning, a run or ranges"),
         ("broken.json", "{", "is not a document of edgetf"),
         ("text.keras", "x", "is not a .keras file"),
         ("text.txt", "x", "nor anything else that edgetf reads"),

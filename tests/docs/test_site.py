@@ -68,13 +68,21 @@ def test_the_page_of_the_command_line_has_every_command_and_option(site: Path) -
                 assert max(option.opts, key=len) in section, (words, option.name)
 
 
+def _classes_of(module: str) -> set[str]:
+    """The public classes of a module of edgetf."""
+    body = ast.parse((Path(edgetf.__file__).parent / f"{module.replace('.', '/')}.py").read_text()).body
+    names = (node.name for node in body if isinstance(node, ast.ClassDef))
+    return {f"edgetf.{module}.{name}" for name in names if not name.startswith("_")}
+
+
+# read before any test: CPython's parser fails in a thread that has run playwright's greenlets
+_CLASSES = _classes_of("api.results") | _classes_of("api.verdicts") | {"edgetf.plans.run.Ran"}
+
+
 def test_the_page_of_python_has_every_name_and_every_class_of_results(site: Path) -> None:
     ids = _ids(site / "python.html")
     assert {f"edgetf.{name}" for name in edgetf.__all__} <= ids
-    for file in ("results", "verdicts"):
-        body = ast.parse((Path(edgetf.__file__).parent / "api" / f"{file}.py").read_text()).body
-        classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
-        assert {f"edgetf.api.{file}.{name}" for name in classes} <= ids
+    assert {"edgetf.api.results.Bench", "edgetf.api.verdicts.Tuned", "edgetf.plans.run.Ran"} <= _CLASSES <= ids
 
 
 def test_parameters_that_share_a_description_have_their_own_types_and_defaults(site: Path) -> None:
@@ -97,7 +105,7 @@ def test_search_works_in_pages_that_are_opened_as_files_without_a_network(site: 
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
         page.fill("input.md-search__input", "benchmark_model")
-        page.wait_for_selector(".md-search-result__item a[href*='android.html']")
+        page.wait_for_selector(".md-search-result__item a[href*='android.html']", timeout=120_000)  # of a busy machine
         browser.close()
     assert asked
     assert not [address for address in asked if not address.startswith(("file:", "data:", "blob:"))]
