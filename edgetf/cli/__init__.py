@@ -116,6 +116,7 @@ def cli() -> None:
       edgetf demo                                        all steps, on images of digits
       edgetf run model.keras --samples train.npz --test test.npz -o ship
 
+    \b
       edgetf convert saved_model -o out --samples train.npz
       edgetf reference saved_model --samples test.npz -o ref
       edgetf benchmark out --reference ref -o bench

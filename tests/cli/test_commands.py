@@ -36,6 +36,15 @@ def test_every_command_has_help_with_an_example_that_names_it(words: tuple[str, 
     assert f"edgetf {' '.join(words)}" in shown.output.split("\n  Example:\n")[1]
 
 
+@pytest.mark.parametrize("words", COMMANDS)
+def test_each_command_of_an_example_has_its_own_line(words: tuple[str, ...]) -> None:
+    """click joins the lines of a paragraph that does not begin with \\b."""
+    printed = CliRunner().invoke(cli, [*words, "--help"], prog_name="edgetf").output
+    names = "|".join({words[0] for words in COMMANDS if words})
+    for line in printed.splitlines():
+        assert len(re.findall(rf"\bedgetf (?:{names})\b(?!`)", line)) < 2, line
+
+
 @pytest.mark.parametrize("words", list(EXECUTABLE), ids=" ".join)
 def test_every_command_prints_json_for_programs(words: tuple[str, ...]) -> None:
     assert any("--json" in option.opts for option in COMMANDS[words].params)
