@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
+from edgetf import files
 from edgetf.api.cache import cache_home, key_of
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Phase
@@ -96,8 +97,11 @@ def kept() -> list[Kept]:
 
 
 def sweep() -> None:
-    """Remove what killed runs have begun and no run has resumed for days."""
+    """Remove what killed runs have half-written, and what they have begun and no run has resumed for days."""
     for one in kept():
+        if not one.in_use:
+            with suppress(EdgetfError, OSError):  # it only frees space
+                files.recover(one.place)
         if not (one.place / DOCUMENTS[one.verb]).is_file() and one.age_s > _ABANDONED_S:
             with suppress(EdgetfError):  # it only frees space
                 remove(one)

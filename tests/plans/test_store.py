@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -67,7 +68,12 @@ def test_what_was_begun_is_kept_for_a_week(home: Path) -> None:
     assert _finished(Verb.CONVERT, "finished") == finished
     for place in (begun, finished):
         os.utime(place, (time.time() - 8 * 86_400,) * 2)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (half := finished / f".edgetf-staging-{gone.pid}-0a1b2c3d").mkdir()
+    os.utime(half, (time.time() - 3_600,) * 2)
     sweep()
+    assert not half.exists()
     assert (begun.exists(), lately.exists(), finished.exists()) == (False, True, True)
 
 
