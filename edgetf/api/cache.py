@@ -34,7 +34,7 @@ def cache_home() -> Path:
 
 def key_of(*facts: Any) -> str:
     """A short digest of facts that JSON can hold (others by their `str`), and of versions that affect results."""
-    versions = [__version__, *map(_version, _DECISIVE)]
+    versions = [__version__, *map(version_of, _DECISIVE)]
     text = json.dumps([versions, *facts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
@@ -49,10 +49,15 @@ def _content(value: Any) -> Any:
     path = Path(value) if isinstance(value, (str, Path)) and str(value) else None
     try:
         if path is not None and path.exists():
-            return sha256_tree(path) if path.is_dir() else sha256_file(path)
+            return digest_of(path)
     except OSError:  # a text that cannot be a file name
         pass
     return value
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file's content, or of all files in a folder."""
+    return sha256_tree(path) if path.is_dir() else sha256_file(path)
 
 
 def folder_for(verb: str, *facts: Any) -> Path:
@@ -86,7 +91,8 @@ def store(kind: str, name: str, write: Callable[[Path], None], digest: Callable[
             return place / name
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of an installed package; empty if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

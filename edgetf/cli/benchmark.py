@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.budgets import Budget
+from edgetf.cli.budgets import Budget, metric_options
 from edgetf.cli.console import (
     CPUS,
     DURATION,
@@ -66,10 +66,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-drop", type=Budget(), metavar="POINTS", help=f"The budget of --sequential. [default: {MAX_DROP:g}]"
 )
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function. May be repeated."
-)
-@click.option("--metric-less-is-better", is_flag=True, help="Every --metric is an error, or a cost.")
+@metric_options
 @labels_option
 @nan_option
 @history_option

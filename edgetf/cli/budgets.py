@@ -47,6 +47,25 @@ allow_changed_option = click.option(
 )
 
 
+_METRIC_OPTIONS = (
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="MODULE:FUNCTION",
+        help="Judge by your own function; may be repeated.",
+    ),
+    click.option("--metric-less-is-better", is_flag=True, help="Every --metric is an error, or a cost."),
+)
+
+
+def metric_options(command: Command) -> Command:
+    """Adds --metric and --metric-less-is-better."""
+    for option in reversed(_METRIC_OPTIONS):
+        command = option(command)
+    return command
+
+
 def budget_options(command: Command) -> Command:
     """Adds --max-drop, --max-metric-drop, --max-latency-ms and --max-bytes."""
     for option in reversed(_OPTIONS):

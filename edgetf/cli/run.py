@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.budgets import budget_options
+from edgetf.cli.budgets import budget_options, metric_options
 from edgetf.cli.console import PATH, force_option, json_option, no_wait_option
 
 
@@ -39,10 +39,7 @@ def _print_schema(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     help="What is to be least; both: latency times bytes.",
 )
 @budget_options
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
-)
-@click.option("--metric-less-is-better", is_flag=True, help="Every --metric is an error, or a cost.")
+@metric_options
 @click.option("--dry-run", is_flag=True, help="Only print which steps would run, and why.")
 @click.option(
     "--schema",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.budgets import budget_options
+from edgetf.cli.budgets import budget_options, metric_options
 from edgetf.cli.console import PATH, escape, force_option, json_option, no_wait_option, print_lines
 
 
@@ -24,10 +24,7 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, no_wait_
     help="What is to be least.",
 )
 @budget_options
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="MODULE:FUNCTION", help="Judge by your own function; may be repeated."
-)
-@click.option("--metric-less-is-better", is_flag=True, help="Every --metric is an error, or a cost.")
+@metric_options
 @click.option("--device", default="local", show_default=True, metavar="NAME", help="Where to time, and to prove it.")
 @click.option("--devices", type=PATH, help="The file that names devices. [default: devices.toml here, or the user's]")
 @click.option("--runtime", metavar="NAME==VERSION", help="What must load it: tflite-runtime==2.14, or a device's name.")

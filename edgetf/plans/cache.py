@@ -73,7 +73,7 @@ def cache(*, clean: bool = False, older_than: float | None = None) -> Cached:
         raise EdgetfError(f"older_than={older_than!r} is not a number of days", "give one, or leave it out")
     every = kept()
     found = [one for one in every if one.age_s >= (older_than or 0.0) * _DAY_S]
-    removed = tuple(one for one in found if remove(one)) if clean else ()
+    removed = tuple(one for one in found if remove(one.place)) if clean else ()
     places = {one.place for one in removed}
     left = tuple(one for one in found if one.place not in places)
     return Cached(store_home(), left, removed, len(every) - len(found))

@@ -12,11 +12,11 @@ import json
 import os
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgetf import __version__, files
+from edgetf.api.cache import digest_of, version_of
 from edgetf.api.models import path_of_model
 from edgetf.api.reference import SERVING
 from edgetf.benchmarks.judging.choose import Objective
@@ -106,7 +106,7 @@ class Depends:
             if path is None:
                 self._sources[source] = _of([source, str(self._modules)])
             else:
-                self._sources[source] = _of([(one.name, _content(one)) for one in _files_of(path)])
+                self._sources[source] = _of([(one.name, digest_of(one)) for one in _files_of(path)])
         return self._sources[source]
 
 
@@ -141,10 +141,6 @@ def _files_of(path: Path) -> list[Path]:
     return sorted(one for one in path.parent.glob(f"{glob.escape(stem)}*") if one.is_file())
 
 
-def _content(path: Path) -> str:
-    return files.sha256_tree(path) if path.is_dir() else files.sha256_file(path)
-
-
 def _machine() -> str:
     """What times and float results of this machine depend on."""
     return _of([platform.node(), platform.machine(), platform.processor(), os.cpu_count()])
@@ -160,14 +156,7 @@ def is_settled(model: PlannedModel, *sources: str | None, on: str = "") -> bool:
 
 def _versions() -> Facts:
     legacy = {"TF_USE_LEGACY_KERAS": os.environ.get("TF_USE_LEGACY_KERAS", "")}
-    return {"edgetf": __version__, **legacy, **{package: _version(package) for package in _PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+    return {"edgetf": __version__, **legacy, **{package: version_of(package) for package in _PACKAGES}}
 
 
 def _of(value: Any) -> str:

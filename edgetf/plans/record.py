@@ -117,6 +117,11 @@ class RunRecord:
     earlier: tuple[Answer, ...] = ()
 
     @property
+    def shipped(self) -> tuple[Answer, ...]:
+        """The answers whose files are there: those of this run, and the last ones of what has none in it."""
+        return (*self.answers, *self.earlier)
+
+    @property
     def targets(self) -> tuple[tuple[str, str], ...]:
         """The models with their devices that the plan has an answer for, or should."""
         return tuple(dict.fromkeys((one.model, one.device) for one in self.steps if one.device is not None))

@@ -230,21 +230,20 @@ def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_e
     executor = Executor(plan, steps, lambda title: _watched(title, on_event), wait)
     record = executor.run(path)
     answered = {(one.model, one.device) for one in record.answers}
-    before = (*earlier.answers, *earlier.earlier) if earlier else ()
+    before = earlier.shipped if earlier else ()
     record = replace(record, earlier=tuple(one for one in before if (one.model, one.device) not in answered))
     if not dry:
         files.write_document(plan.out / FILE, record)
-        _remove_old(earlier, record, plan.out)
+        _remove_old(before, record, plan.out)
         write_page(record, plan.budgets, plan.out)
         sweep()
     return Ran(plan.out, record)
 
 
-def _remove_old(earlier: RunRecord | None, record: RunRecord, out: Path) -> None:
+def _remove_old(before: Sequence[Answer], record: RunRecord, out: Path) -> None:
     """Remove the files that an earlier run shipped for a model on a device where this one has another answer."""
     kept = {place for one in record.answers for place in (one.file, one.bundle) if place is not None}
     answered = {(one.model, one.device) for one in record.answers}
-    before = (*earlier.answers, *earlier.earlier) if earlier else ()
     for one in before:
         if one.file is None or (one.model, one.device) not in answered:
             continue

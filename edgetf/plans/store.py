@@ -87,24 +87,26 @@ def _taken(file: int) -> bool:
 def kept() -> list[Kept]:
     """All results in the store, the last used first."""
     found = []
-    for verb in DOCUMENTS:
-        home = store_home() / verb.value
-        for place in home.iterdir() if home.is_dir() else ():
-            with suppress(OSError):  # another process removes it
-                size = sum(path.lstat().st_size for path in place.rglob("*") if not path.is_dir())
-                found.append(Kept(verb, place, size, time() - place.stat().st_mtime, _is_in_use(place)))
+    for verb, place in _places():
+        with suppress(OSError):  # another process removes it
+            size = sum(path.lstat().st_size for path in place.rglob("*") if not path.is_dir())
+            found.append(Kept(verb, place, size, time() - place.stat().st_mtime, _is_in_use(place)))
     return sorted(found, key=lambda one: (one.age_s, str(one.place)))
+
+
+def _places() -> list[tuple[Verb, Path]]:
+    homes = [(verb, store_home() / verb.value) for verb in DOCUMENTS]
+    return [(verb, place) for verb, home in homes if home.is_dir() for place in home.iterdir()]
 
 
 def sweep() -> None:
     """Remove what killed runs have half-written, and what they have begun and no run has resumed for days."""
-    for one in kept():
-        if not one.in_use:
-            with suppress(EdgetfError, OSError):  # it only frees space
-                files.recover(one.place)
-        if not (one.place / DOCUMENTS[one.verb]).is_file() and one.age_s > _ABANDONED_S:
-            with suppress(EdgetfError):  # it only frees space
-                remove(one)
+    for verb, place in _places():
+        with suppress(EdgetfError, OSError):  # it only frees space
+            if not _is_in_use(place):
+                files.recover(place)
+            if not (place / DOCUMENTS[verb]).is_file() and time() - place.stat().st_mtime > _ABANDONED_S:
+                remove(place)
 
 
 def _is_in_use(place: Path) -> bool:
@@ -115,12 +117,12 @@ def _is_in_use(place: Path) -> bool:
         return not _taken(lock.fileno())
 
 
-def remove(one: Kept) -> bool:
+def remove(place: Path) -> bool:
     """Remove a result, unless a process makes it; returns whether it was removed. Raises EdgetfError."""
-    with explained(), naming(one.place):
+    with explained(), naming(place):
         (home := store_home() / _LOCKS).mkdir(parents=True, exist_ok=True)
-        with (home / f"{one.place.parent.name}-{one.place.name}").open("w") as lock:  # it stays: others may wait for it
+        with (home / f"{place.parent.name}-{place.name}").open("w") as lock:  # it stays: others may wait for it
             if not _taken(lock.fileno()):
                 return False
-            shutil.rmtree(one.place)
+            shutil.rmtree(place)
     return True

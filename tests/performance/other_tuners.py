@@ -81,7 +81,8 @@ def revert_one_by_one(variants: Path, reference: Path, calibration: str, out: Pa
     whole = ["int8"] * count
 
     def without(gone: set[int]) -> Mixture:
-        return Mixture(tuple("float16" if k in gone else name for k, name in enumerate(whole)))
+        together = splicer.together(gone)  # what int8 has equalized cannot be taken apart
+        return Mixture(tuple("float16" if k in together else name for k, name in enumerate(whole)))
 
     alone = scorer.score([without({k}) for k in units])
     order = [units[k] for k in np.argsort([-one.db for one in alone], kind="stable")]
