@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from dataclasses import replace
@@ -19,7 +18,7 @@ from edgetf.conversion.hub import PREFIX, find_model
 from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.ranges import RANGES_SCHEMA, Ranges
 from edgetf.conversion.source_child import read_source_safely
-from edgetf.device.runner.verify import MANIFEST
+from edgetf.device.runner.manifest import MANIFEST, Manifest, parse_manifest
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.files import parse_document, read_document
@@ -179,12 +178,12 @@ def is_bundle(path: Path) -> bool:
         return False
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> Manifest:
     """The manifest of a bundle. Raises EdgetfError for a file that is not a bundle, or damaged."""
     with parsing(path, "a complete bundle", "make it again with: edgetf bundle"), zipfile.ZipFile(path) as archive:
         if archive.getinfo(MANIFEST).file_size > _MOST_MANIFEST:
             raise ValueError("its manifest is too large")
-        return dict(json.loads(archive.read(MANIFEST)))
+        return parse_manifest(archive.read(MANIFEST))
 
 
 def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_event: OnEvent | None = None) -> Any:
@@ -199,7 +198,7 @@ def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_
 
     Returns
     -------
-    Contents, Source, dict, or what `load` returns
+    Contents, Source, Manifest, dict, or what `load` returns
         For a `.tflite` file its inputs, outputs, operations and weights; for a model the inputs and outputs of its
         signature; for samples the arrays by name, mapped from the file; for a folder of images, whose size depends on a
         model, their number in each class; for a bundle its manifest.

@@ -19,6 +19,7 @@ from edgetf.console.progress import progress
 from edgetf.defaults import GOLDEN
 from edgetf.device.runner.delegates import AUTO
 from edgetf.device.runner.interpreter import JobError
+from edgetf.device.runner.manifest import Manifest
 from edgetf.device.runner.verify import Proof
 from edgetf.device.runner.verify import verify as prove
 from edgetf.errors import EdgetfError
@@ -33,10 +34,10 @@ class Bundle:
     """The file that `edgetf.bundle` wrote, and its manifest."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def __str__(self) -> str:
-        return f"{self.manifest['variant']}, {self.manifest['provenance']['because']}: {self.path}"
+        return f"{self.manifest.variant}, {self.manifest.provenance.because}: {self.path}"
 
 
 def report(

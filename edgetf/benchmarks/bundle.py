@@ -1,7 +1,7 @@
 """A bundle: a variant and its evidence in one file that a device can verify without edgetf.
 
 It is a zip file with the variant, golden samples and their outputs, `labels.txt`, and `manifest.json`. The manifest has
-digests, tolerances, descriptions of pre- and postprocessing, the verdict and the provenance. `device.runner.verify`
+digests, tolerances, descriptions of pre- and postprocessing, the verdict and the provenance. `device.runner`
 reads it.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ from edgetf.benchmarks.judging.verdict import worst
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.fixed import copy_private, read_same
 from edgetf.defaults import GOLDEN
-from edgetf.device.runner.verify import BUNDLE_SCHEMA, MANIFEST, SEAL_BYTES, seal
+from edgetf.device.runner.manifest import BUNDLE_SCHEMA, MANIFEST, GoldenOutput, Manifest, Provenance
+from edgetf.device.runner.verify import SEAL_BYTES, seal
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.owned import scratch
@@ -34,6 +34,7 @@ from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
 from edgetf.schemes import SCHEMES
 
+_MODEL, _LABELS = "model.tflite", "labels.txt"
 _LONGEST_NAME = 200  # characters of what may name a file
 _LONGEST_TEXT = 16 << 20  # bytes of labels, and of descriptions
 # share of an output's range over the golden samples. Between runtimes, int8 was observed to differ by one step, 0.4 %
@@ -56,7 +57,7 @@ class BundleOptions:
     force: bool = False
 
 
-def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEvent) -> dict[str, Any]:
+def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEvent) -> Manifest:
     """Write the bundle of a variant of the benchmark at `place` to the file `out`; returns its manifest.
 
     Raises EdgetfError for a variant that did not pass (unless `unproven`), and the errors of `ladder.climb`.
@@ -67,48 +68,54 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
     checked = check_one(result, options.asked.budgets, False, compared=True)
     stored = None if options.unproven else _refuse_unproven(place, twins, options.asked, checked)
     count = min(options.golden, len(samples)) // twins.batch * twins.batch or twins.batch
-    content = {}
     with scratch() as work:
         [target] = copy_private([twins.target], work)
         assert target.private is not None
-        content["model.tflite"] = read_same(target.private, result.sha256)
+        content = {_MODEL: read_same(target.private, result.sha256)}
         inputs = write_inputs({name: values[:count] for name, values in samples.inputs.items()}, work)
         content |= {Path(file).name: Path(file).read_bytes() for file in inputs.values()}
         unbatched = frozenset(one.name for one in twins.reference.outputs if not one.batched)
         outputs = run_here(target, inputs, (samples.unbatched, unbatched), work / "out", on_event, options.asked.wait)
-        tolerances = {name: _tolerance(result.scheme, values) for name, values in outputs.values.items()}
-        if stored is not None:
-            refuse_other_answers(result, stored, outputs, tolerances)
-        content |= {f"output-{k}.npy": _npy(values) for k, (_, values) in enumerate(sorted(outputs.values.items()))}
-    listed = []
-    for k, name in enumerate(sorted(outputs.values)):
-        tolerance, known = tolerances[name], outputs.shapes.get(name)
-        shapes = None if known is None else f"output-{k}-shapes.npy"
-        listed.append({"name": name, "file": f"output-{k}.npy", "shapes": shapes, "tolerance": tolerance})
-        content |= {shapes: _npy(known)} if shapes else {}
+    tolerances = {name: _tolerance(result.scheme, values) for name, values in outputs.values.items()}
+    if stored is not None:
+        refuse_other_answers(result, stored, outputs, tolerances)
+    golden, arrays = _golden_outputs(outputs, tolerances)
+    content |= arrays
     if options.labels is not None:
-        content["labels.txt"] = files.read_bytes(
-            options.labels, "give a text file with one class per line", _LONGEST_TEXT
-        )
-    manifest = {
-        "schema": BUNDLE_SCHEMA,
-        "variant": result.variant,
-        "scheme": result.scheme,
-        "signature": target.signature,
-        "model": "model.tflite",
-        "inputs": {name: f"input-{k}.npy" for k, name in enumerate(samples.inputs)},
-        "outputs": listed,
-        "unbatched_inputs": sorted(samples.unbatched),
-        "unbatched_outputs": sorted(unbatched),
-        "labels": "labels.txt" if options.labels is not None else None,
-        "preprocessing": _words(options.before),
-        "postprocessing": _words(options.after),
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
-        "budgets": vars(options.asked.budgets),
-        "provenance": _provenance(checked, result, twins.reference.source.digest, samples.digest),
-    }
-    _write(out, content, json.dumps(manifest, indent=1).encode())
+        content[_LABELS] = files.read_bytes(options.labels, "give a text file with one class per line", _LONGEST_TEXT)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    manifest = Manifest(
+        schema=BUNDLE_SCHEMA,
+        variant=result.variant,
+        scheme=result.scheme,
+        signature=target.signature,
+        model=_MODEL,
+        inputs={name: Path(file).name for name, file in inputs.items()},
+        outputs=golden,
+        unbatched_inputs=sorted(samples.unbatched),
+        unbatched_outputs=sorted(unbatched),
+        labels=_LABELS if options.labels is not None else None,
+        preprocessing=_words(options.before),
+        postprocessing=_words(options.after),
+        files=digests,
+        budgets=vars(options.asked.budgets),
+        provenance=_provenance(checked, result, digests[_MODEL], twins),
+    )
+    _write(out, content, manifest)
     return manifest
+
+
+def _golden_outputs(outputs: Outputs, tolerances: dict[str, float]) -> tuple[list[GoldenOutput], dict[str, bytes]]:
+    """The outputs as the manifest lists them, and their files by name."""
+    listed, content = [], {}
+    for k, name in enumerate(sorted(outputs.values)):
+        file, shapes, known = f"output-{k}.npy", None, outputs.shapes.get(name)
+        content[file] = _npy(outputs.values[name])
+        if known is not None:
+            shapes = f"output-{k}-shapes.npy"
+            content[shapes] = _npy(known)
+        listed.append(GoldenOutput(name, file, shapes, tolerances[name]))
+    return listed, content
 
 
 def _refuse_unproven(place: Path, twins: Twins, asked: LadderOptions, checked: Checked) -> Outputs:
@@ -138,26 +145,25 @@ def _tolerance(scheme: str | None, values: Any) -> float:
     return max((share or _GOLDEN_SHARE) * float(np.ptp(found)), 2.01 * step, 1e-6 * float(np.abs(found).max()), 1e-9)
 
 
-def _provenance(checked: Checked, result: Result, model: str, samples: str) -> dict[str, Any]:
-    because = worst(list(checked.parts.values())).reason
-    return {
-        "edgetf": __version__,
-        "created": files.now(),
-        "saved_model_sha256": model,
-        "samples_sha256": samples,
-        "variant_sha256": result.sha256,
-        "device": result.device,
-        "runtime": result.runtime,
-        "verdict": checked.verdict.value,
-        "because": because,
-        "median_ms": result.latency_ms.median if result.latency_ms else None,
-    }
+def _provenance(checked: Checked, result: Result, variant: str, twins: Twins) -> Provenance:
+    return Provenance(
+        edgetf=__version__,
+        created=files.now(),
+        saved_model_sha256=twins.reference.source.digest,
+        samples_sha256=twins.samples.digest,
+        variant_sha256=variant,
+        device=result.device,
+        runtime=result.runtime,
+        verdict=checked.verdict.value,
+        because=worst(list(checked.parts.values())).reason,
+        median_ms=result.latency_ms.median if result.latency_ms else None,
+    )
 
 
-def _write(out: Path, content: dict[str, bytes], manifest: bytes) -> None:
+def _write(out: Path, content: dict[str, bytes], manifest: Manifest) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MANIFEST, manifest)
+        archive.writestr(MANIFEST, manifest.to_json())
         archive.comment = bytes(SEAL_BYTES)
         for name, data in content.items():
             archive.writestr(name, data)

@@ -74,9 +74,9 @@ def bundle(
         force=force,
     )
     if as_json:
-        click.echo(json.dumps(made.manifest, indent=1))
+        click.echo(made.manifest.to_json())
         return
-    because = made.manifest["provenance"]["because"]
+    because = made.manifest.provenance.because
     if not is_stream(out):
         print_lines(f"{escape(variant)}, {escape(because)}: written to {escape(str(out))}")
 

@@ -203,18 +203,15 @@ def _warn_if_changed(conversion: Conversion, out: Path) -> None:
 def _inspect_bundle(file: Path, as_json: bool) -> None:
     from edgetf.api.look import read_manifest
     from edgetf.errors import clean
-    from edgetf.reading import parsing
 
     manifest = read_manifest(file)
-    with parsing(file, "a whole bundle", "make it again with: edgetf bundle"):
-        rows = [[escape(clean(name)), escape(clean(digest[:12]))] for name, digest in manifest["files"].items()]
-        known = manifest["provenance"].items()
-        signed = [[escape(clean(name)), escape(clean(str(value)))] for name, value in known if value is not None]
-        variant = escape(clean(str(manifest.get("variant"))))
     if as_json:
-        click.echo(json.dumps(manifest, indent=1))
+        click.echo(manifest.to_json())
         return
-    print_lines(f"[bold]{escape(str(file))}[/]: {variant}")
+    rows = [[escape(clean(name)), escape(clean(digest[:12]))] for name, digest in manifest.files.items()]
+    known = vars(manifest.provenance).items()
+    signed = [[escape(clean(name)), escape(clean(str(value)))] for name, value in known if value is not None]
+    print_lines(f"[bold]{escape(str(file))}[/]: {escape(clean(manifest.variant))}")
     print_table("Signed for", ["", ""], signed)
     print_table("Files", ["file", "sha256"], rows)
     print_lines("To verify it on a device: python edgetf-runner.pyz verify FILE")

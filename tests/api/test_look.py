@@ -8,7 +8,7 @@ import pytest
 
 import edgetf
 from edgetf.api.results import Bench
-from edgetf.device.runner.verify import MANIFEST
+from edgetf.device.runner.manifest import MANIFEST
 from edgetf.errors import EdgetfError
 
 

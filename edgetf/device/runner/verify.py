@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -27,13 +26,12 @@ from .answers import line
 from .interpreter import JobError
 from .isolate import ChildError, Send
 from .job import Job, check
+from .manifest import MANIFEST, GoldenOutput, Manifest, parse_manifest
 from .run import run_job
 
-# 2: inputs and outputs without an axis for samples, shapes of outputs
-BUNDLE_SCHEMA = 2
 _LEAST_BYTES, _RATIO = 64 << 20, 100  # a bundle unpacks to no more than this, and so many times its size
 _MOST_BYTES, _MOST_MANIFEST, _BLOCK = 1 << 34, 1 << 24, 1 << 20
-MANIFEST, SEAL_BYTES = "manifest.json", 64  # SHA-256 in hex
+SEAL_BYTES = 64  # SHA-256 in hex
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
     with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as temporary:
         folder = Path(temporary)
         manifest, problems = _unpack(bundle, folder)
-        variant = line(str(manifest.get("variant", "")))
-        if problems:
+        variant = "" if manifest is None else line(manifest.variant)
+        if manifest is None or problems:
             return Proof(variant, "", 0, {}, problems)
         job = _job_of(manifest, folder, runtime)
         try:
@@ -84,18 +82,18 @@ def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
         listed = measurement.samples.outputs
         found = {output.name: np.load(folder / "out" / output.file) for output in listed}
         shapes = {output.name: np.load(folder / "out" / output.shapes) for output in listed if output.shapes}
-        errors, problems = _compare(manifest, folder, found, shapes)
-        signed = line(str(manifest["provenance"].get("verdict") or "without a verdict"))
+        errors, problems = _compare(manifest.outputs, folder, found, shapes)
+        signed = line(manifest.provenance.verdict or "without a verdict")
         return Proof(variant, ran, measurement.samples.n, errors, problems, signed)
 
 
-def _job_of(manifest: dict[str, Any], folder: Path, runtime: str) -> Job:
+def _job_of(manifest: Manifest, folder: Path, runtime: str) -> Job:
     return Job(
-        str(folder / manifest["model"]),
-        {name: str(folder / file) for name, file in manifest["inputs"].items()},
-        manifest["signature"],
-        manifest["unbatched_inputs"],
-        manifest["unbatched_outputs"],
+        str(folder / manifest.model),
+        {name: str(folder / file) for name, file in manifest.inputs.items()},
+        manifest.signature,
+        manifest.unbatched_inputs,
+        manifest.unbatched_outputs,
         runtime,
         timing=None,
     )
@@ -106,8 +104,8 @@ def seal(content: bytes) -> bytes:
     return content[:-SEAL_BYTES] + hashlib.sha256(content[:-SEAL_BYTES]).hexdigest().encode()
 
 
-def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The manifest, and a list of changed files; all files are extracted to `folder`."""
+def _unpack(bundle: Path, folder: Path) -> tuple[Manifest | None, list[str]]:
+    """The manifest (None if it cannot be read), and the changed files; all files are extracted to `folder`."""
     problems: list[str] = []
     try:
         with _open(bundle) as file:
@@ -121,7 +119,7 @@ def _unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
     except Exception as error:  # of the system, zipfile, json and zlib, and of names that are none
         if not problems:
             raise JobError(f"{bundle} is not a bundle: {line(str(error))}") from error
-        return {}, problems
+        return None, problems
     return manifest, [line(problem) for problem in problems]
 
 
@@ -149,26 +147,16 @@ def _is_sealed(file: BinaryIO) -> bool:
     return file.read() == digest.hexdigest().encode()
 
 
-def _read_files(bundle: Path, file: BinaryIO, folder: Path, problems: list[str]) -> dict[str, Any]:
+def _read_files(bundle: Path, file: BinaryIO, folder: Path, problems: list[str]) -> Manifest:
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         if sum(member.file_size for member in archive.infolist()) > _LEAST_BYTES + _RATIO * size:
             raise ValueError("it would unpack to far more than it has")
         if archive.getinfo(MANIFEST).file_size > _MOST_MANIFEST:
             raise ValueError("its manifest is too large")
-        manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
-        if manifest["schema"] != BUNDLE_SCHEMA:
-            raise JobError(f"{bundle} has schema {manifest['schema']}, this runner reads {BUNDLE_SCHEMA}")
-        named = [manifest["model"], *manifest["inputs"].values(), *(one["file"] for one in manifest["outputs"])]
-        named += [one["shapes"] for one in manifest["outputs"] if one["shapes"]]
-        if not set(named) <= set(manifest["files"]) or "signature" not in manifest:
-            raise ValueError("its manifest is not whole")
-        if not isinstance(manifest["provenance"], dict):
-            raise ValueError("its manifest has no provenance")
+        manifest = parse_manifest(archive.read(MANIFEST))
         check(_job_of(manifest, folder, "auto"))
-        if not all(isinstance(one["tolerance"], (int, float)) for one in manifest["outputs"]):
-            raise ValueError("its manifest has no tolerances")
-        for name, digest in manifest["files"].items():
+        for name, digest in manifest.files.items():
             if Path(name).name != name:
                 raise JobError(f"{bundle} names a file outside of itself: {name!r}")
             if _extract(archive, name, folder / name) != digest:
@@ -187,22 +175,22 @@ def _extract(archive: zipfile.ZipFile, name: str, place: Path) -> str:
 
 
 def _compare(
-    manifest: dict[str, Any], folder: Path, found: dict[str, np.ndarray[Any, Any]], shapes: dict[str, Any]
+    outputs: list[GoldenOutput], folder: Path, found: dict[str, np.ndarray[Any, Any]], shapes: dict[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
     errors, problems = {}, []
-    for golden in manifest["outputs"]:
-        name, expected = golden["name"], _load(folder / golden["file"])
+    for golden in outputs:
+        name, expected = golden.name, _load(folder / golden.file)
         if name not in found or found[name].shape != expected.shape:
             problems.append(f"output {name!r} is missing, or has another shape")
             continue
-        known = _load(folder / golden["shapes"]) if golden["shapes"] else None
+        known = _load(folder / golden.shapes) if golden.shapes else None
         if not np.array_equal(shapes.get(name, ()), () if known is None else known):
             problems.append(f"output {name!r} has another number of rows in some sample")
             continue
         error = float(np.max(np.abs(found[name].astype(np.float64) - expected.astype(np.float64)), initial=0.0))
         errors[name] = error
-        if not error <= golden["tolerance"]:  # NaN is a problem too
-            problems.append(f"output {name!r} is off by {error:.3g}, {golden['tolerance']:.3g} are allowed")
+        if not error <= golden.tolerance:  # NaN is a problem too
+            problems.append(f"output {name!r} is off by {error:.3g}, {golden.tolerance:.3g} are allowed")
     return errors, problems
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edgetf.device.runner.interpreter import JobError
-from edgetf.device.runner.verify import MANIFEST, SEAL_BYTES, _is_sealed, _sweep, seal, verify
+from edgetf.device.runner.manifest import MANIFEST
+from edgetf.device.runner.verify import SEAL_BYTES, _is_sealed, _sweep, seal, verify
 from tests.conftest import ignore
 from tests.special_files import SPECIAL, make_special
 
