@@ -33,7 +33,8 @@ _ALL = (*RUNTIMES, PROGRAM)
 class Delegate:
     """One delegate: its name in options and documents, the runtimes that have it, and how each is asked for it.
 
-    `flag` is that of `benchmark_model`, `resolver` the member of the interpreter's OpResolverType (empty: the default).
+    `flag` is that of `benchmark_model`, `--name=value` (empty: it lacks the delegate), `resolver` the member of the
+    interpreter's OpResolverType (empty: the default).
     `printed` is the name by which `benchmark_model` reports that it applied the delegate. Where it is empty, no report
     is expected; else the lack of one is an error, since the program then ran the graph on the CPU.
     """
@@ -41,7 +42,7 @@ class Delegate:
     name: str
     label: str
     runtimes: tuple[str, ...]
-    flag: str
+    flag: str = ""
     resolver: str = ""
     printed: str = ""
 
