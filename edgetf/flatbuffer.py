@@ -163,8 +163,9 @@ def unpack(content: bytes) -> tuple[Any, Any]:
 
 
 def pack(model: Any) -> bytes:
-    """The bytes of a `ModelT`."""
-    return bytes(_tools().convert_object_to_bytearray(model))
+    """The bytes of a `ModelT`, with equal vectors stored once."""
+    packed: bytes = importlib.import_module("edgetf.packing").to_bytes(model)
+    return packed
 
 
 def listed(vector: Any) -> list[Any]:
