@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from edgetf.errors import EdgetfError, nearest
 
+_ENDS = {"int8": ("int8", "uint8"), "int16": ("int16",)}  # by activations: what io may be in addition to float32
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -38,6 +40,10 @@ class Scheme:
     def __post_init__(self) -> None:
         if self.needs_samples and self.weights != "int8":
             raise ValueError(f"{self.name}: no converter combines {self.activations} activations with {self.weights}")
+        quantized = self.needs_samples or self.unpacks  # the converter itself refuses other floats with another io
+        if quantized and self.io not in ("float32", *_ENDS.get(self.activations, ())):
+            ends = f"inputs and outputs of {self.io}"
+            raise ValueError(f"{self.name}: no converter combines {self.activations} activations with {ends}")
 
     @property
     def needs_samples(self) -> bool:

@@ -22,6 +22,29 @@ def test_an_unknown_scheme_names_the_nearest() -> None:
     assert "did you mean 'int16x8'?" in caught.value.hint
 
 
-def test_a_combination_that_no_converter_makes_is_refused() -> None:
-    with pytest.raises(ValueError, match="int8 activations with float16"):
-        Scheme("half-int8", "float16", "int8", "float32", 20.0, "")
+@pytest.mark.parametrize(
+    ("weights", "activations", "io", "message"),
+    [
+        ("float16", "int8", "float32", "int8 activations with float16"),
+        ("int8", "int16", "int8", "int16 activations with inputs and outputs of int8"),
+        ("int8", "int8", "int16", "int8 activations with inputs and outputs of int16"),
+    ],
+)
+def test_a_combination_that_no_converter_makes_is_refused(
+    weights: str, activations: str, io: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"new: no converter combines {message}"):
+        Scheme("new", weights, activations, io, 20.0, "")
+
+
+def test_constants_that_are_unpacked_leave_inputs_and_outputs_in_float() -> None:
+    with pytest.raises(ValueError, match="float32 activations with inputs and outputs of int8"):
+        Scheme("new", "int8", "float32", "int8", 20.0, "", unpacks=True)
+
+
+def test_tune_mixes_no_scheme_that_differs_from_another_by_its_inputs_and_outputs_only() -> None:
+    for scheme in SCHEMES.values():
+        same = [
+            one for one in SCHEMES.values() if (one.weights, one.activations) == (scheme.weights, scheme.activations)
+        ]
+        assert bool(scheme.untuned) == (scheme.io != "float32" and len(same) > 1), scheme.name

@@ -38,8 +38,6 @@ _STATEFUL |= {"UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN"}
 
 def why_not(flatbuffer: bytes, scheme: Scheme) -> str | None:
     """The reason why this float flatbuffer cannot be calibrated here for `scheme`, or None."""
-    if scheme.activations == "int16" and scheme.io != "float32":
-        return "the quantizer for int16 activations leaves inputs and outputs in float32"
     ops = set(count_ops(flatbuffer))
     if inside := sorted(ops & _STATEFUL):
         return f"{', '.join(inside)} has values inside that need ranges too"

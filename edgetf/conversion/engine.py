@@ -97,7 +97,8 @@ class Engines:
         """
         if self._trained and not is_learned(scheme):
             reason = "the model was trained for int8: its graph simulates int8 arithmetic only"
-            raise EdgetfError(reason, "use int8 or int8-io, or convert the model without quantization-aware training")
+            able = " or ".join(name for name, row in SCHEMES.items() if is_learned(row))
+            raise EdgetfError(reason, f"use {able}, or convert the model without quantization-aware training")
         made = self._make(scheme, why_official, per_channel_dense=True)
         if target is None or not (problems := problems_of(made.content, target)):
             return made
@@ -266,7 +267,7 @@ class Engines:
             return self._dynamic(content, notes) if scheme.weights == "int8" else (content, notes, ())
         if scheme.activations == "int16":
             try:
-                content = self._private.quantize_int16x8(write_ranges(self._float, self._widest))
+                content = self._private.quantize_int16x8(write_ranges(self._float, self._widest), scheme.io)
             except RuntimeError as error:
                 raise explain_int16x8(str(error), self._float) or error from error
             content, scale_notes = repair_scales(content, self._widest)

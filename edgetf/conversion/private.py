@@ -59,14 +59,14 @@ class Private:
         )
         return bytes(self._deduplicate(quantized))
 
-    def quantize_int16x8(self, flatbuffer: bytes) -> bytes:
+    def quantize_int16x8(self, flatbuffer: bytes, io: str) -> bytes:
         """Quantize a float flatbuffer whose tensors have `min` and `max` to int16 activations and int8 weights.
 
-        Raises RuntimeError for ops without such a kernel.
+        Its inputs and outputs are of `io`. Raises RuntimeError for ops without such a kernel.
         """
-        float32, int16, int64 = (np.dtype(name).num for name in ("float32", "int16", "int64"))
+        ends, int16, int64 = (np.dtype(name).num for name in (io, "int16", "int64"))
         wrapper = self._calibrator(flatbuffer)._calibrator
-        quantized = wrapper.QuantizeModel(float32, float32, False, int16, int64, False, False)
+        quantized = wrapper.QuantizeModel(ends, ends, False, int16, int64, False, False)
         return bytes(self._deduplicate(quantized))
 
 

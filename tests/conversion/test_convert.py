@@ -20,7 +20,7 @@ from edgetf.files import sha256_file
 from edgetf.flatbuffer import read_contents
 from edgetf.results import Status, Verdict, read_conversion
 from edgetf.samples import load_samples, make_samples, save_samples
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import SCHEMES, Scheme
 from tests.conftest import BLOCKS, SHORT, Small, ignore
 
 
@@ -42,20 +42,11 @@ def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: P
     )
 
 
-@pytest.mark.parametrize(
-    ("scheme", "io", "weights"),
-    [
-        ("float32", "float32", "float32"),
-        ("float16", "float32", "float16"),
-        ("int8", "float32", "int8"),
-        ("int8-io", "int8", "int8"),
-        ("int16x8", "float32", "int8"),
-    ],
-)
-def test_a_scheme_decides_dtypes(converted: Path, scheme: str, io: str, weights: str) -> None:
-    contents = read_contents(converted / f"{scheme}.tflite")
-    assert {tensor.dtype for tensor in (*contents.inputs, *contents.outputs)} == {io}
-    assert next(iter(contents.weights)) == weights
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
+def test_a_scheme_decides_dtypes(converted: Path, scheme: Scheme) -> None:
+    contents = read_contents(converted / f"{scheme.name}.tflite")
+    assert {tensor.dtype for tensor in (*contents.inputs, *contents.outputs)} == {scheme.io}
+    assert next(iter(contents.weights)) == scheme.weights
 
 
 def test_the_float32_variant_computes_the_outputs_of_tensorflow(converted: Path, small: Small) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import edgetf
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import SCHEMES, Scheme
 from tests.api.test_front_door import SCRIPT
 from tests.docs.pages import ROOT, TEXTS, blocks, slug
 
@@ -42,6 +42,11 @@ def test_the_table_of_schemes_is_the_table_in_the_code() -> None:
     rows = re.findall(table, TEXTS["docs/schemes.md"], re.MULTILINE)
     expected = [(s.name, s.weights, s.activations, s.io, "yes" if s.needs_samples else "") for s in SCHEMES.values()]
     assert rows == expected
+
+
+def test_the_example_of_a_scheme_is_a_new_row_that_the_table_accepts() -> None:
+    [row] = [block.body for block in blocks() if block.page == "docs/extending.md" and block.body.startswith("Scheme(")]
+    assert eval(row, {"Scheme": Scheme}).name not in SCHEMES
 
 
 @pytest.mark.parametrize("page", list(TEXTS))
