@@ -11,7 +11,8 @@ from edgetf.defaults import CALIBRATION
 from edgetf.errors import ExitCode
 from edgetf.schemes import SCHEMES
 
-_SCHEMES = "\n".join(f"      {s.name:<10}{s.summary}" for s in SCHEMES.values())
+_WIDTH = max(map(len, SCHEMES)) + 3
+_SCHEMES = "\n".join(f"      {s.name:<{_WIDTH}}{s.summary}" for s in SCHEMES.values())
 
 
 @click.command(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetf.schemes import SCHEMES
 from tests.docs.pages import ROOT, TEXTS, blocks
 
 
@@ -55,9 +56,7 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
 
 def _look_at_the_demo(folder: Path) -> None:
     documents = {"conversion.json", "reference.json", "benchmark.json", "report.html", "saved_model"}
-    variants = {
-        f"{scheme}.tflite" for scheme in ("float32", "float16", "weights", "dynamic", "int8", "int8-io", "int16x8")
-    }
+    variants = {f"{scheme}.tflite" for scheme in SCHEMES}
     assert documents | variants <= {path.name for path in folder.iterdir()}
     benchmark = json.loads((folder / "benchmark.json").read_text())
     assert [result["parity"]["verdict"] for result in benchmark["results"]] == ["pass"] * len(variants)
