@@ -30,6 +30,7 @@ from edgetf.flatbuffer import pack, unpack
 from edgetf.recipes import Aim, Ending, Stand, Tuning, read_tuning
 from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark, read_conversion, read_reference
 from edgetf.samples import make_samples, save_samples
+from edgetf.schemes import SCHEMES
 from edgetf.tuning import proof
 from edgetf.tuning import tune as tuning
 from edgetf.tuning.candidates import Candidate
@@ -42,6 +43,7 @@ from tests.limits import limited
 
 WIDE = Criteria(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
+UNTUNED = {name: row.untuned for name, row in SCHEMES.items() if row.untuned}
 OPTIONS = TuneOptions(criteria=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
 
 
@@ -75,7 +77,7 @@ def test_a_smaller_file_is_found_and_proven_on_samples_that_the_search_has_not_s
     assert winner.stand is Stand.CHOSEN
     plain = [one for one in read_conversion(converted).variants if one.scheme in ("dynamic", "int8", "float16")]
     assert winner.bytes == (tuned / "tuned.tflite").stat().st_size <= min(one.bytes or 0 for one in plain)
-    assert found.left_out.keys() == {"int8-io"}
+    assert found.left_out == UNTUNED
 
 
 def test_what_is_written_is_a_variant_with_the_source_of_each_operation(tuned: Path) -> None:
@@ -116,7 +118,8 @@ def test_edgetf_load_reads_it_and_it_ends_with_the_answer_of_choose(tuned: Path)
     assert choice.variant == expected
     printed = str(found)
     assert "on 300 samples that the search has not seen" in printed
-    assert "int8-io is left out: its operations are those of int8" in printed
+    for name, why in UNTUNED.items():
+        assert f"{name} is left out: {why}" in printed
 
 
 def test_layers_that_are_kept_stay_in_float(converted: Path, reference: Path, tmp_path: Path) -> None:
