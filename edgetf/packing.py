@@ -30,6 +30,8 @@ def to_bytes(model: Any) -> bytes:
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
     """Removes a vector that it has just written, and refers to an equal one, as the base class does with vtables."""
 
+    head: int
+
     def __init__(self) -> None:
         super().__init__(1024)
         self._known: dict[tuple[_Kind, bytes], int] = {}

@@ -1,8 +1,9 @@
 """In: the winner of a search. Out: one verdict, from the normal benchmark on samples that the search has not seen.
 
-Plain variants that the search has not refuted are measured too, for `edgetf choose`. They are tested in an order that
-is fixed before, the nearest to float32 first, and only while all before have passed: the probability that a variant at
-the budget passes stays that of one test.
+Plain variants that the search has not refuted are measured too. Samples that left one undecided in the search may
+decide here: one that costs no more than the winner takes its place. They are tested in an order that is fixed before,
+the winner first, then the nearest to float32, and only while all before have passed (fixed-sequence testing): the
+probability that a variant at the budget passes stays that of one test.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgetf import __version__, files
 from edgetf.benchmarks.benchmark import benchmark
 from edgetf.benchmarks.judging.check import Checked, check_one
 from edgetf.benchmarks.judging.verdict import Judged, worst
+from edgetf.benchmarks.timing.fixed import read_same
 from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.layers import layer_of
 from edgetf.conversion.splice import Splicer
@@ -24,13 +26,13 @@ from edgetf.device.kinds import Device
 from edgetf.errors import DeviceError, EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.flatbuffer import parse_contents
-from edgetf.owned import scratch
+from edgetf.owned import remove, scratch
 from edgetf.recipes import TUNED, Aim
 from edgetf.results import CONVERSION_SCHEMA, Benchmark, Conversion, OperationFrom, Result, Status, Variant, Verdict
 from edgetf.samples import Samples, save_samples
 from edgetf.tuning.candidates import Candidate
 from edgetf.tuning.options import TuneOptions
-from edgetf.tuning.search import Cost, Standing
+from edgetf.tuning.search import Cost, Standing, takes_place
 
 BENCH, PROOF = "bench", "proof"  # folders of the results
 WINNER = "winner"  # in the folder of a run
@@ -58,13 +60,14 @@ class Proof:
 class Proven:
     """The verdict on the winner, if there was one, and the smallest or fastest plain variant that passes, if any.
 
-    `refused` is the reason where the winner does not run on the device: that is no verdict. `undecided` are the names
-    of what has none.
+    `instead` is the plain variant that took the winner's place, whose verdict it is then. `refused` is the reason where
+    the winner does not run on the device: that is no verdict. `undecided` are the names of what has none.
     """
 
     winner: Judged | None
     plain: str | None
     document: Benchmark
+    instead: str | None = None
     refused: str | None = None
     undecided: tuple[str, ...] = ()
 
@@ -102,15 +105,40 @@ def prove(proof: Proof, winner: Candidate | None, content: bytes, plain: Sequenc
     if checked is not None and checked.failed_run:
         return Proven(None, None, document, refused=_reason(checked).reason)
     document = _settled(proof, document)
-    files.write_document(proof.folder / BENCH / "benchmark.json", document)
+    best = _cheapest(proof, results, names)
+    if checked is None or name is None:
+        return _written(proof, Proven(None, best, document))
+    undecided = tuple(what for what, one in checked.parts.items() if one.verdict is Verdict.INCONCLUSIVE)
+    proven = Proven(_reason(checked), best, document, undecided=undecided)
+    if checked.verdict is Verdict.PASS:
+        mine = _cost(results[name], options.aim)
+        able = [one for one in names if takes_place(_cost(results[one], options.aim), mine, name == TUNED)]
+        if instead := _cheapest(proof, results, [one for one in able if one != name]):
+            proven = _replaced(proof, proven, next(one for one in plain if one.name == instead), results[instead])
+    return _written(proof, proven)
+
+
+def _cheapest(proof: Proof, results: Mapping[str, Result], names: Sequence[str]) -> str | None:
+    """The smallest or fastest plain variant of those that pass, tested in the order of `names`."""
     # a variant that is too large is accurate nevertheless: limits end no order of tests
     accurate = takewhile(lambda one: _check(proof, results[one], limited=False).verdict is Verdict.PASS, names)
     passing = [one for one in accurate if _check(proof, results[one]).verdict is Verdict.PASS]
-    best = min(passing, key=lambda one: _cost(results[one], options.aim), default=None)
-    if checked is None:
-        return Proven(None, best, document)
-    undecided = tuple(what for what, one in checked.parts.items() if one.verdict is Verdict.INCONCLUSIVE)
-    return Proven(_reason(checked), best, document, undecided=undecided)
+    return min(passing, key=lambda one: _cost(results[one], proof.options.aim), default=None)
+
+
+def _replaced(proof: Proof, proven: Proven, plain: Candidate, result: Result) -> Proven:
+    """The proof with a plain variant in the winner's place: a mixture's file and figures go."""
+    target = proof.files[plain.name]
+    _write_winner(proof, plain, read_same(target.path, target.sha256))
+    remove(proof.folder / BENCH / "measurements" / TUNED)
+    kept = tuple(one for one in proven.document.results if one.variant != TUNED)
+    document = replace(proven.document, results=kept)
+    return Proven(_reason(_check(proof, result)), proven.plain, document, instead=plain.name)
+
+
+def _written(proof: Proof, proven: Proven) -> Proven:
+    files.write_document(proof.folder / BENCH / "benchmark.json", proven.document)
+    return proven
 
 
 def _refuse_other_bytes(proof: Proof, results: Sequence[Result], content: bytes) -> None:
@@ -127,6 +155,7 @@ def _refuse_other_bytes(proof: Proof, results: Sequence[Result], content: bytes)
 class Timed:
     """Median latencies on the device by candidate, and for each that does not run there the reason."""
 
+    device: str
     latencies: dict[str, float]
     reasons: dict[str, str]
 
@@ -135,6 +164,7 @@ def time_candidates(
     contents: Mapping[str, bytes], samples: Samples, device: Device, options: TuneOptions, on_event: OnEvent
 ) -> Timed:
     """Measure each on the device, by short turns, on `samples`."""
+    on_event(Phase(f"timing {len(contents)} candidates on {device.name}"))
     with scratch() as work:
         places = []
         save_samples(work / "samples.npz", samples)
@@ -154,6 +184,7 @@ def time_candidates(
         )
         found = benchmark(places, device, work / "bench", measuring, on_event)
     return Timed(
+        device.name,
         {one.variant: one.latency_ms.median for one in found.results if one.latency_ms},
         {one.variant: one.error.message if one.error else "" for one in found.results if not one.latency_ms},
     )

@@ -91,15 +91,15 @@ def _beats(other: Standing, one: Standing, aim: Aim) -> bool:
         return False
     mine, theirs = one.cost(aim), other.cost(aim)
     if other.plain and not one.plain:
-        return _less(theirs) <= mine
+        return takes_place(theirs, mine, True)
     if one.plain and not other.plain:
-        return theirs < _less(mine)
+        return not takes_place(mine, theirs, True)
     return theirs <= mine and (other.db > one.db or theirs < mine)
 
 
-def _less(cost: Cost) -> Cost:
-    """The cost below which a mixture is better than a plain variant of this cost."""
-    return cost[0], cost[1] * (1 - _NO_GAIN)
+def takes_place(plain: Cost, cost: Cost, mixture: bool) -> bool:
+    """Whether a plain variant is better by its cost than another variant, or, than a mixture, equivalent to it."""
+    return (plain[0], plain[1] * (1 - _NO_GAIN)) <= cost if mixture else plain < cost
 
 
 def bisect(count: int, evaluate: Callable[[int], Verdict], most: int) -> int | None:

@@ -8,7 +8,7 @@ other half, which the search has not seen; only that PASS counts.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +20,12 @@ from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.fixed import read_same
 from edgetf.benchmarks.timing.targets import Target, find_targets
-from edgetf.conversion.engine import problems_of
 from edgetf.conversion.layers import matching_layers
 from edgetf.conversion.savedmodel import is_trained_for_int8
 from edgetf.conversion.skeleton import BASE
-from edgetf.conversion.splice import Mixture, Splicer
+from edgetf.conversion.splice import Splicer
 from edgetf.device.kinds import Device
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent, Phase, Progress
 from edgetf.files import sha256_file
 from edgetf.owned import remove
@@ -35,16 +34,17 @@ from edgetf.results import Conversion, Verdict, read_conversion, read_reference
 from edgetf.samples import Samples, load_samples
 from edgetf.samples.core import has_nan
 from edgetf.schemes import SCHEMES
-from edgetf.tuning.candidates import FIXED, Candidate, Kept, Maker, tails_only
+from edgetf.tuning.candidates import Candidate, Kept, tails_only
 from edgetf.tuning.evaluate import Evaluator, Rows
 from edgetf.tuning.halves import inputs_of, read_calibrations, refuse_shared, split
 from edgetf.tuning.notebook import BEST, FOLDER, Notebook, fact_of_metric
 from edgetf.tuning.options import TuneOptions
-from edgetf.tuning.proof import AGAIN, BENCH, FILE, PROOF, WINNER, Proof, Proven, prove, time_candidates
-from edgetf.tuning.ranking import Ranking, rank
+from edgetf.tuning.proof import BENCH, FILE, PROOF, WINNER, Proof, Proven, Timed, prove, time_candidates
+from edgetf.tuning.ranking import rank
 from edgetf.tuning.record import Entry, Search, to_document
-from edgetf.tuning.running import Fed, Scorer, answers, to_db
-from edgetf.tuning.search import Standing, Work, bisect, find_front
+from edgetf.tuning.running import Fed, Scorer, answers
+from edgetf.tuning.search import Standing, bisect, find_front
+from edgetf.tuning.shortlist import Shortlist, base
 
 ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
 
@@ -179,8 +179,12 @@ class _Run:
         names = [name for name in self._splicer.names if name != BASE]
         ranking = rank(scorer, names, self._progress)
         self._seconds["ranking"] = round(perf_counter() - begin, 1)
-        entries = self._entries(scorer, ranking, names, notes)
-        winner, proven = self._search_and_prove(entries, evaluator, self._proof(notes, places[1], out), notes)
+        shortlist = Shortlist(self._splicer, self._contents, self._options, notes, self._measure)
+        self._on_event(Phase("making mixtures"))
+        entries = shortlist.make(scorer, ranking, names, self._kept)
+        self._seconds |= shortlist.seconds
+        proof = self._proof(notes, places[1], out)
+        winner, proven = self._search_and_prove(shortlist, entries, evaluator, proof)
         search = Search(
             options=self._options,
             device=self._device.name,
@@ -198,24 +202,27 @@ class _Run:
         return to_document(search, proven, self._seconds)
 
     def _search_and_prove(
-        self, entries: Sequence[Entry], evaluator: Evaluator, proof: Proof, notes: Notebook
+        self, shortlist: Shortlist, entries: Sequence[Entry], evaluator: Evaluator, proof: Proof
     ) -> tuple[Entry | None, Proven]:
         """The winner and its proof. A winner that the device refuses is replaced: there is no verdict on it yet."""
         while True:
-            winner = self._search(self._front(entries), evaluator, notes)
+            winner = self._search(shortlist.front(entries), evaluator, shortlist.notes)
             begin = perf_counter()
             candidate, content = (winner.candidate, winner.content) if winner else (None, b"")
             proven = prove(proof, candidate, content, self._plain(entries))
             self._seconds["proof"] = round(perf_counter() - begin, 1)
             if winner is None or proven.refused is None:
-                return winner, proven
-            notes.refused[winner.sha256] = f"it does not run on {self._device.name}: {proven.refused}"
-            notes.save()
+                return _answer_of(winner, proven, entries), proven
+            shortlist.notes.refused[winner.sha256] = f"it does not run on {self._device.name}: {proven.refused}"
+            shortlist.notes.save()
             for entry in entries:  # those that were evaluated are judged again, from the notebook
                 untimed = self._options.aim is Aim.LATENCY and entry.latency_ms is None
                 if entry.stand not in (Stand.REFUSED, Stand.BEYOND) and not untimed:
                     entry.stand, entry.reason, entry.evaluation = Stand.LEFT, "", None
-                self._refuse(entry, notes)
+                shortlist.refuse(entry)
+
+    def _measure(self, contents: Mapping[str, bytes]) -> Timed:
+        return time_candidates(contents, self._ranked_on, self._device, self._options, self._on_event)
 
     def _progress(self, what: str, done: int, of: int) -> None:
         self._on_event(Phase(f"ranking {what}"))
@@ -234,104 +241,6 @@ class _Run:
         reference = read_reference(self._reference)
         unbatched = {one.name for one in reference.outputs if not one.batched} | samples.unbatched
         return Fed(samples.inputs, signature, frozenset(unbatched), self._ranked_on.batch)
-
-    def _entries(self, scorer: Scorer, ranking: Ranking, names: Sequence[str], notes: Notebook) -> list[Entry]:
-        """The candidates with their files, bytes, SQNR and, if that is asked for, times."""
-        begin = perf_counter()
-        self._on_event(Phase("making mixtures"))
-        candidates = Maker(scorer, ranking, names, self._kept).make()
-        if self._options.aim is Aim.LATENCY and not self._kept.operations:
-            candidates.insert(0, _base(self._splicer))
-        scores = scorer.score([Mixture(one.choice) for one in candidates])
-        entries = [Entry(one, self._content(one), score) for one, score in zip(candidates, scores, strict=True)]
-        for entry in entries:
-            self._refuse(entry, notes)
-            self._limit(entry)  # of bytes: before anything is useless beside it
-        self._seconds["mixtures"] = round(perf_counter() - begin, 1)
-        if self._options.aim is Aim.LATENCY or self._options.max_latency_ms is not None:
-            open_ = [entry for entry in entries if entry.stand is Stand.LEFT]
-            self._time(self._plausible(open_) if self._options.aim is Aim.LATENCY else open_, notes)
-        for entry in entries:
-            self._limit(entry)
-        return entries
-
-    def _content(self, candidate: Candidate) -> bytes:
-        if candidate.plain is not None:
-            return self._contents[candidate.plain]
-        return self._splicer.splice(Mixture(candidate.choice))
-
-    def _refuse(self, entry: Entry, notes: Notebook) -> None:
-        target = self._options.target
-        problems = [one for one in (entry.score.problem, notes.refused.get(entry.sha256)) if one]
-        problems += problems_of(entry.content, target) if target is not None else ()
-        if problems:
-            entry.stand, entry.reason = Stand.REFUSED, problems[0]
-
-    def _limit(self, entry: Entry) -> None:
-        most, latency = self._options.max_bytes, self._options.max_latency_ms
-        if entry.stand is not Stand.LEFT:
-            return
-        if most is not None and len(entry.content) > most:
-            entry.stand, entry.reason = Stand.BEYOND, f"{len(entry.content):,} bytes, of at most {most:,}"
-        elif latency is not None and entry.latency_ms is not None and entry.latency_ms > latency:
-            entry.stand, entry.reason = Stand.BEYOND, f"{entry.latency_ms:.3g} ms, of at most {latency:g}"
-
-    def _plausible(self, open_: Sequence[Entry]) -> list[Entry]:
-        """Those that may be the fastest at their SQNR; all others are useless."""
-        works = [
-            Work(
-                entry.candidate.choice.count(FIXED),
-                sum(self._splicer.computes_integers(name, k) for k, name in enumerate(entry.candidate.choice)),
-                entry.score.partitions or 0,
-                len(entry.content),
-                entry.score.db,
-            )
-            for entry in open_
-        ]
-        found = []
-        for entry, work in zip(open_, works, strict=True):
-            beating = [other for other, theirs in zip(open_, works, strict=True) if theirs.beats(work)]
-            if entry.candidate.plain or not beating:
-                found.append(entry)
-            else:
-                phrase = "computes as many operations in integers, in as few pieces and bytes, and is at least as near"
-                entry.stand, entry.reason = Stand.USELESS, f"{beating[0].candidate.name} {phrase}"
-        return found
-
-    def _time(self, entries: Sequence[Entry], notes: Notebook) -> None:
-        begin, reasons = perf_counter(), dict[str, str]()
-        new = [entry for entry in entries if entry.sha256 not in notes.latencies]
-        if new:
-            self._on_event(Phase(f"timing {len(new)} candidates on {self._device.name}"))
-            contents = {entry.candidate.name: entry.content for entry in new}
-            found = time_candidates(contents, self._ranked_on, self._device, self._options, self._on_event)
-            timed = {e.sha256: found.latencies[e.candidate.name] for e in new if e.candidate.name in found.latencies}
-            reasons = {entry.sha256: found.reasons.get(entry.candidate.name, "") for entry in new}
-            notes.latencies |= timed  # those that failed are tried again by the next run
-            notes.save()
-        for entry in entries:
-            entry.latency_ms = notes.latencies.get(entry.sha256)
-            if entry.latency_ms is None:
-                entry.stand = Stand.REFUSED
-                entry.reason = f"it does not run on {self._device.name}: {reasons[entry.sha256]}"
-        if entries and all(entry.latency_ms is None for entry in entries):
-            message = f"no candidate runs on {self._device.name}: {reasons[entries[0].sha256]}"
-            raise DeviceError(message, AGAIN)
-        self._seconds["timing"] = round(perf_counter() - begin, 1)
-
-    def _front(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The candidates that no other beats, the cheapest first."""
-        open_ = {entry.candidate.name: entry for entry in entries if entry.stand is Stand.LEFT}
-        standings = [
-            Standing(name, e.candidate.plain is not None, len(e.content), e.latency_ms, e.score.db)
-            for name, e in open_.items()
-        ]
-        front, beaten = find_front(standings, self._options.aim)
-        word = "smaller" if self._options.aim is Aim.SIZE else "faster, or smaller at that speed,"
-        for one in beaten:
-            entry = open_[one.name]
-            entry.stand, entry.reason = Stand.USELESS, f"it is not {word} than {one.by}, which is at least as near"
-        return [open_[one.name] for one in front]
 
     def _search(self, front: Sequence[Entry], evaluator: Evaluator, notes: Notebook) -> Entry | None:
         begin, best = perf_counter(), list[str]()
@@ -388,7 +297,7 @@ class _Run:
         standings = [Standing(name, True, len(e.content), e.latency_ms, e.score.db) for name, e in plain.items()]
         front, _ = find_front(standings, self._options.aim)
         found = [plain[one.name].candidate for one in front[::-1]]
-        return found if BASE in plain else [_base(self._splicer), *found]
+        return found if BASE in plain else [base(self._splicer), *found]
 
     def _proof(self, notes: Notebook, place: Path, out: Path) -> Proof:
         return Proof(
@@ -404,6 +313,11 @@ class _Run:
         )
 
 
-def _base(splicer: Splicer) -> Candidate:
-    """float32, all of it."""
-    return Candidate(BASE, (BASE,) * len(splicer.operations), BASE, "all of it", to_db(0.0))
+def _answer_of(winner: Entry | None, proven: Proven, entries: Sequence[Entry]) -> Entry | None:
+    """The winner of the search, or the plain variant that took its place in the proof."""
+    instead = next((entry for entry in entries if entry.candidate.name == proven.instead), None)
+    if winner is None or instead is None:
+        return winner
+    winner.stand, winner.reason = Stand.PASSES, f"{instead.candidate.name} passes the proof, too, and is no worse"
+    instead.stand = Stand.CHOSEN
+    return instead

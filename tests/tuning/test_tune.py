@@ -416,9 +416,9 @@ def test_a_variant_that_is_converted_again_during_the_search_is_not_proven_in_pl
     notes = Notebook(tmp_path / "notes", run.scored(), run.decisive(), ignore)
     winner = Candidate("int8", ("int8",) * len(run._splicer.operations), "int8", "all of it", 30.0)
     _converted_again(variants, "int8")
-    assert run._content(winner) == old
+    assert run._contents["int8"] == old
     with pytest.raises(EdgetfError, match=r"int8\.tflite changed during the search") as caught:
-        proof.prove(run._proof(notes, reference, tmp_path / "out"), winner, run._content(winner), [])
+        proof.prove(run._proof(notes, reference, tmp_path / "out"), winner, old, [])
     assert "run the same command again" in caught.value.hint
 
 
