@@ -69,12 +69,15 @@ def in_words(number: int) -> str:
     return TENS[number // 10 - 2] + (f" {ONES[rest]}" if rest else "")
 
 
-def load_data() -> Data:
-    """Texts of forty letters, each labelled with the next letter, from places of the circle, each of them once."""
+def load_data(test: int = TEST) -> Data:
+    """Texts of forty letters, each labelled with the next letter, from places of the circle, each of them once.
+
+    `test` is the number of texts to test on.
+    """
     circle = [LETTERS.index(letter) for number in range(1000) for letter in f"{in_words(number)}, "]
     places = np.random.default_rng(SEED).permutation(len(circle))
     texts = np.array(circle)[(places[:, None] + np.arange(LENGTH + 1)) % len(circle)]
-    parts = {"train": texts[:TRAIN], "test": texts[TRAIN : TRAIN + TEST]}
+    parts = {"train": texts[:TRAIN], "test": texts[TRAIN : TRAIN + test]}
     return Data(*(_labelled(f"counting in words (generator, {name})", part) for name, part in parts.items()))
 
 

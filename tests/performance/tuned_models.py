@@ -23,10 +23,12 @@ import numpy as np
 import edgetf
 from edgetf.benchmarks.judging.distinct import find_distinct
 from edgetf.benchmarks.judging.loss import loss_of
+from edgetf.models import dqn, rnn
+from edgetf.models.cartpole import INPUT, play, policy_of_model
 from edgetf.models.zoo import ZOO
 from edgetf.recipes import Ending, read_tuning
 from edgetf.results import Result, Verdict, read_conversion
-from edgetf.samples import Array
+from edgetf.samples import Array, Samples
 from edgetf.samples.core import LABELS
 from tests.performance.other_tuners import Other, quantize_by_recipes, revert_one_by_one
 from tests.performance.zoo import WORK as ZOO_FOLDER
@@ -42,8 +44,8 @@ _PUBLISHED = {"image_classification": 1600, "emotion (Mini-Xception)": 1600, "ba
 _PUBLISHED |= {"domains (dgaintel)": 2000, "retention (DeepLC)": 1000}
 _CALIBRATION = 200
 _BLOCKS = 3
+_MORE = 6000  # test samples of rnn and dqn
 _DECIDING_DB, _NEAR_DB = 60.0, 3.0  # beyond, no decision changes
-MARKS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "NOT ENOUGH DATA"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ def cases(names: list[str]) -> Iterator[Case]:
             folder = ZOO_FOLDER / name
             if not (folder / "spent.json").exists():
                 make_zoo(name, folder)
-            with np.load(folder / "model" / "test.npz") as archive:
-                test = dict(archive)
+            test = _test_samples(name, folder)
             place = WORK / name
             place.mkdir(parents=True, exist_ok=True)
             yield Case(name, folder / "saved_model", folder / "model" / "train.npz", *_halves(place, test, 0))
@@ -77,6 +78,27 @@ def cases(names: list[str]) -> Iterator[Case]:
             sys.exit(f"cannot download {missing}")
     for one in published:
         yield _case_of(one, packages)
+
+
+def _test_samples(name: str, folder: Path) -> dict[str, Array]:
+    """Samples that no training saw. Of rnn and dqn more than the zoo's own: few decide nothing within a point."""
+    if name == "rnn":
+        return _arrays(rnn.load_data(test=_MORE).test)
+    if name == "dqn":
+        import keras
+
+        model = keras.models.load_model(folder / "model" / "model.keras", compile=False)
+        states = np.unique(play(policy_of_model(model), dqn.GAMES, dqn.TEST_SEED)[1], axis=0)
+        chosen = np.random.default_rng(0).permutation(len(states))[:_MORE]
+        values = model.predict(states[chosen], verbose=0)
+        return {INPUT: states[chosen], LABELS: np.argmax(values, axis=-1)}
+    with np.load(folder / "model" / "test.npz") as archive:
+        return dict(archive)
+
+
+def _arrays(samples: Samples) -> dict[str, Array]:
+    labels = {} if samples.labels is None else {LABELS: samples.labels}
+    return {name: np.asarray(values) for name, values in samples.inputs.items()} | labels
 
 
 def _case_of(one: Published, packages: Path) -> Case:
@@ -190,7 +212,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cells(row: dict[str, Any]) -> list[str]:
     size = f"{row['bytes']:,}" if row.get("bytes") else ""
     latency = f"{row['ms']:.3g}" if row.get("ms") else ""
-    verdict = MARKS[Verdict(row["verdict"])] if row.get("verdict") else ""
+    verdict = Verdict(row["verdict"]).label if row.get("verdict") else ""
     if "ending" in row:
         answer = row["winner"] if row["ending"] == Ending.PLAIN.value else row["plain"] or row["ending"]
         verdict = verdict or f"answer: {answer}"
