@@ -84,8 +84,8 @@ def to_node_data(layers: Sequence[Layer]) -> dict[str, Any]:
     Nodes are found by the names of their output tensors; up to 20 dB is red, up to 40 amber.
     """
     results = {layer.tensor: {"value": layer.local_db} for layer in layers if layer.local_db is not None}
-    colours = ((20, Verdict.FAIL.look.colour), (40, "#e0a030"), (_CAP_DB, Verdict.PASS.look.colour))
-    thresholds = [{"value": db, "bgColor": colour} for db, colour in colours]
+    bounds = {20: Verdict.FAIL, 40: Verdict.INCONCLUSIVE, _CAP_DB: Verdict.PASS}
+    thresholds = [{"value": db, "bgColor": verdict.look.colour} for db, verdict in bounds.items()]
     return {"name": "local SQNR, dB", "results": results, "thresholds": thresholds}
 
 
