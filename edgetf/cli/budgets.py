@@ -9,6 +9,10 @@ import click
 
 from edgetf.cli.console import Command
 from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP
+from edgetf.verdicts import Verdict
+
+UNDECIDED = f"4 {Verdict.INCONCLUSIVE.words} to decide"  # the exit code, in helps
+EXIT_CODES = f"Exit code: 0 all passed, 3 a budget was missed, {UNDECIDED}, 5 a run failed."
 
 
 class Budget(click.FloatRange):

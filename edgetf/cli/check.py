@@ -7,11 +7,23 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.budgets import allow_changed_option, budget_options
+from edgetf.cli.budgets import EXIT_CODES, allow_changed_option, budget_options
 from edgetf.cli.console import PATH, json_option
+from edgetf.verdicts import Verdict
 
 
-@click.command()
+@click.command(
+    help=f"""Judge the benchmark in the folder BENCH against budgets.
+
+    A verdict is {Verdict.PASS.label} or {Verdict.FAIL.label} only if the whole 95 % interval is on one side of the
+    budget. {EXIT_CODES} A variant whose file has changed since it was measured fails. `edgetf explain` shows why a
+    variant fails.
+
+    \b
+    Example:
+      edgetf check bench --variant int8 --max-drop 1 --max-latency-ms 5
+    """
+)
 @click.argument("bench", type=PATH)
 @budget_options
 @click.option("--variant", multiple=True, metavar="NAME", help="Only this variant. May be repeated. [default: all]")
@@ -27,16 +39,6 @@ def check(
     allow_changed: bool,
     as_json: bool,
 ) -> int:
-    """Judge the benchmark in the folder BENCH against budgets.
-
-    A verdict is PASS or FAIL only if the whole 95 % interval is on one side of the budget. Exit code: 0 all passed, 3 a
-    budget was missed, 4 not enough data to decide, 5 a run failed. A variant whose file has changed since it was
-    measured fails. `edgetf explain` shows why a variant fails.
-
-    \b
-    Example:
-      edgetf check bench --variant int8 --max-drop 1 --max-latency-ms 5
-    """
     from edgetf.api.judge import check as run
     from edgetf.api.results import Bench
     from edgetf.api.tables.benchmark import show_stale

@@ -6,11 +6,24 @@ from pathlib import Path
 
 import click
 
+from edgetf.cli.budgets import UNDECIDED
 from edgetf.cli.console import PATH, json_option, no_wait_option, trust_option
 from edgetf.defaults import MAX_DROP
 
 
-@click.command()
+@click.command(
+    help=f"""Find the step that broke a variant, and the layers with the largest errors.
+
+    The steps are: the Keras file (if given), the SavedModel, float32 and the quantized variant on this machine, the
+    device. The command reports the first step that failed, and the share of the error that each step adds. The result
+    is stored beside BENCH, and `edgetf report` shows it. Exit code: 0 no step failed, 3 a step failed,
+    {UNDECIDED}.
+
+    \b
+    Example:
+      edgetf explain bench --variant int8 --variants out --reference ref
+    """
+)
 @click.argument("bench", type=PATH)
 @click.option("--variant", required=True, metavar="NAME", help="The variant to follow.")
 @click.option("--variants", type=PATH, multiple=True, required=True, help="Folder of the .tflite files.")
@@ -39,17 +52,6 @@ def explain(
     trust: bool,
     as_json: bool,
 ) -> int:
-    """Find the step that broke a variant, and the layers with the largest errors.
-
-    The steps are: the Keras file (if given), the SavedModel, float32 and the quantized variant on this machine, the
-    device. The command reports the first step that failed, and the share of the error that each step adds. The result
-    is stored beside BENCH, and `edgetf report` shows it. Exit code: 0 no step failed, 3 a step failed, 4 not enough
-    data to decide.
-
-    \b
-    Example:
-      edgetf explain bench --variant int8 --variants out --reference ref
-    """
     from edgetf.api.explain import explain as run
     from edgetf.api.tables.explanation import show_ladder, show_layers
     from edgetf.files import to_text

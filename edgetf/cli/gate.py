@@ -7,10 +7,32 @@ from pathlib import Path
 
 import click
 
+from edgetf.cli.budgets import EXIT_CODES
 from edgetf.cli.console import PATH, json_option
 
 
-@click.command()
+@click.command(
+    help=f"""Judge benchmarks of one or several devices against the budgets in a file, for releases and CI.
+
+    BENCH may be the folder of a benchmark on several devices. All variants that the file names must have been measured;
+    with --variants, every file there, and unchanged since. Verdicts are computed again from the figures.
+    {EXIT_CODES}
+
+    \b
+    Example of a file:
+      variants = ["int8"]
+      [budgets]
+      max_drop = 1.0
+      max_bytes = 500_000
+      max_latency_ms = {{ local = 5.0, pi = 20.0 }}
+      [budgets.of.int8]
+      max_drop = 0.5
+
+    \b
+    Example:
+      edgetf gate budget.toml bench bench_pi --variants out --junit gate.xml
+    """
+)
 @click.argument("budget", type=PATH, metavar="BUDGET.toml")
 @click.argument("benches", nargs=-1, required=True, type=PATH, metavar="BENCH...")
 @click.option("--variants", type=PATH, multiple=True, help="The .tflite files to release: each must be measured.")
@@ -25,26 +47,6 @@ def gate(
     summary: Path | None,
     as_json: bool,
 ) -> int:
-    """Judge benchmarks of one or several devices against the budgets in a file, for releases and CI.
-
-    BENCH may be the folder of a benchmark on several devices. All variants that the file names must have been measured;
-    with --variants, every file there, and unchanged since. Verdicts are computed again from the figures. Exit code: 0
-    all passed, 3 a budget was missed, 4 not enough data to decide, 5 a run failed.
-
-    \b
-    Example of a file:
-      variants = ["int8"]
-      [budgets]
-      max_drop = 1.0
-      max_bytes = 500_000
-      max_latency_ms = { local = 5.0, pi = 20.0 }
-      [budgets.of.int8]
-      max_drop = 0.5
-
-    \b
-    Example:
-      edgetf gate budget.toml bench bench_pi --variants out --junit gate.xml
-    """
     from edgetf.api.judge import gate as run
     from edgetf.api.tables.checks import send_warnings, show_checked
     from edgetf.files import to_plain

@@ -21,8 +21,9 @@ from click.testing import CliRunner
 
 from edgetf import __version__
 from edgetf.cli import cli
+from edgetf.errors import ExitCode
 from edgetf.models.zoo import ZOO
-from edgetf.results import CONVERSION_SCHEMA
+from edgetf.results import CONVERSION_SCHEMA, Verdict
 from edgetf.schemes import SCHEMES
 from tests.click_tree import COMMANDS, EXECUTABLE
 from tests.conftest import Run, Small
@@ -216,15 +217,21 @@ def test_convert_prints_a_table_json_and_failures(edgetf: Run, small: Small, tmp
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
+def test_the_help_of_edgetf_names_the_verdict_of_exit_code_4(edgetf_here: Run) -> None:
+    """The help that imports no table of verdicts has its words once more."""
+    printed = " ".join(edgetf_here("--help").stdout.split())
+    assert f"{ExitCode.NOT_ENOUGH_DATA.value} {Verdict.INCONCLUSIVE.words} to decide" in printed
+
+
 def test_check_prints_pass_fail_or_not_enough_data_and_returns_its_exit_code(
     edgetf_here: Run, benchmarked: Path
 ) -> None:
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "5")
-    assert (ended.returncode, "PASS" in ended.stdout) == (0, True)
+    assert (ended.returncode, Verdict.PASS.label in ended.stdout) == (0, True)
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-bytes", "10")
-    assert (ended.returncode, "FAIL" in ended.stdout) == (3, True)
+    assert (ended.returncode, Verdict.FAIL.label in ended.stdout) == (3, True)
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "0.01")
-    assert (ended.returncode, "NOT ENOUGH DATA" in ended.stdout) == (4, True)
+    assert (ended.returncode, Verdict.INCONCLUSIVE.label in ended.stdout) == (4, True)
     ended = edgetf_here("check", benchmarked, "--variant", "float16", "--max-drop", "5", "--json")
     assert json.loads(ended.stdout)["exit_code"] == 0
 

@@ -77,7 +77,7 @@ def test_a_benchmark_keeps_its_figures_in_a_terminal(benchmarked: Path, columns:
         row = next(line for line in table if line.split()[0] == result.variant)
         assert result.parity is not None
         assert result.latency_ms is not None
-        assert {"pass": "PASS", "inconclusive": "NOT ENOUGH DATA"}[result.parity.verdict.value] in row
+        assert result.parity.verdict.label in row
         accuracy = result.parity.outputs[0].accuracy
         assert accuracy is not None
         for figure in (f"{result.latency_ms.median:.3g}", f"{accuracy.drop_points:+.2f}"):

@@ -33,7 +33,6 @@ from edgetf.results import OutputParity, Result, Verdict, read_benchmark
 
 WORK, PAGE = Path("build/zoo"), Path("docs/zoo.md")
 BLOCKS, GAMES, SEED = 3, 100, 10_000
-MARKS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "NOT ENOUGH DATA"}
 
 
 def make(name: str, folder: Path) -> None:
@@ -110,7 +109,7 @@ def _row(name: str, result: Result) -> str:
         return f"| {name} | {scheme} | | | {size} | {latency} | FAILED | {_cell(why)} |"
     keeps, drops = zip(*(_figures(output, name == "dqn") for output in result.parity.outputs), strict=True)
     why = "" if result.parity.verdict is Verdict.PASS else result.parity.reason
-    cells = [name, scheme, "<br>".join(keeps), "<br>".join(drops), size, latency, MARKS[result.parity.verdict]]
+    cells = [name, scheme, "<br>".join(keeps), "<br>".join(drops), size, latency, result.parity.verdict.label]
     return f"| {' | '.join([*cells, _cell(why)])} |"
 
 

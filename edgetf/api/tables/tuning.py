@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgetf.console.printing import escape, print_lines, print_table
 from edgetf.recipes import Aim, Ending, Stand, Tried, Tuning
+from edgetf.verdicts import Verdict
 
 _STYLES = {
     Stand.CHOSEN: "[bold green]chosen[/]",
@@ -53,7 +54,7 @@ def answer(tuning: Tuning) -> str:
         parts = ", ".join(f"{count} operation{'s' * (count > 1)} from {name}" for name, count in winner.parts.items())
         state = "is proven" if tuning.ending is Ending.TUNED else f"is not proven ({tuning.verdict.label})"
         return f"{winner.name} {state}: {winner.bytes:,} bytes, {parts}; {tuning.reason} {of}"
-    word = "nothing passes" if tuning.ending is Ending.NOTHING_PASSES else "not enough data"
+    word = "nothing passes" if tuning.ending is Ending.NOTHING_PASSES else Verdict.INCONCLUSIVE.words
     return f"{word}: {tuning.reason}"
 
 

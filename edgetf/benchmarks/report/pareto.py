@@ -10,7 +10,7 @@ from edgetf.benchmarks.judging.loss import LossKind, drop_of
 from edgetf.benchmarks.report.canvas import draw_axes, set_log_ticks, to_svg
 from edgetf.benchmarks.report.colours import GRID, INK
 from edgetf.results import Result
-from edgetf.verdicts import LOOKS
+from edgetf.verdicts import LOOKS, Verdict
 
 # areas of marks, in square points
 _BIGGEST = 500.0  # the disc of the largest file
@@ -48,6 +48,11 @@ def draw_pareto(results: Sequence[Result]) -> str | None:
         axes.set_ylabel("SQNR about the mean, dB (up is better)")
     _label(figure, axes, points, 1.0 if drops else -1.0)
     return to_svg(figure, "pareto", "Latency, cost in accuracy, and size of each variant, with the front ringed")
+
+
+def marks_in_words() -> str:
+    """The legend of the marks."""
+    return ", ".join(f"a {verdict.look.shape} {verdict.label}" for verdict in Verdict)
 
 
 def _what(results: Sequence[Result]) -> str:

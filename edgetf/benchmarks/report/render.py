@@ -99,6 +99,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
         reference=reference_in_words(document) if document.reference else "",
         machine=machine_in_words(document),
         pareto=pareto.draw_pareto(results),
+        marks=pareto.marks_in_words(),
         front=front.front_in_words(front.points_of(results)),
         same_speed=same_speed(results),
         unused_labels=unused_labels_of(results),
