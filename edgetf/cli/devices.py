@@ -37,20 +37,14 @@ def list_devices(file: Path | None, as_json: bool) -> None:
       edgetf devices list
     """
     from edgetf.device.devices_toml import load_settings
+    from edgetf.device.kinds import KINDS
     from edgetf.files import to_plain
 
     known = load_settings(file)
     if as_json:
         click.echo(json.dumps({name: to_plain(settings) for name, settings in known.items()}, indent=1))
         return
-    rows = [
-        [
-            escape(name),
-            s.kind.value,
-            escape(s.serial or (f"{s.user + '@' if s.user else ''}{s.host}:{s.port}" if s.host else "")),
-        ]
-        for name, s in known.items()
-    ]
+    rows = [[escape(name), one.kind.value, escape(KINDS[one.kind].address(one))] for name, one in known.items()]
     print_table("Devices", ["name", "kind", "address"], rows)
 
 

@@ -19,13 +19,13 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 from edgetf import files
 from edgetf.device.kinds import COMMON_KEYS, KINDS
 from edgetf.device.runner.delegates import DELEGATES, RUNTIME_CHOICES
-from edgetf.device.settings import DeviceSettings, Kind, expand
+from edgetf.device.settings import Bounds, DeviceSettings, Kind, expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
 
@@ -59,21 +59,19 @@ def _find() -> Path | None:
 
 def _settings(place: Path, name: str, table: dict[str, object]) -> DeviceSettings:
     where = f"{place}, [{name}]"
-    known = {field.name: field for field in fields(DeviceSettings)}
     for key in table:
-        if key not in known:
-            raise EdgetfError(f"{where}: unknown key {key!r}", nearest(key, known))
+        if key not in TYPES:
+            raise EdgetfError(f"{where}: unknown key {key!r}", nearest(key, TYPES))
     if "kind" not in table:
         raise EdgetfError(f"{where}: it has no kind", f"add one of: {', '.join(kind.value for kind in Kind)}")
     if table.get("kind") not in [kind.value for kind in Kind]:
         raise EdgetfError(f"{where}: kind is {table.get('kind')!r}", f"known: {', '.join(kind.value for kind in Kind)}")
-    types = {"port": int, "threads": int, "emulated": bool, "env": dict}
     for key, value in table.items():
-        wanted = types.get(key, str)
+        wanted = TYPES[key]
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise EdgetfError(f"{where}: {key} = {value!r} is not {_ARTICLES[wanted]}", _EXAMPLES)
     _check_texts(where, name, table)
-    for key, (least, most) in _BOUNDS.items():
+    for key, (least, most) in BOUNDS.items():
         if not least <= int(str(table.get(key, least))) <= most:
             raise EdgetfError(f"{where}: {key} = {table[key]!r} is out of bounds", f"give {least} to {most}")
     _check_meaning(where, table)
@@ -116,6 +114,17 @@ def _check_meaning(where: str, table: dict[str, object]) -> None:
         raise EdgetfError(f"{where}: {key} means nothing for kind = {table['kind']!r}", "remove it, or change kind")
 
 
+def _type_of(hint: object) -> type:
+    """The type of a key in the file, of the annotation of its field; what is no other is written as a text."""
+    parts = (get_origin(hint), hint, *get_args(hint))
+    return next((part for part in parts if part in _ARTICLES), str)
+
+
 _CHOICES = {"runtime": RUNTIME_CHOICES, "delegate": tuple(DELEGATES)}
-_BOUNDS = {"port": (1, 65535), "threads": (1, 1024)}
 _ARTICLES: dict[type, str] = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table of texts"}
+TYPES = {key: _type_of(hint) for key, hint in get_type_hints(DeviceSettings).items()}
+BOUNDS: dict[str, Bounds] = {
+    key: bounds
+    for key, hint in get_type_hints(DeviceSettings, include_extras=True).items()
+    for bounds in getattr(hint, "__metadata__", ())
+}

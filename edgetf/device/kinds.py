@@ -65,8 +65,8 @@ class DeviceKind:
     """The properties of one kind.
 
     `make` gives the Device of a name and its settings. `runtimes` are names of `runner.delegates`. `lacks` gives what
-    keeps variants from running there; without Facts of the device, it gives what is missing on this machine. `cpus` is
-    the number of its CPUs, if that is known before it is reached.
+    keeps variants from running there; without Facts of the device, it gives what is missing on this machine. `address`
+    is what `edgetf devices list` shows. `cpus` is the number of its CPUs, if that is known before it is reached.
 
     Of `devices.toml`: `keys` are those that it has besides COMMON_KEYS, `required` those that must be there, with a
     hint. `paths` and `programs` are keys whose values are paths on this machine; a program may be a bare name. `own`
@@ -81,6 +81,7 @@ class DeviceKind:
     paths: frozenset[str] = frozenset()
     programs: frozenset[str] = frozenset()
     own: Mapping[str, object] = field(default_factory=dict)
+    address: Callable[[DeviceSettings], str] = lambda settings: ""
     cpus: Callable[[], int | None] = lambda: None
 
 
@@ -94,6 +95,12 @@ def _ssh(name: str, settings: DeviceSettings) -> Device:
     from edgetf.device.ssh import SshDevice
 
     return SshDevice(name, settings)
+
+
+def _ssh_address(settings: DeviceSettings) -> str:
+    from edgetf.device.ssh_keys import address
+
+    return f"{address(settings)}:{settings.port}"
 
 
 def _phone(name: str, settings: DeviceSettings) -> Device:
@@ -130,6 +137,7 @@ KINDS: Mapping[Kind, DeviceKind] = {
         keys=_OF_PYTHON | {"host", "user", "port", "key", "known_hosts"},
         required={"host": 'add host = "raspberrypi.local", or its address'},
         paths=frozenset({"key", "known_hosts"}),
+        address=_ssh_address,
     ),
     Kind.ADB: DeviceKind(
         make=_phone,
@@ -138,5 +146,6 @@ KINDS: Mapping[Kind, DeviceKind] = {
         keys=frozenset({"serial", "adb", "benchmark_model"}),
         paths=frozenset({"benchmark_model"}),
         programs=frozenset({"adb"}),
+        address=lambda settings: settings.serial or "",
     ),
 }

@@ -1,10 +1,14 @@
-"""How a device is reached and what jobs use on it: one table of `devices.toml`, read by `devices_toml`."""
+"""How a device is reached and what jobs use on it: one table of `devices.toml`, read by `devices_toml`.
+
+The annotation of a field is the type of its key there; that of a whole number has its bounds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 
@@ -13,6 +17,13 @@ class Kind(str, Enum):
     LOCAL = "local"
     SSH = "ssh"
     ADB = "adb"
+
+
+class Bounds(NamedTuple):
+    """The least and the largest value of a whole number."""
+
+    least: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -31,14 +42,14 @@ class DeviceSettings:
     kind: Kind
     host: str | None = None
     user: str | None = None
-    port: int = 22
+    port: Annotated[int, Bounds(1, 65535)] = 22
     key: str | None = None
     known_hosts: str = "~/.ssh/known_hosts"
     python: str = "python3"
     work_dir: str = ".cache/edgetf"
     runtime: str = AUTO
     delegate: str = DEFAULT_DELEGATE
-    threads: int = 1
+    threads: Annotated[int, Bounds(1, 1024)] = 1
     env: dict[str, str] = field(default_factory=dict)
     emulated: bool = False
     serial: str | None = None

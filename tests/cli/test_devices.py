@@ -19,6 +19,21 @@ def phone(tmp_path: Path) -> list[str]:
     return ["devices", "doctor", "phone", "--devices", str(file)]
 
 
+def test_the_list_shows_how_each_device_is_reached(tmp_path: Path) -> None:
+    file = tmp_path / "devices.toml"
+    file.write_text(
+        '[pi]\nkind = "ssh"\nhost = "pi.local"\nuser = "me"\n[board]\nkind = "ssh"\nhost = "board"\nport = 2222\n'
+        '[phone]\nkind = "adb"\nserial = "R58N"\n[other]\nkind = "adb"\n'
+    )
+    ended = CliRunner().invoke(cli, ["devices", "list", "--devices", str(file)], standalone_mode=False)
+    shown = [line.split() for line in ended.stdout.splitlines()]
+    assert ["local", "local"] in shown
+    assert ["pi", "ssh", "me@pi.local:22"] in shown
+    assert ["board", "ssh", "board:2222"] in shown
+    assert ["phone", "adb", "R58N"] in shown
+    assert ["other", "adb"] in shown
+
+
 def test_the_json_of_the_doctor_has_a_problem_and_a_hint_for_each_finding(phone: list[str]) -> None:
     ended = CliRunner().invoke(cli, [*phone, "--json"], standalone_mode=False)
     unreachable, lacking = json.loads(ended.stdout)

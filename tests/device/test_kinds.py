@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgetf.device.devices import refuse_unfit
-from edgetf.device.devices_toml import load_settings
+from edgetf.device.devices_toml import BOUNDS, TYPES, load_settings
 from edgetf.device.doctor import examine
 from edgetf.device.kinds import COMMON_KEYS, KINDS
 from edgetf.device.local import LocalDevice
@@ -14,11 +15,14 @@ from edgetf.device.runner.delegates import PROGRAM, RUNTIMES
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import EdgetfError
 
+SOUND: dict[type, str] = {str: '"auto"', int: "1", bool: "true", dict: "{}"}  # a value of each type
+
 
 def test_every_kind_is_a_row_and_makes_a_device_with_its_name() -> None:
     assert set(KINDS) == set(Kind)
     for kind, row in KINDS.items():
-        device = row.make("that one", DeviceSettings(kind, host="pi.local"))
+        required: dict[str, Any] = dict.fromkeys(row.required, "pi.local")
+        device = row.make("that one", DeviceSettings(kind, **required))
         assert device.name == "that one"
         assert device.emulated is False
 
@@ -31,13 +35,18 @@ def test_every_key_of_the_settings_belongs_to_all_kinds_or_to_some() -> None:
         assert set(row.runtimes) <= {*RUNTIMES, PROGRAM}
 
 
+def test_every_whole_number_of_the_settings_has_bounds() -> None:
+    assert set(BOUNDS) == {key for key, kind in TYPES.items() if kind is int}
+    assert all(bounds.least <= getattr(DeviceSettings, key) <= bounds.most for key, bounds in BOUNDS.items())
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_key_of_another_kind_is_refused(kind: Kind, tmp_path: Path) -> None:
     row, file = KINDS[kind], tmp_path / "devices.toml"
-    foreign = sorted(frozenset().union(*(other.keys for other in KINDS.values())) - row.keys - {"port", "env"})
-    needed = "".join(f'{key} = "x"\n' for key in row.required)
+    foreign = sorted(frozenset().union(*(other.keys for other in KINDS.values())) - row.keys)
+    needed = "".join(f"{key} = {SOUND[TYPES[key]]}\n" for key in row.required)
     for key in foreign:
-        file.write_text(f'[d]\nkind = "{kind.value}"\n{needed}{key} = "auto"\n')
+        file.write_text(f'[d]\nkind = "{kind.value}"\n{needed}{key} = {SOUND[TYPES[key]]}\n')
         with pytest.raises(EdgetfError, match=f"{key} means nothing for kind = '{kind.value}'"):
             load_settings(file)
 
