@@ -31,7 +31,7 @@ class SourceKind:
 PATH = SourceKind("", is_scaled=False, is_rereadable=True)
 FOLDER = SourceKind("folder:", is_scaled=True, is_rereadable=True)
 TFDS = SourceKind("tfds:", is_scaled=True, is_rereadable=False)
-_PREFIXED = (FOLDER, TFDS)
+PREFIXED = (FOLDER, TFDS)
 FUNCTION = SourceKind("", is_scaled=False, is_rereadable=False)  # recognized by its form, module:function
 
 
@@ -66,7 +66,7 @@ def parse_source(source: SampleSource) -> Parts:
     whole, _, query = text.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&") if pair]  # without %-escapes: paths are not encoded
     options = {name: value for name, _, value in pairs}
-    for kind in _PREFIXED:
+    for kind in PREFIXED:
         if whole.startswith(kind.prefix):
             return Parts(kind, whole.removeprefix(kind.prefix), options)
     if _FUNCTION.fullmatch(text):

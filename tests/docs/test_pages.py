@@ -7,6 +7,10 @@ import re
 import pytest
 
 import edgetf
+from edgetf import defaults
+from edgetf.cli import cli
+from edgetf.samples.formats import SAMPLE_FILES
+from edgetf.samples.source import PREFIXED
 from edgetf.schemes import SCHEMES, Scheme
 from tests.api.test_front_door import SCRIPT
 from tests.docs.pages import ROOT, TEXTS, blocks, slug
@@ -49,6 +53,29 @@ def test_the_example_of_a_scheme_is_a_new_row_that_the_table_accepts() -> None:
     assert eval(row, {"Scheme": Scheme}).name not in SCHEMES
 
 
+def test_the_page_and_the_help_of_samples_name_every_source() -> None:
+    table = TEXTS["docs/model-and-samples.md"].partition("| source | what it is |")[2].partition("\n\n")[0]
+    sources = " ".join(row.split("|")[1] for row in table.splitlines()[2:])
+    help_of_samples = cli.commands["samples"].help or ""
+    printed = re.sub(r"(\S+)\[(\S+)\]", r"\1 \1\2", help_of_samples)  # .tfrecord[.gz]
+    for suffix in SAMPLE_FILES:
+        assert f"`test{suffix}`" in sources
+        assert f"samples{suffix} " in printed
+    for kind in PREFIXED:
+        assert f"`'{kind.prefix}" in sources
+        assert f"'{kind.prefix}" in printed
+
+
+def test_defaults_that_the_pages_state_are_those_of_the_code() -> None:
+    stated = {
+        "docs/model-and-samples.md": f"({defaults.CALIBRATION} are drawn; `--calibration` changes that)",
+        "docs/judging.md": f"the budget is {defaults.MAX_METRIC_DROP:g} (`--max-metric-drop`)",
+    }
+    for page, words in stated.items():
+        assert words in " ".join(TEXTS[page].split()), page
+    assert f"at least {defaults.MIN_AGREEMENT:.0%}".replace("%", " %") in " ".join(TEXTS["docs/judging.md"].split())
+
+
 @pytest.mark.parametrize("page", list(TEXTS))
 def test_targets_of_links_and_pictures_exist(page: str) -> None:
     folder = (ROOT / page).parent
@@ -68,7 +95,7 @@ def test_the_targets_of_make_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_extras_that_the_pages_name_are_declared() -> None:
+def test_extras_that_the_pages_or_errors_name_are_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
     named = {
         extra
@@ -77,5 +104,7 @@ def test_extras_that_the_pages_name_are_declared() -> None:
         for extra in group.split(",")
     }
     assert len(named) > 5
+    code = "".join(path.read_text() for path in (ROOT / "edgetf").rglob("*.py"))
+    named |= set(re.findall(r'MissingExtraError\([^()]+, "([\w-]+)"\)', code.replace('.replace("_", "-")', "")))
     for extra in named:
         assert re.search(rf"^{extra} = ", declared, re.MULTILINE), extra

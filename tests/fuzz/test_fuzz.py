@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgetf.samples.formats import SAMPLE_FILES
 from tests.conftest import Small
 from tests.fuzz.core import Format, Made, is_accepted, reduced, run_case
 from tests.fuzz.formats import BY_A_CHILD, NAMES, all_formats
@@ -51,6 +52,7 @@ def formats(made: Made) -> dict[str, Format]:
 def test_the_formats_match_the_lists(formats: dict[str, Format]) -> None:
     assert sorted(formats) == sorted(NAMES)
     assert {name for name in BY_A_CHILD if not formats[name].in_child} == set()
+    assert {suffix.split(".")[1] for suffix in SAMPLE_FILES} <= set(formats)
 
 
 _CHOOSING = ("variables", "images", "benchmark.json", "npy", "tfrecord", "bytes over SSH")  # their use is partly random
