@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from edgetf.texts import printable, without_secrets
 
@@ -86,14 +86,35 @@ class MissingExtraError(EdgetfError):
         )
 
 
+class Cause(str, Enum):
+    """Why a device failed.
+
+    LOST: what ran there is gone, or its answer cannot be read; HUNG: it is silent; UNREACHABLE: the device does not
+    answer; BUSY: another run holds it; UNFIT: its setup, or what was sent, does not fit, which another attempt repeats.
+    """
+
+    LOST = "lost"
+    HUNG = "hung"
+    UNREACHABLE = "unreachable"
+    BUSY = "busy"
+    UNFIT = "unfit"
+
+
 class DeviceError(EdgetfError):
     """The device, or the process that ran on it, failed."""
 
     exit_code = ExitCode.DEVICE_FAILED
+    cause = Cause.LOST
+
+    def __init__(self, message: str, hint: str = "", cause: Cause | None = None) -> None:
+        super().__init__(message, hint)
+        self.cause = self.cause if cause is None else cause
 
 
 class UnreachableError(DeviceError):
     """The device does not answer after several attempts: not a failure of the variant that runs there."""
+
+    cause = Cause.UNREACHABLE
 
 
 class KeptInterrupt(KeyboardInterrupt):
@@ -108,6 +129,7 @@ class NoRoomError(DeviceError):
     """The device cannot store the results: not a failure of the variant that runs there."""
 
     exit_code = ExitCode.USER
+    cause = Cause.UNFIT
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

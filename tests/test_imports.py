@@ -66,7 +66,7 @@ def test_help_takes_hardly_longer_than_importing_click() -> None:
     assert printed < MOST * click, f"{printed * 1e3:.0f} ms, click alone {click * 1e3:.0f} ms"
 
 
-def _imports(path: Path) -> set[str]:
+def _imports_of(path: Path) -> set[str]:
     """Absolute names that a file imports, anywhere in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -77,13 +77,17 @@ def _imports(path: Path) -> set[str]:
     return names
 
 
+# read before any test: CPython 3.11's parser fails in a thread that has run greenlets or asyncssh
+_IMPORTS = {path: _imports_of(path) for path in PACKAGE.rglob("*.py")}
+
+
 def _files(folder: str) -> list[Path]:
     return sorted((PACKAGE / folder).rglob("*.py"))
 
 
 def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
     for path in _files("device/runner"):
-        outside = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names) - {"numpy"}
+        outside = {name.split(".")[0] for name in _IMPORTS[path]} - set(sys.stdlib_module_names) - {"numpy"}
         assert not outside, path
 
 
@@ -99,7 +103,7 @@ def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
 )
 def test_imports_between_the_packages_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in _files(folder):
-        names = {name for name in _imports(path) if not name.startswith("edgetf.device.runner")}  # it is independent
+        names = {name for name in _IMPORTS[path] if not name.startswith("edgetf.device.runner")}  # it is independent
         crossed = {name for name in names if any(f"{name}.".startswith(f"{part}.") for part in forbidden)}
         assert not crossed, path
 
@@ -108,7 +112,7 @@ def test_nothing_below_the_commands_imports_plans_except_load() -> None:
     importing = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        if any(f"{name}.".startswith("edgetf.plans.") for name in _imports(path))
+        if any(f"{name}.".startswith("edgetf.plans.") for name in _IMPORTS[path])
     }
     outside = {name for name in importing if not name.startswith(("plans/", "cli/"))}
     assert outside == {"__init__.py", "api/look.py"}
@@ -118,7 +122,7 @@ def test_the_base_modules_import_no_other_package() -> None:
     parts = tuple(f"edgetf.{one}" for one in ("conversion", "models", "benchmarks", "tuning", "device", "cli"))
     for path in [*PACKAGE.glob("*.py"), *_files("samples"), *_files("results")]:
         if path.name != "__main__.py":
-            assert not {name for name in _imports(path) if name.startswith(parts)}, path
+            assert not {name for name in _IMPORTS[path] if name.startswith(parts)}, path
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ BENCHMARK_PARTS = ("timing", "judging", "reference", "diagnosis", "report", "his
 def test_no_package_of_the_benchmarks_imports_one_above_it(part: str) -> None:
     later = {f"edgetf.benchmarks.{other}" for other in BENCHMARK_PARTS[BENCHMARK_PARTS.index(part) + 1 :]}
     for path in _files(f"benchmarks/{part}"):
-        crossed = {name for name in _imports(path) if any(f"{name}.".startswith(f"{one}.") for one in later)}
+        crossed = {name for name in _IMPORTS[path] if any(f"{name}.".startswith(f"{one}.") for one in later)}
         assert not crossed, path
 
 

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from edgetf.device.reconnect import COMMAND_S, SLOWEST, LostError, persist
-from edgetf.errors import DeviceError, EdgetfError, UnreachableError
+from edgetf.errors import Cause, DeviceError, EdgetfError, UnreachableError
 from edgetf.process import Answered, HungError, ask
 from edgetf.texts import last_line
 
@@ -111,7 +111,7 @@ class Adb:
             raise LostError(_reason(ended.stderr) or "the connection was lost")
         if code.strip() != "0":
             reason = _reason(ended.stderr) or f"exit code {code.strip()}"
-            raise DeviceError(f"{self._name} cannot do what it was asked: {reason}", self._doctor())
+            raise DeviceError(f"{self._name} cannot do what it was asked: {reason}", self._doctor(), Cause.UNFIT)
         return printed
 
     def _files(self, verb: str, source: str, place: str, seconds: float) -> None:
@@ -126,16 +126,18 @@ class Adb:
             raise EdgetfError(problem, "free some space, or give another folder with -o")
         hint = "free some space there, or set work_dir to a folder that adb's shell may write"
         what = "take" if verb == "push" else "give"
-        raise DeviceError(f"{self._name} did not {what} {posixpath.basename(source)}: {reason}", hint)
+        raise DeviceError(f"{self._name} did not {what} {posixpath.basename(source)}: {reason}", hint, Cause.UNFIT)
 
     def _adb(self, arguments: Sequence[str], seconds: float, given: str = "") -> Answered:
         try:
             return ask([self._program, *arguments], given=given, seconds=seconds)
         except FileNotFoundError as error:
             hint = "install it (Debian: sudo apt install adb), or set adb in devices.toml to where it is"
-            raise DeviceError(f"{self._program} is not installed", hint) from error
+            raise DeviceError(f"{self._program} is not installed", hint, Cause.UNFIT) from error
         except OSError as error:
-            raise DeviceError(f"{self._program} cannot be run", "set adb in devices.toml to the program") from error
+            raise DeviceError(
+                f"{self._program} cannot be run", "set adb in devices.toml to the program", Cause.UNFIT
+            ) from error
         except HungError as error:
             raise LostError(str(error)) from error
 
@@ -149,7 +151,9 @@ class Adb:
             raise self._unreachable("no phone is connected")
         if len(phones) > 1:
             known = ", ".join(sorted(phones))
-            raise DeviceError(f"several phones are connected: {known}", f"set serial in devices.toml for {self._name}")
+            raise DeviceError(
+                f"several phones are connected: {known}", f"set serial in devices.toml for {self._name}", Cause.UNFIT
+            )
         return next(iter(phones))
 
     def _unreachable(self, reason: str) -> UnreachableError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 from edgetf.texts import printable
 
 
@@ -52,7 +52,9 @@ def parse(output: str) -> Facts:
     pairs = (line.partition("=") for line in output.splitlines())
     found = {name: printable(value) for name, equals, value in pairs if equals and name in known}
     if "architecture" not in found:
-        raise DeviceError("the device's answer makes no sense", "is its login shell one that prints something else?")
+        raise DeviceError(
+            "the device's answer makes no sense", "is its login shell one that prints something else?", Cause.UNFIT
+        )
     return Facts(**found)
 
 

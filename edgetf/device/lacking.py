@@ -13,7 +13,7 @@ from pathlib import Path
 from edgetf.device import program
 from edgetf.device.facts import Facts
 from edgetf.device.runner.delegates import AUTO, RUNTIMES
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def refuse_unready(name: str, findings: Sequence[Finding]) -> None:
     blocking = [finding for finding in findings if finding.blocks]
     if blocking:
         problems = "; ".join(finding.problem for finding in blocking)
-        raise DeviceError(f"{name} cannot run variants: {problems}", "; ".join(one.hint for one in blocking))
+        raise DeviceError(
+            f"{name} cannot run variants: {problems}", "; ".join(one.hint for one in blocking), Cause.UNFIT
+        )
 
 
 def lacks_python(facts: Facts, python: str, runtime: str = AUTO) -> list[Finding]:

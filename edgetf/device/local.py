@@ -16,7 +16,7 @@ from edgetf.device.reconnect import COMMAND_S
 from edgetf.device.runner.job import Job, Measurement, write_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 from edgetf.events import OnEvent
 from edgetf.owned import scratch
 from edgetf.process import HungError, ask, run_child
@@ -50,7 +50,7 @@ class LocalDevice:
         try:
             answered = ask(["sh", "-c", EVERYTHING, "edgetf", *arguments], seconds=COMMAND_S)
         except HungError as error:
-            raise DeviceError(f"{self.name}: {error}", f"does this end? {self.python} -c pass") from error
+            raise DeviceError(f"{self.name}: {error}", f"does this end? {self.python} -c pass", Cause.HUNG) from error
         return parse(answered.stdout)
 
     def examine(self, runtime: str) -> Facts:
@@ -67,7 +67,9 @@ class LocalDevice:
                 command = [self.python, str(runner), str(job_file), str(out)]
                 ended = run_child(command, on_event, env=self.env, idle_s=self.idle_s, keep=held(_LOCK))
             except HungError as error:
-                raise DeviceError(f"the runner on {self.name} hung: {error}", "try again with fewer samples") from error
+                raise DeviceError(
+                    f"the runner on {self.name} hung: {error}", "try again with fewer samples", Cause.HUNG
+                ) from error
         if ended.code:
             refuse_full(self.name, ended.last_line)
             hint = ended.last_line or "it printed nothing"

@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from time import sleep
 
-from edgetf.errors import DeviceError, EdgetfError, one_line
+from edgetf.errors import Cause, DeviceError, EdgetfError, one_line
 from edgetf.events import Note, OnEvent, Phase
 from edgetf.owned import temporary_folder
 from edgetf.system import explained
@@ -84,7 +84,7 @@ def waiting(message: str) -> str:
 def refuse(message: str) -> DeviceError:
     """The error for a command that does not wait."""
     hint = "leave --no-wait out to wait until it is done: two runs at once would measure each other"
-    return DeviceError(message, hint)
+    return DeviceError(message, hint, Cause.BUSY)
 
 
 @contextmanager

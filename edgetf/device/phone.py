@@ -23,7 +23,7 @@ from edgetf.device.measurements import read_events, read_measurement
 from edgetf.device.phone_job import PhoneJob, prepare, read_back
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.files import sha256_file
 from edgetf.owned import scratch
@@ -164,7 +164,9 @@ class PhoneDevice:
                 raise DeviceError(f"the run on {self.name} is gone", "was it started again, or out of memory?")
             heard = monotonic() if whole else heard
             if monotonic() - heard > self._idle_s:
-                raise DeviceError(f"the run on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples")
+                raise DeviceError(
+                    f"the run on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples", Cause.HUNG
+                )
             sleep(pause_s)
 
     def _sweep(self, adb: Adb) -> None:

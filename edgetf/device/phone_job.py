@@ -22,7 +22,7 @@ from edgetf.device.facts import Facts
 from edgetf.device.runner.delegates import DELEGATES, PROGRAM
 from edgetf.device.runner.interpreter import JobError, Tensor
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Output, Pass, Power, Window, write_json
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 from edgetf.files import sha256_file
 from edgetf.flatbuffer import Contents, TensorInfo, read_contents
 from edgetf.texts import printable
@@ -148,9 +148,9 @@ def read_signature(job: Job) -> Contents:
     for spec in contents.inputs:
         if not spec.shape:
             problem = f"{spec.name!r} takes a single value (rank 0), which benchmark_model reads from no file"
-            raise DeviceError(problem, f"export the model with shape [1] there, or {_ELSEWHERE}")
+            raise DeviceError(problem, f"export the model with shape [1] there, or {_ELSEWHERE}", Cause.UNFIT)
         if spec.dtype == "string":
-            raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE)
+            raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE, Cause.UNFIT)
     return contents
 
 
@@ -161,7 +161,9 @@ def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
     if set(samples) != {spec.name for spec in contents.inputs}:
         named = sorted(spec.name for spec in contents.inputs)
         raise DeviceError(
-            f"the variant's inputs are {named}, the samples have {sorted(samples)}", "give samples that fit"
+            f"the variant's inputs are {named}, the samples have {sorted(samples)}",
+            "give samples that fit",
+            Cause.UNFIT,
         )
     signature = job.signature or next(iter(contents.signatures), None)
     job = replace(job, signature=signature if contents.graph else None)  # the first graph is run by itself
@@ -169,7 +171,9 @@ def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
     batched = [spec for spec in contents.inputs if spec.name not in job.unbatched_inputs]
     batch = max([spec.shape[0] or 1 for spec in batched if spec.shape], default=1)
     if n % batch:
-        raise DeviceError(f"the model takes {batch} samples at once, and {n} are not a multiple", "give as many as fit")
+        raise DeviceError(
+            f"the model takes {batch} samples at once, and {n} are not a multiple", "give as many as fit", Cause.UNFIT
+        )
     tensors, files = [], []
     for k, spec in enumerate(contents.inputs):
         values = samples[spec.name]
@@ -302,7 +306,7 @@ def _progress(done: float, of: float) -> str:
 
 def _tensor(spec: TensorInfo, shape: tuple[int, ...]) -> Tensor:
     if spec.dtype == "string":
-        raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE)
+        raise DeviceError(f"{spec.name!r} holds texts, which are not sent to phones", _ELSEWHERE, Cause.UNFIT)
     scale, zero = (spec.quantization.scale, spec.quantization.zero_point) if spec.quantization else (0.0, 0)
     return Tensor(spec.name, 0, shape, np.dtype(spec.dtype).type, scale, zero)
 
@@ -311,7 +315,7 @@ def _resolved(spec: TensorInfo, batch: int) -> tuple[int, ...]:
     shape = [batch if k == 0 and axis is None else axis for k, axis in enumerate(spec.shape)]
     if None in shape:
         hint = f"fix the inputs: edgetf convert --shape NAME=...; or {_ELSEWHERE}"
-        raise DeviceError(f"output {spec.name!r} has a shape that changes, {spec.shape}", hint)
+        raise DeviceError(f"output {spec.name!r} has a shape that changes, {spec.shape}", hint, Cause.UNFIT)
     return tuple(axis for axis in shape if axis is not None)
 
 
@@ -322,7 +326,7 @@ def _write(tensor: Tensor, values: NDArray[np.generic], path: Path) -> None:
             try:
                 file.write(tensor.quantize(np.asarray(values[begin : begin + 256])).tobytes())
             except JobError as error:
-                raise DeviceError(str(error), "give samples of the type that the variant takes") from error
+                raise DeviceError(str(error), "give samples of the type that the variant takes", Cause.UNFIT) from error
 
 
 def _machine(facts: Facts) -> dict[str, str]:

@@ -6,7 +6,7 @@ from edgetf.device.facts import Facts
 from edgetf.device.kinds import KINDS
 from edgetf.device.runner.delegates import PROGRAM
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 
 
 def probe(name: str, settings: DeviceSettings) -> Facts:
@@ -18,10 +18,10 @@ def runtime_of(name: str, settings: DeviceSettings) -> str:
     """The runtime that jobs on the device use, as "litert==2.3.0". Raises DeviceError if there is none."""
     if PROGRAM in KINDS[settings.kind].runtimes:
         hint = "name the runtime that it was built with, such as --runtime litert==2.3"
-        raise DeviceError(f"{name} runs benchmark_model, which does not report its version", hint)
+        raise DeviceError(f"{name} runs benchmark_model, which does not report its version", hint, Cause.UNFIT)
     versions = probe(name, settings).runtimes
     wanted = [settings.runtime] if settings.runtime in versions else list(versions)  # "auto" takes the newer one
     for runtime in wanted:
         if versions[runtime]:
             return f"{runtime}=={versions[runtime]}"
-    raise DeviceError(f"{name} has no {' or '.join(wanted)}", f"edgetf devices doctor {name}")
+    raise DeviceError(f"{name} has no {' or '.join(wanted)}", f"edgetf devices doctor {name}", Cause.UNFIT)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetf.device.runner.job import Measurement, write_json
-from edgetf.errors import DeviceError, UnreachableError
+from edgetf.errors import Cause, DeviceError, UnreachableError
 from edgetf.units import human_bytes
 
 _LEAST_KIB = 1024  # below it, what was to be written did not fit: logs alone take more
@@ -30,7 +30,7 @@ def explain(error: DeviceError, name: str, place: str, free_kib: int | None) -> 
     """The error itself, or an error that the device is full at `place`."""
     if not _is_full(error.message, free_kib):
         return error
-    return DeviceError(f"{_no_room(name, place, free_kib)}; {error.message}", _HINT)
+    return DeviceError(f"{_no_room(name, place, free_kib)}; {error.message}", _HINT, Cause.UNFIT)
 
 
 @contextmanager

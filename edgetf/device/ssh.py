@@ -29,7 +29,7 @@ from edgetf.device.runner.job import Job, Measurement, to_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.ssh_connection import Connection
 from edgetf.device.zipapp import build_runner
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 from edgetf.events import OnEvent, Phase
 from edgetf.files import sha256_file
 from edgetf.owned import scratch
@@ -199,7 +199,7 @@ class SshDevice:
                     )
             if now - heard > self._idle_s:
                 raise DeviceError(
-                    f"the runner on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples"
+                    f"the runner on {self.name} hung: no word for {self._idle_s:.0f} s", "try fewer samples", Cause.HUNG
                 )
             await asyncio.sleep(_POLL_S)
 

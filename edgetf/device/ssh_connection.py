@@ -23,7 +23,7 @@ from edgetf.device.lock import in_use, refuse, this_process, waiting
 from edgetf.device.reconnect import COMMAND_S, LostError, persist
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.ssh_keys import address, private_key, refuse_host_key
-from edgetf.errors import DeviceError, MissingExtraError, UnreachableError
+from edgetf.errors import Cause, DeviceError, MissingExtraError, UnreachableError
 from edgetf.events import Note, OnEvent, Phase
 from edgetf.texts import last_line
 
@@ -118,7 +118,7 @@ class Connection:
         if ended.exit_status != 0:
             reason = last_line(str(ended.stderr)) or f"exit code {ended.exit_status}"
             problem = f"{self.name} cannot do what it was asked: {reason}"
-            raise DeviceError(problem, f"edgetf devices doctor {self.name}")
+            raise DeviceError(problem, f"edgetf devices doctor {self.name}", Cause.UNFIT)
         return str(ended.stdout)
 
     def start(self, *command: str) -> Any:
@@ -164,9 +164,11 @@ class Connection:
             raise await refuse_host_key(self.name, s) from error
         except asyncssh.PermissionDenied as error:
             hint = f"copy your key: ssh-copy-id -p {s.port} {address(self._settings)}"
-            raise DeviceError(f"{self.name} refuses to let {s.user or 'you'} in", hint) from error
+            raise DeviceError(f"{self.name} refuses to let {s.user or 'you'} in", hint, Cause.UNFIT) from error
         except ValueError as error:  # asyncssh's KeyImportError and ConfigParseError are such
-            raise DeviceError(f"the key or configuration for {self.name} cannot be used: {error}", _AGENT) from error
+            raise DeviceError(
+                f"the key or configuration for {self.name} cannot be used: {error}", _AGENT, Cause.UNFIT
+            ) from error
         except OSError as error:
             raise ConnectionError(str(error)) from error
 
@@ -207,7 +209,9 @@ class Connection:
             raise ConnectionError("the connection was lost")
         refuse_unready(self.name, lacks_python(await self.probe(), s.python))
         reason = last_line(str(errors)) or "it printed nothing"
-        raise DeviceError(f"{self.name} cannot run {s.python}: {reason}", f"edgetf devices doctor {self.name}")
+        raise DeviceError(
+            f"{self.name} cannot run {s.python}: {reason}", f"edgetf devices doctor {self.name}", Cause.UNFIT
+        )
 
     async def _until_held(self, holder: Any, patience: float | None, last: str) -> str:
         """The line "held" of the process, or its last line when it ended or `patience` seconds were over.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.files import open_plain
 
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY")
@@ -27,14 +27,18 @@ def private_key(name: str, path: Path) -> Path:
             begin = file.read(64).lstrip()
     except EdgetfError as error:
         problem = f"the key {error.message}, which devices.toml names for {name}"
-        raise DeviceError(problem, f"correct it there, {leave}") from error
+        raise DeviceError(problem, f"correct it there, {leave}", Cause.UNFIT) from error
     except OSError as error:
         problem = f"there is no key at {path}" if not path.exists() else f"cannot read the key {path}: {error.strerror}"
-        raise DeviceError(f"{problem}, which devices.toml names for {name}", f"correct it there, {leave}") from error
+        raise DeviceError(
+            f"{problem}, which devices.toml names for {name}", f"correct it there, {leave}", Cause.UNFIT
+        ) from error
     if begin.startswith(_PUBLIC):
         private = path.with_suffix("") if path.suffix == ".pub" else None
         instead = f"give the private one, {private}" if private and private.is_file() else "give the private one"
-        raise DeviceError(f"{path}, which devices.toml names for {name}, is a public key", f"{instead}, {leave}")
+        raise DeviceError(
+            f"{path}, which devices.toml names for {name}, is a public key", f"{instead}, {leave}", Cause.UNFIT
+        )
     return path
 
 
@@ -48,11 +52,11 @@ async def refuse_host_key(name: str, settings: DeviceSettings) -> DeviceError:
         host = s.host if s.port == 22 else f"[{s.host}]:{s.port}"
         problem = f"THE HOST KEY OF {name} ({s.host}) HAS CHANGED: it is {shown}, {place} has {', '.join(accepted)}"
         hint = "another machine may answer in its place: connect only if you know why it changed, such as a new system"
-        return DeviceError(problem, f"{hint}; then remove the old key: ssh-keygen -f {place} -R '{host}'")
+        return DeviceError(problem, f"{hint}; then remove the old key: ssh-keygen -f {place} -R '{host}'", Cause.UNFIT)
     login = f"ssh -p {s.port} -o UserKnownHostsFile={place} {address(s)}"
     own = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
     hint = f"compare it with what the device itself prints ({own}), then accept it once: {login}"
-    return DeviceError(f"the host key of {name} ({s.host}), {shown}, is not known in {place}", hint)
+    return DeviceError(f"the host key of {name} ({s.host}), {shown}, is not known in {place}", hint, Cause.UNFIT)
 
 
 def _accepted(asyncssh: Any, place: Path, settings: DeviceSettings) -> list[str]:

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from edgetf import files
-from edgetf.errors import ExitCode
+from edgetf.errors import Cause, ExitCode
 from edgetf.results import Verdict
 
 # 1: first
@@ -58,7 +58,7 @@ class Because(str, Enum):
 @dataclass(frozen=True)
 class StepRecord:
     """A step: `changed` are the names of the facts that differ from the last run's, `place` is the folder or file of
-    its result, `exit_code` that of its error."""
+    its result, `exit_code` that of its error, and `cause` why its device failed."""
 
     verb: Verb
     model: str
@@ -71,6 +71,7 @@ class StepRecord:
     place: str | None = None
     seconds: float = 0.0
     exit_code: ExitCode | None = None
+    cause: Cause | None = None
     error: str = ""
     hint: str = ""
 

@@ -150,8 +150,10 @@ class Steps:
     def failed(self, step: StepRecord, error: EdgetfError, begin: float | None = None) -> None:
         """Record a step that failed."""
         begin = perf_counter() if begin is None else begin
+        cause = error.cause if isinstance(error, DeviceError) else None
         code = ExitCode(error.exit_code)
-        self._over(replace(step, exit_code=code, error=error.message, hint=error.hint), State.FAILED, begin)
+        step = replace(step, exit_code=code, cause=cause, error=error.message, hint=error.hint)
+        self._over(step, State.FAILED, begin)
 
     def _over(self, step: StepRecord, state: State, begin: float) -> Path | None:
         step = replace(step, state=state, seconds=round(perf_counter() - begin, 2))

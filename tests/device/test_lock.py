@@ -16,9 +16,10 @@ import pytest
 from edgetf.device import lock
 from edgetf.device.local import LocalDevice
 from edgetf.device.lock import hold, in_use, this_process
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.events import Event, Note
 from tests.conftest import Run
+from tests.device.failing import failing
 
 HOLDER = """
 import sys, time
@@ -52,7 +53,7 @@ def test_a_waiting_run_names_the_holder_and_starts_after_it() -> None:
 def test_a_run_that_does_not_wait_fails_at_once_and_names_the_holder() -> None:
     with _other(30) as other:
         begin = time.monotonic()
-        with pytest.raises(DeviceError, match=f"in use by another run, process {other.pid} ") as caught:
+        with failing(Cause.BUSY, match=f"in use by another run, process {other.pid} ") as caught:
             LocalDevice().reserve().__enter__()
         other.kill()
     assert time.monotonic() - begin < 10

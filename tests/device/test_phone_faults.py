@@ -21,12 +21,13 @@ from edgetf.device.phone_job import prepare, read_signature
 from edgetf.device.runner.job import Job
 from edgetf.device.runner.run import run_job
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError, EdgetfError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.events import Event, Progress
 from edgetf.files import sha256_file
 from edgetf.flatbuffer import pack, read_contents, unpack
 from tests.conftest import ignore
 from tests.device.adb_server import AdbServer
+from tests.device.failing import failing
 from tests.device.phones import QUICK, ROWS, Phone, run
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed")
@@ -237,7 +238,7 @@ def test_inputs_that_benchmark_model_cannot_read_are_refused_before_anything_is_
     device = phone.device()
     with device.reserve():
         before = phone.server.received
-        with pytest.raises(DeviceError, match=r"'image' takes a single value \(rank 0\)") as caught:
+        with failing(Cause.UNFIT, match=r"'image' takes a single value \(rank 0\)") as caught:
             device.run(replace(job("float32"), model=str(scalar)), tmp_path / "out", ignore)
         assert phone.server.received - before < 100  # the phone was not used
     assert "another device" in caught.value.hint
@@ -300,7 +301,7 @@ def test_a_run_continues_without_a_refused_priority_and_reports_it(
 
 def test_a_script_that_did_not_end_is_a_failure(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
     phone.install("dd", "kill -9 $PPID")
-    with pytest.raises(DeviceError, match="ended with exit code 137"):
+    with failing(Cause.LOST, match="ended with exit code 137"):
         run(phone.device(), job("float32"), tmp_path / "out")
 
 
@@ -310,7 +311,7 @@ def test_a_phone_whose_shell_hangs_ends_the_run(phone: Phone, monkeypatch: pytes
     device = phone.device()
     device.probe()
     phone.install("sh", "sleep 5")
-    with pytest.raises(DeviceError, match="phone cannot be reached: no answer for 0 s"):
+    with failing(Cause.UNREACHABLE, match="phone cannot be reached: no answer for 0 s"):
         device.probe()
 
 
@@ -322,12 +323,12 @@ def test_a_phone_that_reboots_or_hangs_ends_the_run(phone: Phone, job: Callable[
                 subprocess.run(["kill", "-9", "--", f"-{number}"], check=False)
                 pid.write_text(f"{number} another-boot\n")
 
-    with pytest.raises(DeviceError, match="the run on phone is gone"):
+    with failing(Cause.LOST, match="the run on phone is gone"):
         run(phone.device(), job("float32"), tmp_path / "out", forget)
     assert (tmp_path / "out" / "outputs").stat().st_size >= 2 * 3 * 4  # what arrived until then is kept
     phone.program.write_text("#!/bin/sh\nsleep 60\n")
     device = PhoneDevice("phone", load_settings(phone.settings())["phone"], idle_s=1.0)
-    with pytest.raises(DeviceError, match="hung: no word for 1 s"):
+    with failing(Cause.HUNG, match="hung: no word for 1 s"):
         run(device, job("float32"), tmp_path / "out2")
     assert list((phone.work / "jobs").iterdir()) == []
 
@@ -365,7 +366,7 @@ def test_each_phone_has_one_run_at_a_time_and_is_identified_by_its_serial(phone:
     other = AdbServer()
     subprocess.run(["adb", "connect", other.serial], capture_output=True, check=True)
     settings = replace(load_settings(phone.settings())["phone"], serial=None)
-    with pytest.raises(DeviceError, match="several phones are connected: 127") as caught:
+    with failing(Cause.UNFIT, match="several phones are connected: 127") as caught:
         PhoneDevice("phone", settings).probe()
     assert "set serial in devices.toml" in caught.value.hint
     there = PhoneDevice("phone", replace(settings, serial=other.serial, work_dir=str(phone.work)))
@@ -379,14 +380,14 @@ def test_each_phone_has_one_run_at_a_time_and_is_identified_by_its_serial(phone:
 
 def test_an_unauthorized_phone_gives_a_hint_about_its_screen(phone: Phone) -> None:
     unauthorized = AdbServer(authorized=False)
-    with pytest.raises(DeviceError, match="does not trust this computer yet") as caught:
+    with failing(Cause.UNREACHABLE, match="does not trust this computer yet") as caught:
         phone.device(serial=unauthorized.serial).probe()
     assert "unlock its screen" in caught.value.hint
     unauthorized.close()
 
 
 def test_what_is_missing_on_this_side_is_reported(phone: Phone, job: Callable[[str], Job], tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="no-such-adb is not installed") as caught:
+    with failing(Cause.UNFIT, match="no-such-adb is not installed") as caught:
         phone.device(adb="no-such-adb").probe()
     assert "apt install adb" in caught.value.hint
     with pytest.raises(DeviceError, match="phone cannot be reached"):

@@ -14,7 +14,8 @@ from edgetf.device.facts import Facts
 from edgetf.device.lacking import refuse_unready
 from edgetf.device.program import why_not
 from edgetf.device.settings import DeviceSettings, Kind
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause
+from tests.device.failing import failing
 
 ARM, X86_64, ARM64, I386, RISCV = 0x28, 0x3E, 0xB7, 0x03, 0xF3
 
@@ -73,7 +74,7 @@ def test_what_is_not_a_program_for_the_phone_blocks_and_is_named(what: str, tmp_
     assert finding.blocks
     assert problem in finding.problem
     assert finding.problem.startswith("android_aarch64_benchmark_model is ")
-    with pytest.raises(DeviceError, match="phone cannot run variants: android_aarch64_benchmark_model is "):
+    with failing(Cause.UNFIT, match="phone cannot run variants: android_aarch64_benchmark_model is "):
         refuse_unready("phone", [finding])
 
 

@@ -19,10 +19,11 @@ import pytest
 from edgetf.device.measurements import read_measurement
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job
 from edgetf.device.ssh_keys import private_key
-from edgetf.errors import DeviceError
+from edgetf.errors import Cause, DeviceError
 from edgetf.events import Event, Note, Phase
 from edgetf.files import sha256_file
 from tests.conftest import SHORT, Run, ignore
+from tests.device.failing import failing
 from tests.device.ssh_devices import Bench, assert_complete, python_script, run, ssh_device
 from tests.device.ssh_server import Server
 from tests.special_files import SPECIAL, make_special
@@ -44,7 +45,7 @@ def test_names_of_files_never_reach_a_shell_unquoted(
 
 def test_a_runner_that_is_killed_is_reported_with_the_signal(server: Server, bench: Bench, tmp_path: Path) -> None:
     device = ssh_device(server, tmp_path, python=python_script(tmp_path, "kill -KILL $$"))
-    with pytest.raises(DeviceError, match="the runner on pi died of SIGKILL"):
+    with failing(Cause.LOST, match="the runner on pi died of SIGKILL"):
         run(device, bench)
     assert list((server.home / "work" / "jobs").iterdir()) == []
 
@@ -66,7 +67,7 @@ def test_a_device_that_reboots_ends_the_run_with_the_reason(
 
     thread = threading.Thread(target=reboot)
     thread.start()
-    with pytest.raises(DeviceError, match="the runner on pi is gone"):
+    with failing(Cause.LOST, match="the runner on pi is gone"):
         run(device, bench)
     thread.join()
     assert (bench.out / "timings.npz").read_text() == "kept\n"
@@ -83,7 +84,7 @@ def test_a_runner_whose_output_is_slow_is_not_ended(
 def test_a_runner_without_output_is_ended(server: Server, bench: Bench, tmp_path: Path) -> None:
     device = ssh_device(server, tmp_path, python=python_script(tmp_path, "sleep 60"))
     device._idle_s = 1.0
-    with pytest.raises(DeviceError, match="hung"):
+    with failing(Cause.HUNG, match="hung"):
         run(device, bench)
     assert list((server.home / "work" / "jobs").iterdir()) == []
     for _ in range(100):  # the lock's process ends when it notices the end of the connection
@@ -179,7 +180,7 @@ def test_a_variant_whose_lock_was_lost_is_not_measured(server: Server, bench: Be
         second._host._locked = True
         with second._host.opened():
             for _ in range(2):
-                with pytest.raises(DeviceError, match="in use by another run"):
+                with failing(Cause.BUSY, match="in use by another run"):
                     second.run(bench.job, bench.out, ignore)
 
 
@@ -203,13 +204,13 @@ def test_two_inputs_with_the_same_bytes_are_sent_once(server: Server, bench: Ben
 
 def test_a_key_that_cannot_be_read_is_reported(server: Server, bench: Bench, tmp_path: Path) -> None:
     server.key.write_text("no key")
-    with pytest.raises(DeviceError, match="the key or configuration for pi cannot be used"):
+    with failing(Cause.UNFIT, match="the key or configuration for pi cannot be used"):
         run(ssh_device(server, tmp_path), bench)
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_key_that_is_no_plain_file_is_reported(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match=r"which devices\.toml names for pi"):
+    with failing(Cause.UNFIT, match=r"which devices\.toml names for pi"):
         private_key("pi", make_special(tmp_path / "key", kind))
 
 
@@ -282,7 +283,7 @@ def test_a_device_that_names_files_outside_its_folder_is_refused(
     device = ssh_device(
         server, tmp_path, python=python_script(tmp_path, f"exec {sys.executable} {tmp_path}/hostile.py")
     )
-    with pytest.raises(DeviceError, match=r"the answer of pi cannot be read: .* is not a file of its own"):
+    with failing(Cause.LOST, match=r"the answer of pi cannot be read: .* is not a file of its own"):
         run(device, bench)
 
 

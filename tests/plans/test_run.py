@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgetf
-from edgetf.errors import EdgetfError, ExitCode
+from edgetf.errors import Cause, EdgetfError, ExitCode
 from edgetf.events import Event
 from edgetf.files import sha256_file
 from edgetf.plans.record import Because, RunRecord, State, Verb
@@ -162,7 +162,7 @@ def test_any_device_of_a_class_will_do(shipped: Ran, lab: Path, tmp_path: Path) 
     assert found.exit_code is ExitCode.DEVICE_FAILED
     step = found.document.step(Verb.BENCHMARK, "net", "shelf")
     assert step is not None
-    assert step.state is State.FAILED
+    assert (step.state, step.cause) == (State.FAILED, Cause.UNREACHABLE)
 
 
 def test_an_interrupted_run_keeps_the_steps_that_are_done(lab: Path, tmp_path: Path) -> None:
