@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 import edgetf
 from edgetf import defaults
 from edgetf.cli import cli
+from edgetf.plans.plan import load_plan
 from edgetf.samples.formats import SAMPLE_FILES
 from edgetf.samples.source import PREFIXED
 from edgetf.schemes import SCHEMES, Scheme
 from tests.api.test_front_door import SCRIPT
 from tests.docs.pages import ROOT, TEXTS, blocks, slug
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 README = TEXTS["README.md"]
 
@@ -39,6 +47,20 @@ def test_commands_are_in_blocks_that_run_or_are_marked_as_not_run() -> None:
             assert block.language in ("sh", "console"), block
         if block.language == "console":
             assert re.search(r"not\s+run\s+by\s+the\s+tests", TEXTS[block.page]), block.page
+
+
+def test_blocks_of_toml_are_toml() -> None:
+    found = [tomllib.loads(block.body) for block in blocks() if block.language == "toml"]
+    assert len(found) >= 4
+
+
+def test_the_plan_of_the_page_is_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    [text] = [block.body for block in blocks() if block.page == "docs/plans.md" and block.language == "toml"]
+    (tmp_path / "edgetf.toml").write_text(text)
+    plan = load_plan(tmp_path / "edgetf.toml")
+    assert [model.name for model in plan.models] == ["digits", "faces"]
+    assert plan.members("shelf") == ("pi1", "pi2")
 
 
 def test_the_table_of_schemes_is_the_table_in_the_code() -> None:
