@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -16,24 +17,9 @@ from edgetf.benchmarks.report.words import (
 )
 from edgetf.benchmarks.timing.fixed import has_changed
 from edgetf.console.printing import escape, print_lines, print_table, verdict_mark
-from edgetf.results import Benchmark, MetricParity, MetricState, OutputParity, Parity, Result, Status
+from edgetf.results import Accuracy, Benchmark, MetricParity, MetricState, OutputParity, Parity, Result, Status
 from edgetf.texts import printable
 from edgetf.units import human_bytes
-
-_COLUMNS = (
-    "variant",
-    "verdict",
-    "median ms",
-    "drop, points",
-    "size",
-    "accuracy",
-    "agreement",
-    "SQNR dB",
-    "end to end",
-    "p99",
-    "memory",
-)
-_OPTIONAL = _COLUMNS[:4:-1]  # the columns that a narrow terminal leaves out, in this order
 
 
 def show_benchmark(document: Benchmark) -> None:
@@ -43,7 +29,8 @@ def show_benchmark(document: Benchmark) -> None:
     if any(result.emulated for result in document.results):
         print_lines("[yellow]The device is emulated: its times differ from those of the hardware.[/]")
     rows = [_row(result) for result in document.results]
-    print_table(escape(title), _COLUMNS, rows, right=_COLUMNS[2:], optional=_optional_columns(rows))
+    figures = [one.name for one in _COLUMNS if not one.is_text]
+    print_table(escape(title), _NAMES, rows, right=figures, optional=_optional_columns(rows))
     if document.reference is not None:
         latency, batch = document.reference.latency_ms.median, document.reference.batch_alone
         of = "a sample" if batch == 1 else f"a batch of {batch}"
@@ -114,12 +101,6 @@ def _known(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
-def _optional_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The columns that may be left out; if no row has a drop, the figure that replaces it is kept."""
-    stays = next((name for name in _SAME if any(row[_COLUMNS.index(name)] for row in rows)), "")
-    return [name for name in _OPTIONAL if name != stays]
-
-
 def _metric(metric: MetricParity) -> str:
     if metric.state is MetricState.FAILED:
         return metric.reason
@@ -128,57 +109,112 @@ def _metric(metric: MetricParity) -> str:
     return f"{metric.name}{less}: {metric.variant:.4g}, the reference {metric.reference:.4g}, {lost}"
 
 
-_SAME = ("drop, points", "agreement", "SQNR dB")  # distance from the reference, the most informative first
-
-
-def _row(result: Result) -> list[str]:
-    """The cells of _COLUMNS; a line break comes before an interval."""
-    latency = result.latency_ms
-    if result.status is Status.FAILED and latency is None:
-        known = [escape(result.variant), "[red]FAILED[/]", "", "", _bytes(result.bytes)]
-        return known + [""] * (len(_COLUMNS) - len(known))
-    mark = verdict_mark(result.parity.verdict.value) if result.parity else ""
-    added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
-    drop, accuracy, agreement, sqnr = _sameness(result.parity)
-    cells = [
-        f"{latency.median:.3g}\n[{latency.low:.3g}, {latency.high:.3g}]" if latency else "",
-        drop,
-        _bytes(result.bytes),
-        accuracy,
-        agreement,
-        sqnr,
-        f"{result.end_to_end_ms.median:.3g}" if result.end_to_end_ms else "",
-        f"{latency.p99:.3g}" if latency and latency.p99 is not None else "",
-        f"{_bytes(result.peak_rss_bytes)}{added}".strip(),
-    ]
-    return [
-        escape(result.variant),
-        "[red]FAILED[/]" if result.error else mark,
-        *("\n".join(map(escape, cell.split("\n"))) for cell in cells),
-    ]
-
-
-def _sameness(parity: Parity | None) -> tuple[str, str, str, str]:
-    """Drop, accuracy, agreement and SQNR, each of the output with the worst value."""
-    outputs = parity.outputs if parity else ()
-    known = [output.accuracy for output in outputs if output.accuracy]
-    worst = max(known, key=lambda accuracy: accuracy.drop_points, default=None)
-    drop = f"{worst.drop_points:+.2f}\n[{worst.low:+.2f}, {worst.high:+.2f}]" if worst else ""
-    shares = [output.agreement.share for output in outputs if output.agreement and not output.accuracy]
-    decibels = [_decibels(output) for output in outputs if output.sqnr_db is not None]
-    return (
-        drop,
-        f"{worst.variant:.2%}" if worst else "",
-        f"{min(shares):.2%}" if shares else "",
-        f"{min(decibels):.1f}" if decibels else "∞" if parity else "",
-    )
-
-
 def _bytes(size: int | None) -> str:
     return human_bytes(size) if size else ""
+
+
+# the columns ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of results: its name and its cell, with markup and a line break before an interval.
+
+    Figures are aligned to the right. A narrow terminal leaves out optional columns, the last one first.
+    """
+
+    name: str
+    cell: Callable[[Result], str]
+    is_text: bool = False
+    is_optional: bool = False
+    of_failed: bool = False  # also known of a variant that did not run
+
+
+def _verdict(result: Result) -> str:
+    if result.error or result.status is Status.FAILED:
+        return "[red]FAILED[/]"
+    return verdict_mark(result.parity.verdict.value) if result.parity else ""
+
+
+def _latency(result: Result) -> str:
+    found = result.latency_ms
+    return _with_interval(f"{found.median:.3g}", f"{found.low:.3g}", f"{found.high:.3g}") if found else ""
+
+
+def _drop(result: Result) -> str:
+    worst = _worst(result)
+    return _with_interval(f"{worst.drop_points:+.2f}", f"{worst.low:+.2f}", f"{worst.high:+.2f}") if worst else ""
+
+
+def _accuracy(result: Result) -> str:
+    worst = _worst(result)
+    return f"{worst.variant:.2%}" if worst else ""
+
+
+def _agreement(result: Result) -> str:
+    """The lowest agreement of the outputs without accuracy."""
+    shares = [one.agreement.share for one in _outputs(result) if one.agreement and not one.accuracy]
+    return f"{min(shares):.2%}" if shares else ""
+
+
+def _sqnr(result: Result) -> str:
+    decibels = [_decibels(one) for one in _outputs(result) if one.sqnr_db is not None]
+    return f"{min(decibels):.1f}" if decibels else "∞" if result.parity else ""
+
+
+def _p99(result: Result) -> str:
+    p99 = result.latency_ms.p99 if result.latency_ms else None
+    return "" if p99 is None else f"{p99:.3g}"
+
+
+def _memory(result: Result) -> str:
+    added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
+    return f"{_bytes(result.peak_rss_bytes)}{added}".strip()
+
+
+def _with_interval(figure: str, low: str, high: str) -> str:
+    return f"{figure}\n{escape(f'[{low}, {high}]')}"
+
+
+def _outputs(result: Result) -> tuple[OutputParity, ...]:
+    return result.parity.outputs if result.parity else ()
+
+
+def _worst(result: Result) -> Accuracy | None:
+    known = [output.accuracy for output in _outputs(result) if output.accuracy]
+    return max(known, key=lambda accuracy: accuracy.drop_points, default=None)
 
 
 def _decibels(output: OutputParity) -> float:
     """The SQNR that is judged: about the mean, of an output or of its worst columns if that is lower."""
     lowest = output.lowest().centred_db
     return lowest if lowest is not None else output.sqnr_db if output.sqnr_db is not None else math.inf
+
+
+_COLUMNS = (
+    _Column("variant", lambda result: escape(result.variant), is_text=True, of_failed=True),
+    _Column("verdict", _verdict, is_text=True, of_failed=True),
+    _Column("median ms", _latency),
+    _Column("drop, points", _drop),
+    _Column("size", lambda result: _bytes(result.bytes), of_failed=True),
+    _Column("accuracy", _accuracy, is_optional=True),
+    _Column("agreement", _agreement, is_optional=True),
+    _Column("SQNR dB", _sqnr, is_optional=True),
+    _Column("end to end", lambda one: f"{one.end_to_end_ms.median:.3g}" if one.end_to_end_ms else "", is_optional=True),
+    _Column("p99", _p99, is_optional=True),
+    _Column("memory", _memory, is_optional=True),
+)
+_NAMES = [one.name for one in _COLUMNS]
+_SAME = ("drop, points", "agreement", "SQNR dB")  # distance from the reference, the most informative first
+
+
+def _row(result: Result) -> list[str]:
+    """The cells of _COLUMNS."""
+    ran = result.status is not Status.FAILED or result.latency_ms is not None
+    return [column.cell(result) if ran or column.of_failed else "" for column in _COLUMNS]
+
+
+def _optional_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The columns that may be left out; if no row has a drop, the figure that replaces it is kept."""
+    stays = next((name for name in _SAME if any(row[_NAMES.index(name)] for row in rows)), "")
+    return [one.name for one in reversed(_COLUMNS) if one.is_optional and one.name != stays]
