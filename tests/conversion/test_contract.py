@@ -4,14 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edgetf.benchmarks.runtime_check import prove
 from edgetf.conversion.contract import RuntimeVersion, find_problems, find_target, smallest_runtimes
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.errors import EdgetfError
-from edgetf.files import sha256_file, write_document
 from edgetf.flatbuffer import Op, read_contents
-from edgetf.results import Status, read_conversion
-from tests.conftest import Small, ignore
+from tests.conftest import ignore
 
 OLD = RuntimeVersion("tflite-runtime", "2.14.0")
 
@@ -38,33 +35,6 @@ def test_the_smallest_runtime_is_the_oldest_that_has_the_ops() -> None:
     assert [t.package for t in smallest_runtimes([Op("FULLY_CONNECTED", 12, 1)])] == ["ai-edge-litert"]
     assert smallest_runtimes([Op("CONV_2D", 99, 1)]) == ()
     assert smallest_runtimes([Op("MyOp", 1, 1)]) == ()
-
-
-def test_a_variant_is_made_within_the_contract_and_runs_in_that_very_runtime(small: Small, tmp_path: Path) -> None:
-    options = ConvertOptions(("dynamic", "int8"), samples=small.samples, runtime="tflite-runtime==2.14")
-    conversion = convert(small.saved_model, tmp_path / "out", options, ignore)
-    dynamic, int8 = prove(tmp_path / "out", conversion, small.samples, "tflite-runtime==2.14", ignore).variants
-    assert dynamic.notes == (
-        "dense layers are quantized per tensor, because tflite-runtime 2.14.0 has FULLY_CONNECTED up to version 10, "
-        "the variant has 12",
-        "ran in tflite-runtime 2.14.0 and agreed with LiteRT on 8 samples",
-    )
-    assert int8.notes == ("ran in tflite-runtime 2.14.0 and agreed with LiteRT on 8 samples",)
-    assert read_conversion(tmp_path / "out").variants == (dynamic, int8)
-
-
-def test_golden_inputs_find_what_the_runtime_refuses(converted: Path, small: Small, tmp_path: Path) -> None:
-    """The dynamic variant with FULLY_CONNECTED 12, which LiteRT runs and tflite-runtime 2.14 does not."""
-    conversion = read_conversion(converted)
-    (tmp_path / "dynamic.tflite").write_bytes((converted / "dynamic.tflite").read_bytes())
-    [dynamic] = [variant for variant in conversion.variants if variant.scheme == "dynamic"]
-    assert dynamic.sha256 == sha256_file(tmp_path / "dynamic.tflite")
-    alone = type(conversion)(**{**vars(conversion), "variants": (dynamic,)})
-    write_document(tmp_path / "conversion.json", alone)
-    [proven] = prove(tmp_path, alone, small.samples, "tflite-runtime==2.14", ignore).variants
-    assert proven.status is Status.FAILED
-    assert proven.error is not None
-    assert "FULLY_CONNECTED" in proven.error.message
 
 
 def test_a_scheme_that_no_flag_makes_compatible_fails_with_the_reason(tmp_path: Path) -> None:
