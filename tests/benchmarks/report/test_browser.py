@@ -15,12 +15,15 @@ from edgetf.benchmarks.judging.choose import choose
 from edgetf.benchmarks.judging.choose_words import answer
 from edgetf.benchmarks.report.render import render, write_report
 from edgetf.results import read_benchmark
+from edgetf.schemes import SCHEMES
 from tests.benchmarks.made_bench import variant, with_results
 from tests.benchmarks.report_bench import EVIL, rich
 
 pytestmark = pytest.mark.slow
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
 _DROP = "accuracy change, points"
+_MORE = 5  # variants in addition to the schemes and a slow one
+MANY = len(SCHEMES) + 1 + _MORE
 _PHONE, _PAPER = 375, 703  # CSS pixels; A4 less margins of 12 mm
 
 # every visible piece of text, its contrast with the background, and the contrast that WCAG 2.1 (1.4.3) requires
@@ -79,12 +82,12 @@ def report(benchmarked: Path, reference: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def many(report: Path) -> Path:
-    """The report on thirteen variants, one of which passes and is 70 times slower than float32."""
+    """The report on MANY variants, one of which passes and is 70 times slower than float32."""
     document = read_benchmark(report.parent / "bench")
     base = document.results[0].latency_ms
     assert base is not None
     slow = variant(document, "snail", 70 * base.median, measurement=None)
-    others = [variant(document, f"an-experiment-{k}", base.median, 1000 + k, measurement=None) for k in range(5)]
+    others = [variant(document, f"an-experiment-{k}", base.median, 1000 + k, measurement=None) for k in range(_MORE)]
     page = render(with_results(document, *document.results, slow, *others), report.parent / "bench")
     (report.parent / "many.html").write_text(page)
     return report.parent / "many.html"
@@ -154,19 +157,19 @@ def test_a_picture_of_it_has_colours(seen: Seen) -> None:
 
 
 def test_ten_variants_and_more_are_filtered_by_text_and_verdict(seen_many: Seen, seen: Seen) -> None:
-    assert seen.page.locator("#filter").count() == 0  # for six
+    assert seen.page.locator("#filter").count() == 0  # for the schemes alone
     page = seen_many.page
-    assert len(rows(page)) == 13
+    assert len(rows(page)) == MANY
     page.get_by_label("Variants with the text").fill("INT8")
-    assert rows(page) == ["int8", "int8-io"]
+    assert rows(page) == [name for name in SCHEMES if "int8" in name]
     page.get_by_label("and the verdict").select_option("FAIL")
     assert rows(page) == ["int8"]
-    assert page.locator("output").inner_text() == "1 of 13 variants"
+    assert page.locator("output").inner_text() == f"1 of {MANY} variants"
     page.get_by_label("Variants with the text").fill("no such variant")
     assert rows(page) == []
     page.get_by_label("Variants with the text").fill("")
     page.get_by_label("and the verdict").select_option("")
-    assert len(rows(page)) == 13
+    assert len(rows(page)) == MANY
     assert seen_many.messages == []
 
 
@@ -250,7 +253,7 @@ def test_in_print_everything_is_shown_and_nothing_is_cut(seen_many: Seen) -> Non
     page.get_by_label("Variants with the text").fill("int8")
     page.set_viewport_size({"width": _PAPER, "height": 1000})
     page.emulate_media(media="print")
-    assert len(rows(page)) == 13  # including those that were filtered out
+    assert len(rows(page)) == MANY  # including those that were filtered out
     assert not page.locator("#filter").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= _PAPER
     cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).length"
@@ -262,7 +265,7 @@ def test_without_scripts_everything_is_shown_except_the_controls(browser: Any, m
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(many.as_uri())
-    assert len(rows(page)) == 13
+    assert len(rows(page)) == MANY
     assert not page.locator("#filter").is_visible()
     assert page.locator("#results button").count() == 0
     context.close()
