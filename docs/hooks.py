@@ -72,7 +72,10 @@ def _angles(text: str) -> str:
 
 
 _RESULTS = ("results", "verdicts")  # files of edgetf/api all of whose classes are results
-_PLANS = ("plans.run.Ran", "plans.record.Answer", "plans.record.StepRecord", "plans.cache.Cached", "plans.store.Kept")
+_PLANS = (
+    *("plans.ran.Ran", "plans.record.Answer", "plans.record.StepRecord", "plans.cache.Cached", "plans.store.Kept"),
+    *(f"plans.fleet.status.{name}" for name in ("Status", "WorkerStatus", "RunStatus")),
+)
 
 
 def result_classes() -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgetf.api.tune import tune as tune
     from edgetf.errors import EdgetfError as EdgetfError
     from edgetf.plans.cache import cache as cache
+    from edgetf.plans.fleet.status import status as status
     from edgetf.plans.run import run as run
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ _WHERE = {
     "reference": "edgetf.api.reference",
     "report": "edgetf.api.share",
     "run": "edgetf.plans.run",
+    "status": "edgetf.plans.fleet.status",
     "tune": "edgetf.api.tune",
     "verify": "edgetf.api.share",
     "EdgetfError": "edgetf.errors",
@@ -73,6 +75,7 @@ __all__ = [
     "reference",
     "report",
     "run",
+    "status",
     "tune",
     "verify",
 ]

@@ -152,7 +152,7 @@ def benchmark(
         _Run(places, name, _path(devices), folder / name if len(names) > 1 else folder, options)
         for name, options in settled.items()
     ]
-    kept = _History(_path(history), commit, mlflow, places[0])
+    kept = KeptHistory(_path(history), commit, mlflow, places[0])
     documents, failures = _measure_all(runs, folder, kept, on_event)
     found = {run.device: (run.out, documents[run.device]) for run in runs if run.device in documents}
     return Bench(folder, found, failures)
@@ -205,7 +205,7 @@ def _path(place: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _measure_all(
-    runs: Sequence[_Run], out: Path, kept: _History, on_event: OnEvent | None
+    runs: Sequence[_Run], out: Path, kept: KeptHistory, on_event: OnEvent | None
 ) -> tuple[dict[str, Benchmark], dict[str, EdgetfError]]:
     """Measure on each device. If one of several devices fails, the others are still measured."""
     finished = _Finished(out, runs) if len(runs) > 1 else None
@@ -250,7 +250,7 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _History:
+class KeptHistory:
     """Where results are stored. If no commit is named, it is that of the repository of `model`."""
 
     place: Path | None

@@ -142,8 +142,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise EdgetfError(f"there are no results of edgetf at {place}", "give a folder or a file that edgetf wrote")
     keys = set(parse_document(file))
     if "steps" in keys and "answers" in keys:
+        from edgetf.plans.ran import Ran  # plans stand on the functions of this package
         from edgetf.plans.record import read_run
-        from edgetf.plans.run import Ran  # plans stand on the functions of this package
 
         return Ran(file.parent, read_run(file))
     if "candidates" in keys and "ending" in keys:

@@ -9,6 +9,7 @@ import click
 
 from edgetf.cli.budgets import budget_options, metric_options
 from edgetf.cli.console import PATH, force_option, json_option, no_wait_option
+from edgetf.cli.fleet import certificates_option, scheduler_option
 
 
 def _print_schema(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
@@ -40,6 +41,8 @@ def _print_schema(ctx: click.Context, param: click.Parameter, asked: bool) -> No
 )
 @budget_options
 @metric_options
+@scheduler_option
+@certificates_option
 @click.option("--dry-run", is_flag=True, help="Only print which steps would run, and why.")
 @click.option(
     "--schema",
@@ -69,6 +72,8 @@ def run(
     max_bytes: int | None,
     metrics: tuple[str, ...],
     metric_less_is_better: bool,
+    scheduler: str | None,
+    certificates: Path | None,
     dry_run: bool,
     junit: Path | None,
     summary: Path | None,
@@ -109,6 +114,8 @@ def run(
         max_bytes=max_bytes,
         metric=metrics,
         metric_less_is_better=metric_less_is_better,
+        scheduler=scheduler,
+        certificates=certificates,
         dry_run=dry_run,
         junit=junit,
         summary=summary,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -24,13 +25,16 @@ from edgetf.benchmarks.judging.ground import prepare, with_metrics
 from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.errors import DeviceError, EdgetfError, ExitCode
 from edgetf.events import Note, OnEvent
+from edgetf.plans import call
+from edgetf.plans.call import Call
+from edgetf.plans.engine import Engine, Result
 from edgetf.plans.facts import Depends, aim_of, is_settled
 from edgetf.plans.plan import Plan, PlannedModel, When
 from edgetf.plans.record import RUN_SCHEMA, Answer, RunRecord, State, StepRecord, Verb
 from edgetf.plans.ship import Measured, Shipper, Watch
 from edgetf.plans.steps import Steps, new
 from edgetf.recipes import TUNED, Ending
-from edgetf.results import Benchmark, LabelUse, Verdict, read_benchmark, read_reference
+from edgetf.results import Benchmark, Verdict, read_benchmark
 from edgetf.schemes import SCHEMES
 from edgetf.system import explained
 
@@ -40,75 +44,65 @@ _CLEARLY = 0.99  # of the chosen variant's cost: what costs more than this would
 class Executor:
     """Runs the steps of `plan` in order; `watch` shows their progress."""
 
-    def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool) -> None:
-        self._plan, self._steps, self._watch, self._wait = plan, steps, watch, wait
+    def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool, engine: Engine) -> None:
+        self._plan, self._steps, self._watch, self._wait, self._engine = plan, steps, watch, wait, engine
         self._depends = Depends(plan)
         self._shipper = Shipper(plan, steps, watch, wait)
 
     def run(self, path: Path | None) -> RunRecord:
         """The record of all steps and answers."""
-        begin, answers = perf_counter(), list[Answer]()
+        begin, begun = perf_counter(), list[tuple[PlannedModel, str, Result[Answer | None]]]()
         for model in self._plan.models:
-            variants, reference = self._convert(model), self._reference(model)
+            made = self._engine.begin(None, partial(self._prepare, model))
             for device in model.devices:
-                found = self._safely(model, device, variants, reference)
-                answers += [found] if found is not None and not self._steps.is_open(model.name, device) else []
+                begun.append((model, device, self._engine.begin(device, partial(self._safely, model, device, made))))
+        answers = [(model.name, device, result()) for model, device, result in begun]
         return RunRecord(
             schema=RUN_SCHEMA,
             edgetf=__version__,
             created=files.now(),
             plan=None if path is None else str(path),
             seconds=round(perf_counter() - begin, 2),
-            steps=tuple(self._steps.done),
-            answers=tuple(answers),
+            steps=tuple(self._in_order()),
+            answers=tuple(one for model, device, one in answers if one and not self._steps.is_open(model, device)),
         )
+
+    def _in_order(self) -> list[StepRecord]:
+        """The steps in the order of the plan, whatever ended first."""
+        models = {model.name: (k, model.devices) for k, model in enumerate(self._plan.models)}
+
+        def place(step: StepRecord) -> tuple[int, int]:
+            number, devices = models[step.model]
+            return number, -1 if step.device is None else devices.index(step.device)
+
+        return sorted(self._steps.done, key=place)
 
     # steps ------------------------------------------------------------------------------------------------------------
 
-    def _convert(self, model: PlannedModel) -> Path | None:
-        def make(place: Path, on_event: OnEvent) -> None:
-            edgetf.convert(
-                model.path,
-                place,
-                samples=model.samples,
-                schemes=model.schemes,
-                calibration=self._plan.options.calibration,
-                shapes=model.shapes,
-                signature=model.signature,
-                select_tf_ops=model.select_tf_ops,
-                keep_float=model.keep_float,
-                allow_nan=model.allow_nan,
-                trust=model.trust,
-                force=True,
-                on_event=on_event,
-            )
+    def _prepare(self, model: PlannedModel) -> tuple[Path | None, Path | None]:
+        """The folders of a model's variants and of its reference."""
+        return self._convert(model), self._reference(model)
 
-        settled = is_settled(model, model.samples)
-        return self._stored(new(Verb.CONVERT, model.name), lambda: self._depends.conversion(model), settled, make)
+    def _convert(self, model: PlannedModel) -> Path | None:
+        def facts() -> dict[str, str]:
+            return self._depends.conversion(model, self._engine.host(Verb.CONVERT, None))
+
+        made = call.conversion(model, self._plan.options)
+        return self._stored(new(Verb.CONVERT, model.name), facts, is_settled(model, model.samples), made)
 
     def _reference(self, model: PlannedModel) -> Path | None:
-        def make(place: Path, on_event: OnEvent) -> None:
-            edgetf.reference(
-                model.path,
-                model.test,
-                place,
-                on=self._plan.options.on,
-                signature=model.signature,
-                labels_are=model.labels_are,
-                allow_nan=model.allow_nan,
-                trust=model.trust,
-                force=True,
-                on_event=on_event,
-            )
+        def facts() -> dict[str, str]:
+            return self._depends.reference(model, self._engine.host(Verb.REFERENCE, None))
 
         settled = is_settled(model, model.test, on=self._plan.options.on)
-        return self._stored(new(Verb.REFERENCE, model.name), lambda: self._depends.reference(model), settled, make)
+        made = call.reference(model, self._plan.options)
+        return self._stored(new(Verb.REFERENCE, model.name), facts, settled, made)
 
-    def _safely(self, model: PlannedModel, device: str, variants: Path | None, reference: Path | None) -> Answer | None:
+    def _safely(self, model: PlannedModel, device: str, made: Result[tuple[Path | None, Path | None]]) -> Answer | None:
         """The answer for a model on a device; an error there does not end the run for the others."""
         try:
             with explained():
-                return self._on_device(model, device, variants, reference)
+                return self._on_device(model, device, *made())
         except EdgetfError as error:
             self._steps.failed(new(Verb.REPORT, model.name, device), error)
             return None
@@ -128,7 +122,8 @@ class Executor:
         choice, warnings = self._choose(read_benchmark(measured.bench))
         tuned = self._tune(model, device, measured, choice)
         better = None if tuned is None else self._of_tuning(tuned, choice)
-        found = self._shipper.ship(model, device, measured, better or choice, None if better is None else tuned)
+        with self._engine.exclusive():
+            found = self._shipper.ship(model, device, measured, better or choice, None if better is None else tuned)
         return replace(found, warnings=warnings)
 
     def _none(self, model: PlannedModel, device: str) -> None:
@@ -142,39 +137,20 @@ class Executor:
     def _benchmark(self, step: StepRecord, model: PlannedModel, variants: Path, reference: Path) -> Measured | None:
         """The benchmark on a device, or on any one of its class: a stored one, else the first that can be reached."""
         assert step.device is not None
-        members, options = self._plan.members(step.device), self._plan.options
-
-        def make(member: str) -> Callable[[Path, OnEvent], object]:
-            return lambda place, on_event: measure(member, place, on_event)
-
-        def measure(member: str, place: Path, on_event: OnEvent) -> None:
-            refuse_failing(model, variants, reference)
-            edgetf.benchmark(
-                variants,
-                place,
-                reference=reference,
-                device=member,
-                devices=self._plan.devices_file,
-                runtime=options.runtime,
-                delegate=options.delegate,
-                threads=options.threads,
-                blocks=options.blocks,
-                sustained=options.sustained,
-                metric=model.metric,
-                metric_less_is_better=model.metric_less_is_better,
-                no_wait=not self._wait or member != members[-1],
-                force=True,
-                on_event=on_event,
-            )
+        members, made = self._plan.members(step.device), (variants, reference)
 
         def facts(member: str) -> Callable[[], dict[str, str]]:
-            return lambda: self._depends.benchmark(model, member, variants, reference)
+            return lambda: self._depends.benchmark(model, member, made, self._engine.host(Verb.BENCHMARK, member))
 
-        order = sorted(members, key=lambda member: not self._steps.is_stored(Verb.BENCHMARK, facts(member)))
+        def place_of(member: str) -> tuple[bool, int]:
+            return not self._steps.is_stored(Verb.BENCHMARK, facts(member)), self._engine.busy(member)
+
+        order = sorted(members, key=place_of)
         for number, member in enumerate(order):
             try:
                 with self._steps.elsewhere_unless(number == len(order) - 1):
-                    place = self._stored(step, facts(member), True, make(member))
+                    asked = call.benchmark(model, member, made, self._plan.options)
+                    place = self._stored(step, facts(member), True, asked, number == len(order) - 1)
                 return None if place is None else Measured(member, place, variants, reference)
             except DeviceError as error:  # any other of the class will do
                 with self._watch(step.name) as on_event:
@@ -191,37 +167,13 @@ class Executor:
         if when is When.NEVER or (when is When.AUTO and not may_gain(choice, read_benchmark(measured.bench))):
             self._steps.not_needed(step)
             return None
-        limits, budgets = self._plan.budgets, self._plan.budgets.budgets
-        labels = read_reference(measured.reference).labels
-        has_classes = any(score.use in (LabelUse.CLASS, LabelUse.POSITIONS) for score in labels)
-        is_judged_by_drop = "max_drop" in limits.asked and not model.metric and has_classes
-
-        def make(place: Path, on_event: OnEvent) -> None:
-            edgetf.tune(
-                measured.variants,
-                measured.reference,
-                place,
-                samples=model.samples,
-                objective=aim_of(self._plan.objective).value,
-                max_drop=budgets.max_drop if is_judged_by_drop else None,
-                max_metric_drop=budgets.max_metric_drop if model.metric else None,
-                max_latency_ms=limits.latency_ms.get(measured.ran_on),
-                max_bytes=budgets.max_bytes,
-                metric=model.metric,
-                metric_less_is_better=model.metric_less_is_better,
-                device=measured.ran_on,
-                devices=self._plan.devices_file,
-                evaluations=self._plan.tuning.evaluations,
-                keep_float=model.keep_float,
-                no_wait=not self._wait,
-                force=True,
-                on_event=on_event,
-            )
+        made, member = (measured.variants, measured.reference), measured.ran_on
 
         def facts() -> dict[str, str]:
-            return self._depends.tuning(model, measured.ran_on, measured.variants, measured.reference)
+            return self._depends.tuning(model, member, made, self._engine.host(Verb.TUNE, member))
 
-        place = self._stored(step, facts, is_settled(model, model.samples), make)
+        asked = call.tuning(model, member, made, self._plan, aim_of(self._plan.objective).value)
+        place = self._stored(step, facts, is_settled(model, model.samples), asked)
         if place is None:
             return None
         found = edgetf.load(place)
@@ -233,8 +185,14 @@ class Executor:
         step: StepRecord,
         facts: Callable[[], dict[str, str]],
         settled: bool,
-        make: Callable[[Path, OnEvent], object],
+        asked: Call,
+        is_last: bool = True,
     ) -> Path | None:
+        def make(place: Path, on_event: OnEvent) -> None:
+            if asked.verb is Verb.BENCHMARK:
+                refuse_failing(asked)
+            self._engine.make(asked, place, self._wait and is_last, on_event)
+
         try:
             with self._steps.held(), self._watch(step.name) as on_event:
                 return self._steps.stored(step, facts, settled, make, on_event)
@@ -264,12 +222,13 @@ class Executor:
         return choice, tuple(warnings_of(checked))
 
 
-def refuse_failing(model: PlannedModel, variants: Path, reference: Path) -> None:
+def refuse_failing(asked: Call) -> None:
     """Raise EdgetfError for a metric that fails on the reference's own outputs: no variant could be judged by it."""
-    if model.metric:
-        targets = [one for one in find_targets([variants]) if one.failed is None]
-        ground = with_metrics(prepare(targets, reference, None, None), model.metric, model.metric_less_is_better)
-        for metric in ground.metrics:
+    given = asked.arguments
+    if given["metric"]:
+        targets = [one for one in find_targets([Path(given["variants"])]) if one.failed is None]
+        prepared = prepare(targets, Path(given["reference"]), None, None)
+        for metric in with_metrics(prepared, given["metric"], given["metric_less_is_better"]).metrics:
             if metric.failed:
                 raise EdgetfError(f"the metric {metric.name} fails: {metric.failed}", "correct it")
 

@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from edgetf.api.reference import SERVING
 from edgetf.benchmarks.judging.choose import Objective
 from edgetf.benchmarks.judging.gate import Gate
 from edgetf.conversion.origin import describe
-from edgetf.device.devices import find_settings
+from edgetf.device.devices_toml import load_settings
 from edgetf.errors import EdgetfError
 from edgetf.plans.plan import Plan, PlannedModel
 from edgetf.recipes import Aim
@@ -31,6 +33,23 @@ from edgetf.samples.formats import RECORDS
 from edgetf.samples.source import is_missing
 
 Facts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What results depend on of the machine that makes them, as digests: the machine, versions, devices by name."""
+
+    machine: str
+    versions: Facts
+    devices: dict[str, str]
+
+
+def this_host(devices_file: Path | None) -> Host:
+    """The facts of this machine, and of the devices that the file names."""
+    settings = load_settings(devices_file)
+    return Host(_machine(), _versions(), {name: _of(files.to_plain(one)) for name, one in settings.items()})
+
+
 _PACKAGES = ("tensorflow", "keras", "tf_keras", "ai-edge-litert")
 _DIGITS = 16
 _MODULES = 1000  # files beside a user's module
@@ -44,9 +63,9 @@ class Depends:
         self._models: dict[str, str] = {}
         self._sources: dict[str | None, str] = {}
 
-    def conversion(self, model: PlannedModel) -> Facts:
+    def conversion(self, model: PlannedModel, host: Host) -> Facts:
         return {
-            **_versions(),
+            **host.versions,
             "model": self._model(model.path),
             "samples": self._source(model.samples),
             "schemes": _of(model.schemes),
@@ -56,35 +75,38 @@ class Depends:
             "options": _of([model.select_tf_ops, model.allow_nan, model.trust, self._plan.options.calibration]),
         }
 
-    def reference(self, model: PlannedModel) -> Facts:
+    def reference(self, model: PlannedModel, host: Host) -> Facts:
         return {
-            **_versions(),
+            **host.versions,
             "model": self._model(model.path),
             "test": self._source(model.test),
             "signature": _of(model.signature),
             "labels_are": _of(model.labels_are),
             "on": _of(self._plan.options.on),
-            "machine": _machine(),
+            "machine": host.machine,
             "options": _of([model.allow_nan, model.trust]),
         }
 
-    def benchmark(self, model: PlannedModel, device: str, variants: Path, reference: Path) -> Facts:
-        """`variants` and `reference` are folders. Budgets are not among the facts: others judge the same figures."""
+    def benchmark(self, model: PlannedModel, device: str, made: Sequence[Path], host: Host) -> Facts:
+        """`made` are the folders of the variants and of the reference, `host` is the machine that the device is at.
+
+        Budgets are not among the facts: others judge the same figures.
+        """
         options = self._plan.options
         return {
-            **_versions(),
-            "variants": _of_variants(variants),
-            "reference": files.sha256_file(reference / "reference.json")[:_DIGITS],
-            "device": _of(files.to_plain(find_settings(device, self._plan.devices_file))),
+            **host.versions,
+            "variants": _of_variants(made[0]),
+            "reference": files.sha256_file(made[1] / "reference.json")[:_DIGITS],
+            "device": host.devices[device],
             "metric": _of([[_of_function(one, self._modules) for one in model.metric], model.metric_less_is_better]),
-            "machine": _machine(),
+            "machine": host.machine,
             "options": _of([options.runtime, options.delegate, options.threads, options.blocks, options.sustained]),
         }
 
-    def tuning(self, model: PlannedModel, device: str, variants: Path, reference: Path) -> Facts:
+    def tuning(self, model: PlannedModel, device: str, made: Sequence[Path], host: Host) -> Facts:
         """Those of the benchmark, and what may be lost: the search depends on it."""
         return {
-            **self.benchmark(model, device, variants, reference),
+            **self.benchmark(model, device, made, host),
             "samples": self._source(model.samples),
             "keep_float": _of(model.keep_float),
             "budgets": of_budgets(self._plan.budgets),
@@ -106,7 +128,7 @@ class Depends:
             if path is None:
                 self._sources[source] = _of([source, str(self._modules)])
             else:
-                self._sources[source] = _of([(one.name, digest_of(one)) for one in _files_of(path)])
+                self._sources[source] = _of([(one.name, digest_of(one)) for one in files_of(path)])
         return self._sources[source]
 
 
@@ -133,7 +155,7 @@ def aim_of(objective: Objective) -> Aim:
     return Aim.LATENCY if objective is Objective.LATENCY else Aim.SIZE
 
 
-def _files_of(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """The files of a source: of TFRecords all shards, and their description."""
     if not path.name.endswith(RECORDS):
         return [path]

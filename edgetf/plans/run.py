@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,95 +16,28 @@ from edgetf import files
 from edgetf.api.given import names_of, one_of
 from edgetf.api.judge import budgets_of
 from edgetf.api.models import inputs_of, path_of_model
-from edgetf.api.results import Rows
 from edgetf.api.samples import source_of_samples
-from edgetf.benchmarks.judging.check import Checked
 from edgetf.benchmarks.judging.choose import Objective
 from edgetf.benchmarks.judging.gate import Gate, write_reports
 from edgetf.benchmarks.judging.own_metric import metric_name
-from edgetf.benchmarks.judging.verdict import Judged
 from edgetf.console.progress import progress
 from edgetf.defaults import DEVICE, OBJECTIVE
 from edgetf.device.devices_toml import NAME as DEVICES
-from edgetf.device.devices_toml import load_settings
-from edgetf.errors import EdgetfError, ExitCode, nearest
+from edgetf.errors import EdgetfError, nearest
 from edgetf.events import Event, Note, OnEvent
 from edgetf.functions import from_folder
-from edgetf.plans.execute import Executor, exit_code
+from edgetf.plans.engine import Engine, Here
+from edgetf.plans.execute import Executor
 from edgetf.plans.page import PAGE, write_page
 from edgetf.plans.plan import NAME, NO_BUDGETS, OUT, Plan, PlannedModel, load_plan
-from edgetf.plans.record import FILE, Answer, RunRecord, State, StepRecord, Verb, read_run
+from edgetf.plans.ran import Ran
+from edgetf.plans.record import FILE, Answer, RunRecord, StepRecord, read_run
 from edgetf.plans.steps import Steps
 from edgetf.plans.store import sweep
 from edgetf.plans.written import is_own, plan_as_toml
-from edgetf.results import Verdict
 from edgetf.schemes import find_scheme
 
 Place = str | os.PathLike[str]
-
-
-class Ran(Rows[Answer]):
-    """The result of `edgetf.run`: the answer for each model, with several devices for each MODEL/DEVICE.
-
-    `document` is `run.json` in `folder`, with every step; `exit_code` is the command's.
-    """
-
-    def __init__(self, folder: Path, document: RunRecord) -> None:
-        self.folder, self.document = folder, document
-        devices = {device for _, device in document.targets}
-        super().__init__(
-            {one.model if len(devices) < 2 else f"{one.model}/{one.device}": one for one in document.answers}
-        )
-
-    def __getitem__(self, name: str) -> Answer:
-        """The answer of that key. Raises KeyError with the reason if a step failed."""
-        if name not in self._rows:
-            for model, device in self.document.targets:
-                failed = self.document.failure(model, device)
-                if failed is not None and name in (model, f"{model}/{device}"):
-                    raise KeyError(f"{name!r}: {failed.name} failed: {failed.error}")
-        return super().__getitem__(name)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return exit_code(self.document)
-
-    @property
-    def shipped(self) -> list[Checked]:
-        """The verdict on what is to be shipped of each model on each device, and a failure for each without."""
-        found = []
-        for one in self.document.answers:
-            verdict = one.verdict or Verdict.FAIL
-            parts = {"answer": Judged(verdict, one.sentence)}
-            found.append(Checked(one.variant or "none", one.device, verdict, parts, one.verdict is None, one.model))
-        for step in self.document.steps:
-            if step.state is State.FAILED and step.verb is not Verb.TUNE:
-                parts = {step.verb.value: Judged(Verdict.FAIL, step.error)}
-                found.append(Checked("none", step.device or "", Verdict.FAIL, parts, True, step.model))
-        return found
-
-    def show(self) -> None:
-        from edgetf.plans.table import show_answers
-
-        show_answers(self.document)
-
-    def records(self) -> list[dict[str, Any]]:
-        """A row for each model on each device: what to ship, its bytes, and the sentence about it."""
-        return [
-            {
-                "model": one.model,
-                "device": one.device,
-                "ran_on": one.ran_on,
-                "variant": one.variant,
-                "verdict": one.verdict.value if one.verdict else None,
-                "bytes": one.bytes,
-                "file": one.file,
-                "bundle": one.bundle,
-                "report": one.report,
-                "sentence": one.sentence,
-            }
-            for one in self.values()
-        ]
 
 
 def run(
@@ -123,6 +56,8 @@ def run(
     max_bytes: int | None = None,
     metric: str | Sequence[str] = (),
     metric_less_is_better: bool = False,
+    scheduler: str | None = None,
+    certificates: Place | None = None,
     dry_run: bool = False,
     junit: Place | None = None,
     summary: Place | None = None,
@@ -150,6 +85,9 @@ def run(
         For a model: as for `edgetf.check`.
     metric, metric_less_is_better
         For a model: as for `edgetf.benchmark`; by name.
+    scheduler, certificates
+        The address of a scheduler, such as "tls://lab:8786": steps run on its workers, each device at the one that has
+        it. The folder of the certificates; by default that of the user's configuration.
     dry_run
         Run nothing; the steps that would run are PENDING, with the reason.
     junit, summary
@@ -205,34 +143,53 @@ def run(
             modules=Path.cwd(),
         )
     reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
-    with from_folder(plan.modules or Path.cwd()):
-        _refuse_unknown_names(plan)
+    with from_folder(plan.modules or Path.cwd()), _engine(scheduler, certificates, plan) as engine:
+        _refuse_unknown_names(plan, engine)
         if any(model.metric for model in plan.models):
             _forget(plan.modules or Path.cwd())
-        ran = _run(plan, path, dry_run, force, not no_wait, on_event)
+        ran = _run(plan, path, _How(dry_run, force, not no_wait, on_event), engine)
     if any(reports) and not dry_run:
         write_reports(ran.shipped, *reports)
     return ran
 
 
-def _run(plan: Plan, path: Path | None, dry: bool, force: bool, wait: bool, on_event: OnEvent | None) -> Ran:
+@dataclass(frozen=True)
+class _How:
+    """How a plan is run."""
+
+    dry: bool
+    force: bool
+    wait: bool
+    on_event: OnEvent | None
+
+
+def _engine(scheduler: str | None, certificates: Place | None, plan: Plan) -> AbstractContextManager[Engine]:
+    """Where the plan runs: in this process, or on the workers of a scheduler."""
+    if scheduler is None:
+        return contextlib.nullcontext(Here(plan.devices_file))
+    from edgetf.plans.fleet.engine import Fleet
+
+    return Fleet(scheduler, None if certificates is None else Path(certificates), plan)
+
+
+def _run(plan: Plan, path: Path | None, how: _How, engine: Engine) -> Ran:
     earlier = _earlier(plan.out)
-    steps = Steps(earlier, force, dry, _reporter(on_event))
-    if not dry:
-        if earlier is None and not force:
+    steps = Steps(earlier, how.force, how.dry, _reporter(how.on_event))
+    if not how.dry:
+        if earlier is None and not how.force:
             _refuse_results_of_others(plan)
         with _writing(plan.out):
             plan.out.mkdir(parents=True, exist_ok=True)
         if path is None:
             path = plan.out / NAME
-            _refuse_edited(path, force)
+            _refuse_edited(path, how.force)
             files.write_whole(path, plan_as_toml(plan, plan.out).encode())
-    executor = Executor(plan, steps, lambda title: _watched(title, on_event), wait)
+    executor = Executor(plan, steps, lambda title: _watched(title, how.on_event, engine.shows), how.wait, engine)
     record = executor.run(path)
     answered = {(one.model, one.device) for one in record.answers}
     before = earlier.shipped if earlier else ()
     record = replace(record, earlier=tuple(one for one in before if (one.model, one.device) not in answered))
-    if not dry:
+    if not how.dry:
         files.write_document(plan.out / FILE, record)
         _remove_old(before, record, plan.out)
         write_page(record, plan.budgets, plan.out)
@@ -268,9 +225,9 @@ def _refuse_edited(path: Path, force: bool) -> None:
         raise EdgetfError(f"{path} is not as edgetf run wrote it", hint)
 
 
-def _refuse_unknown_names(plan: Plan) -> None:
+def _refuse_unknown_names(plan: Plan, engine: Engine) -> None:
     """Raise EdgetfError for schemes and devices that there are not, before anything runs."""
-    known = load_settings(plan.devices_file)
+    known = list(engine.devices())
     for name in plan.classes:
         if name in known:
             raise EdgetfError(f"{name!r} is a class and a device", "give the class another name")
@@ -329,12 +286,12 @@ def _reporter(on_event: OnEvent | None) -> Any:
     return send
 
 
-def _watched(title: str, on_event: OnEvent | None) -> AbstractContextManager[OnEvent]:
-    """The progress of a step: a line that moves in a terminal; elsewhere only notes, since each step is one line."""
+def _watched(title: str, on_event: OnEvent | None, shows: bool) -> AbstractContextManager[OnEvent]:
+    """The progress of a step, if the engine `shows` it: a line that moves in a terminal; elsewhere only notes."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    if on_event is not None or console.is_terminal or console.is_jupyter:
+    if shows and (on_event is not None or console.is_terminal or console.is_jupyter):
         return progress(title, on_event)
 
     def receive(event: Event) -> None:

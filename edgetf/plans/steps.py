@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,18 @@ Facts = Mapping[str, str]
 Report = Callable[[StepRecord], None]  # receives each step when it is over
 
 
+class _Own(threading.local):
+    """What each thread has of its own: steps of several devices run at the same time.
+
+    `elsewhere` is whether its step may run on another device if this one fails; `held` whether its lines are kept back
+    in `unreported`.
+    """
+
+    def __init__(self) -> None:
+        self.elsewhere, self.held = False, False
+        self.unreported: list[StepRecord] = []
+
+
 @dataclass
 class Steps:
     """The steps of a run so far. `earlier` is the last run of the same plan, if there was one.
@@ -29,10 +42,8 @@ class Steps:
     force: bool
     dry: bool
     report: Report
-    elsewhere: bool = False  # whether the step may run on another device if this one fails
     done: list[StepRecord] = field(default_factory=list)
-    _unreported: list[StepRecord] = field(default_factory=list)
-    _held: bool = False
+    _own: _Own = field(default_factory=_Own)
 
     def stored(
         self,
@@ -61,7 +72,7 @@ class Steps:
                 if self.force or not settled or not is_finished(step.verb, place):
                     make(place, on_event)
         except DeviceError as error:
-            if self.elsewhere:
+            if self._own.elsewhere:
                 raise
             self.failed(step, error, begin)
             return None
@@ -73,25 +84,25 @@ class Steps:
     @contextmanager
     def elsewhere_unless(self, last: bool) -> Iterator[None]:
         """While a step may run on another device if this one fails."""
-        self.elsewhere = not last
+        self._own.elsewhere = not last
         try:
             yield
         finally:
-            self.elsewhere = False
+            self._own.elsewhere = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While the progress of a step is shown: its line is reported below it, when it is over."""
-        self._held = True
+        self._own.held = True
         try:
             yield
         finally:
-            self._held = False
+            self._own.held = False
 
     def send(self) -> None:
         """Report the steps that are over."""
-        while self._unreported:
-            self.report(self._unreported.pop(0))
+        while self._own.unreported:
+            self.report(self._own.unreported.pop(0))
 
     def is_stored(self, verb: Verb, facts: Callable[[], Facts]) -> bool:
         """Whether the result of these facts is in the store."""
@@ -158,8 +169,8 @@ class Steps:
     def _over(self, step: StepRecord, state: State, begin: float) -> Path | None:
         step = replace(step, state=state, seconds=round(perf_counter() - begin, 2))
         self.done.append(step)
-        self._unreported.append(step)
-        if not self._held:
+        self._own.unreported.append(step)
+        if not self._own.held:
             self.send()
         return None if step.place is None else Path(step.place)
 

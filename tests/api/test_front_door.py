@@ -19,11 +19,11 @@ import pytest
 import edgetf
 from edgetf.cli import cli
 
-# commands for files on disk: a data set, a trained network, a file for a device
-WORKSHOP = {"demo", "models", "runner", "samples"}
+# commands for files on disk (a data set, a trained network, a file for a device), and programs that serve others
+WORKSHOP = {"certificates", "demo", "models", "runner", "samples", "scheduler", "worker"}
 FUNCTIONS = [name for name in edgetf.__all__ if name not in ("EdgetfError", "load")]
 PRINTING = {"json", "keep_going", "schema"}  # options for the output of a command, and its exit code
-ARGUMENTS = {"bench", "benches", "budget", "bundle", "model", "variants", "what"}
+ARGUMENTS = {"bench", "benches", "budget", "bundle", "model", "scheduler", "variants", "what"}
 # options that are given several times, and a word that Python has for itself
 PLURALS = {"scheme": "schemes", "shape": "shapes", "for": "objective"}
 

@@ -76,13 +76,13 @@ def _classes_of(module: str) -> set[str]:
 
 
 # read before any test: CPython's parser fails in a thread that has run playwright's greenlets
-_CLASSES = _classes_of("api.results") | _classes_of("api.verdicts") | {"edgetf.plans.run.Ran"}
+_CLASSES = _classes_of("api.results") | _classes_of("api.verdicts") | {"edgetf.plans.ran.Ran"}
 
 
 def test_the_page_of_python_has_every_name_and_every_class_of_results(site: Path) -> None:
     ids = _ids(site / "python.html")
     assert {f"edgetf.{name}" for name in edgetf.__all__} <= ids
-    assert {"edgetf.api.results.Bench", "edgetf.api.verdicts.Tuned", "edgetf.plans.run.Ran"} <= _CLASSES <= ids
+    assert {"edgetf.api.results.Bench", "edgetf.api.verdicts.Tuned", "edgetf.plans.ran.Ran"} <= _CLASSES <= ids
 
 
 def test_parameters_that_share_a_description_have_their_own_types_and_defaults(site: Path) -> None:

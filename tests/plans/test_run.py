@@ -14,8 +14,8 @@ import edgetf
 from edgetf.errors import Cause, EdgetfError, ExitCode
 from edgetf.events import Event
 from edgetf.files import sha256_file
+from edgetf.plans.ran import Ran
 from edgetf.plans.record import Because, RunRecord, State, Verb
-from edgetf.plans.run import Ran
 from edgetf.results import Verdict, read_benchmark
 from tests.conftest import Run, Small
 

@@ -1,0 +1,144 @@
+"""The programs of a lab: `edgetf scheduler`, which passes steps on, and `edgetf worker`, which has devices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from edgetf.defaults import DEVICE as LOCAL
+from edgetf.device.devices_toml import load_settings
+from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.plans.fleet import host_side
+from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, PATIENCE_S, WORKER
+from edgetf.plans.fleet.security import address_of, security_for
+
+_SPARE = 3  # threads of a worker for files that come and go
+_CALLS = 1_000_000  # at once, of a worker's own resource, which only names it
+
+
+def serve_scheduler(address: str, certificates: Path | None, started: Callable[[str], None]) -> None:
+    """Pass steps on until SIGINT or SIGTERM; `started` receives the address and that of the dashboard, if there is one.
+
+    Raises EdgetfError if the address cannot be used.
+    """
+    distributed, dask = _libraries()
+    found = address_of(address)
+    parts = urlsplit(found)
+    dask.config.set({"distributed.scheduler.no-workers-timeout": f"{10 * PATIENCE_S:.0f}s"})
+    dask.config.set({"distributed.scheduler.allowed-failures": 2})
+
+    async def serve() -> None:
+        own = distributed.Scheduler(
+            protocol=f"{parts.scheme}://",
+            host=parts.hostname,
+            port=parts.port,
+            security=security_for(found, certificates),
+            dashboard_address="127.0.0.1:8787",  # it asks nobody for a certificate
+            dashboard=_has_dashboard(),
+        )
+        async with own as scheduler:
+            started(f"{scheduler.address}{_dashboard_of(scheduler)}")
+            await _until_ended(scheduler.finished())
+
+    _run(serve, f"cannot listen at {found}")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a worker offers: the devices of a file, and whether it converts and has a GPU. `name` is its own."""
+
+    name: str
+    convert: bool
+    gpu: bool
+    devices_file: Path | None
+
+    def resources(self) -> dict[str, float]:
+        """Dask's resources: one of each, so that one step runs on a device at a time."""
+        roles = [role for role, offers in ((CONVERT, self.convert), (GPU, self.gpu)) if offers]
+        named = [one for one in load_settings(self.devices_file) if one != LOCAL]  # the machine that runs a plan
+        return dict.fromkeys([*roles, *(f"{DEVICE}{one}" for one in named)], 1.0)
+
+
+def serve_worker(
+    address: str,
+    certificates: Path | None,
+    offered: Offered,
+    started: Callable[[str, tuple[str, ...]], None],
+) -> None:
+    """Run steps until SIGINT or SIGTERM; `started` receives the name and what is offered, once it is registered.
+
+    A worker process that is killed is started again. Raises EdgetfError if the scheduler cannot be reached.
+    """
+    distributed, dask = _libraries()
+    found, resources = address_of(address), offered.resources()
+    if offered.devices_file is not None:
+        os.environ[host_side.DEVICES_FILE] = str(offered.devices_file.resolve())
+    host_side.sweep()
+    dask.config.set({"distributed.comm.timeouts.connect": "10s"})
+
+    async def serve() -> None:
+        nanny = distributed.Nanny(
+            found,
+            name=offered.name,
+            nthreads=len(resources) + _SPARE,
+            resources={**resources, f"{WORKER}{offered.name}": float(_CALLS)},
+            security=security_for(found, certificates),
+            memory_limit=0,
+            dashboard=False,
+        )
+        async with nanny:
+            started(offered.name, tuple(sorted(one.removeprefix(DEVICE) for one in resources)))
+            await _until_ended(nanny.finished())
+
+    _run(serve, f"cannot reach the scheduler at {found}")
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import dask
+        import distributed
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("distributed", "fleet") from error
+    return distributed, dask
+
+
+def _has_dashboard() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("bokeh") is not None
+
+
+def _dashboard_of(scheduler: Any) -> str:
+    port = scheduler.services.get("dashboard") if hasattr(scheduler, "services") else None
+    number = getattr(port, "port", None)
+    return "" if number is None else f", dashboard at port {number}"
+
+
+async def _until_ended(finished: Awaitable[Any]) -> None:
+    """Wait for the end of a service, or for a signal that asks for it."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    waits = [asyncio.ensure_future(finished), asyncio.ensure_future(asked.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for one in waits:
+        one.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await one
+
+
+def _run(serve: Callable[[], Awaitable[None]], problem: str) -> None:
+    async def main() -> None:
+        await serve()
+
+    try:
+        asyncio.run(main())
+    except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+        raise EdgetfError(f"{problem}: {error}", "see its address and its certificates") from error

@@ -1,0 +1,104 @@
+"""`edgetf.status`: the workers of a scheduler, what they have and do, and the runs that use them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgetf.console.printing import escape, print_lines, print_table, to_html, to_text
+from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, WORKER, connected
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker: the address of its host, its devices and roles, and the titles of the steps that it runs."""
+
+    name: str
+    host: str
+    devices: tuple[str, ...]
+    roles: tuple[str, ...]
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run that uses the scheduler: its folder, how many of its steps run, and its devices in quarantine, with why."""
+
+    plan: str
+    running: int
+    quarantine: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a scheduler."""
+
+    address: str
+    workers: tuple[WorkerStatus, ...]
+    runs: tuple[RunStatus, ...]
+
+    def __str__(self) -> str:
+        return to_text(self.show)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.show)
+
+    def show(self) -> None:
+        columns = ["worker", "host", "devices", "does", "runs"]
+        cells = [
+            [escape(text) for text in (one.name, one.host, *map(", ".join, (one.devices, one.roles, one.running)))]
+            for one in self.workers
+        ]
+        if cells:
+            print_table(f"Workers of {self.address}", columns, cells)
+        else:
+            print_lines(f"{self.address} has no workers: start one with edgetf worker")
+        for run in self.runs:
+            print_lines(f"{escape(run.plan)}: {run.running} steps run")
+            for name, reason in run.quarantine.items():
+                print_lines(f"  [red]in quarantine:[/] {escape(name)}: {escape(reason)}")
+
+
+def status(scheduler: str, *, certificates: str | os.PathLike[str] | None = None) -> Status:
+    """The workers of a scheduler, and the runs that use them, as `edgetf status` shows.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, such as "tls://lab:8786".
+    certificates
+        The folder of the certificates; by default that of the user's configuration.
+
+    Returns
+    -------
+    Status
+        `workers` and `runs`.
+
+    Raises
+    ------
+    EdgetfError
+        If the scheduler cannot be reached, or the address is not safe.
+
+    Examples
+    --------
+    >>> edgetf.status("tls://lab:8786").workers  # doctest: +SKIP
+    (WorkerStatus(name='bench', ...),)
+    """
+    with connected(scheduler, None if certificates is None else Path(certificates)) as connection:
+        running = connection.running()
+        workers = tuple(
+            WorkerStatus(
+                name=name,
+                host=str(one["host"]),
+                devices=tuple(sorted(r.removeprefix(DEVICE) for r in one["resources"] if r.startswith(DEVICE))),
+                roles=tuple(role for role in (CONVERT, GPU) if role in one["resources"]),
+                running=running.get(name, ()),
+            )
+            for name, one in connection.workers().items()
+            if any(r.startswith(WORKER) for r in one["resources"])
+        )
+        runs = tuple(
+            RunStatus(str(one["plan"]), int(one["running"]), dict(one["quarantine"])) for one in connection.runs()
+        )
+        return Status(connection.address, workers, runs)
