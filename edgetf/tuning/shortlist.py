@@ -126,16 +126,18 @@ class Shortlist:
     def front(self, entries: Sequence[Entry]) -> list[Entry]:
         """The candidates that no other beats, the cheapest first."""
         open_ = {entry.candidate.name: entry for entry in entries if entry.stand is Stand.LEFT}
-        standings = [
-            Standing(name, e.candidate.plain is not None, len(e.content), e.latency_ms, e.score.db)
-            for name, e in open_.items()
-        ]
-        front, beaten = find_front(standings, self._options.aim)
+        front, beaten = find_front([standing(entry) for entry in open_.values()], self._options.aim)
         word = "smaller" if self._options.aim is Aim.SIZE else "faster, or smaller at that speed,"
         for one in beaten:
             entry = open_[one.name]
             entry.stand, entry.reason = Stand.USELESS, f"it is not {word} than {one.by}, which is at least as near"
         return [open_[one.name] for one in front]
+
+
+def standing(entry: Entry) -> Standing:
+    """The candidate's place among others."""
+    candidate = entry.candidate
+    return Standing(candidate.name, candidate.plain is not None, len(entry.content), entry.latency_ms, entry.score.db)
 
 
 def base(splicer: Splicer) -> Candidate:

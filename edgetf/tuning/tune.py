@@ -43,8 +43,8 @@ from edgetf.tuning.proof import BENCH, FILE, PROOF, WINNER, Proof, Proven, Timed
 from edgetf.tuning.ranking import rank
 from edgetf.tuning.record import Entry, Search, to_document
 from edgetf.tuning.running import Fed, Scorer, answers
-from edgetf.tuning.search import Standing, bisect, find_front
-from edgetf.tuning.shortlist import Shortlist, base
+from edgetf.tuning.search import Cost, bisect, find_front, takes_place
+from edgetf.tuning.shortlist import Shortlist, base, standing
 
 ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
 
@@ -206,7 +206,7 @@ class _Run:
     ) -> tuple[Entry | None, Proven]:
         """The winner and its proof. A winner that the device refuses is replaced: there is no verdict on it yet."""
         while True:
-            winner = self._search(shortlist.front(entries), evaluator, shortlist.notes)
+            winner = self._search(entries, shortlist.front(entries), evaluator, shortlist.notes)
             begin = perf_counter()
             candidate, content = (winner.candidate, winner.content) if winner else (None, b"")
             proven = prove(proof, candidate, content, self._plain(entries))
@@ -242,32 +242,55 @@ class _Run:
         unbatched = {one.name for one in reference.outputs if not one.batched} | samples.unbatched
         return Fed(samples.inputs, signature, frozenset(unbatched), self._ranked_on.batch)
 
-    def _search(self, front: Sequence[Entry], evaluator: Evaluator, notes: Notebook) -> Entry | None:
-        begin, best = perf_counter(), list[str]()
+    def _search(
+        self, entries: Sequence[Entry], front: Sequence[Entry], evaluator: Evaluator, notes: Notebook
+    ) -> Entry | None:
+        """The winner: of the front, or a given variant that passes although its SQNR has put it aside."""
+        begin, best = perf_counter(), list[Entry]()
 
-        def evaluate(number: int) -> Verdict:
-            entry = front[number]
-            phrase = f"evaluating {entry.candidate.name}, {len(entry.content):,} bytes"
-            self._on_event(Phase(f"{phrase}; best so far: {best[-1] if best else 'none'}"))
-            try:
-                entry.evaluation = self._evaluate(entry, evaluator, notes)
-            except NoAnswerError as error:
-                entry.stand, entry.reason = Stand.REFUSED, f"it fails on a sample: {error.message}"
-                return Verdict.INCONCLUSIVE
-            found = entry.evaluation.verdict
-            entry.stand = {Verdict.PASS: Stand.PASSES, Verdict.FAIL: Stand.FAILS}.get(found, Stand.OPEN)
-            entry.reason = entry.evaluation.reason
+        def evaluate(entry: Entry) -> Verdict:
+            found = self._verdict_on(entry, best[-1] if best else None, evaluator, notes)
             if found is Verdict.PASS:
-                best.append(f"{entry.candidate.name}, {len(entry.content):,} bytes")
+                best.append(entry)
                 notes.save_best(entry.content)
             return found
 
-        number = bisect(len(front), evaluate, self._options.evaluations)
+        bisect(len(front), lambda number: evaluate(front[number]), self._options.evaluations)
+        left = self._options.evaluations - sum(entry.evaluation is not None for entry in front)
+        for entry in self._put_aside(entries):
+            if left > 0 and (not best or self._takes_place(entry, best[-1])):
+                left -= 1
+                evaluate(entry)
         self._seconds["search"] = round(perf_counter() - begin, 1)
-        if number is None:
+        if not best:
             return None
-        front[number].stand = Stand.CHOSEN
-        return front[number]
+        best[-1].stand = Stand.CHOSEN
+        return best[-1]
+
+    def _verdict_on(self, entry: Entry, best: Entry | None, evaluator: Evaluator, notes: Notebook) -> Verdict:
+        so_far = "none" if best is None else f"{best.candidate.name}, {len(best.content):,} bytes"
+        phrase = f"evaluating {entry.candidate.name}, {len(entry.content):,} bytes"
+        self._on_event(Phase(f"{phrase}; best so far: {so_far}"))
+        try:
+            entry.evaluation = self._evaluate(entry, evaluator, notes)
+        except NoAnswerError as error:
+            entry.stand, entry.reason = Stand.REFUSED, f"it fails on a sample: {error.message}"
+            return Verdict.INCONCLUSIVE
+        found = entry.evaluation.verdict
+        entry.stand = {Verdict.PASS: Stand.PASSES, Verdict.FAIL: Stand.FAILS}.get(found, Stand.OPEN)
+        entry.reason = entry.evaluation.reason
+        return found
+
+    def _put_aside(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The given variants that another beats by its SQNR, which is not accuracy: the most expensive first."""
+        aside = [entry for entry in entries if entry.candidate.plain is not None and entry.stand is Stand.USELESS]
+        return sorted(aside, key=self._cost, reverse=True)
+
+    def _cost(self, entry: Entry) -> Cost:
+        return standing(entry).cost(self._options.aim)
+
+    def _takes_place(self, entry: Entry, best: Entry) -> bool:
+        return takes_place(self._cost(entry), self._cost(best), best.candidate.plain is None)
 
     def _evaluate(self, entry: Entry, evaluator: Evaluator, notes: Notebook) -> Evaluation:
         known = notes.evaluations.get(entry.sha256)
@@ -294,7 +317,7 @@ class _Run:
             for entry in entries
             if entry.candidate.plain is not None and entry.stand not in (Stand.FAILS, Stand.REFUSED, Stand.BEYOND)
         }
-        standings = [Standing(name, True, len(e.content), e.latency_ms, e.score.db) for name, e in plain.items()]
+        standings = [standing(entry) for entry in plain.values()]
         front, _ = find_front(standings, self._options.aim)
         found = [plain[one.name].candidate for one in front[::-1]]
         return found if BASE in plain else [base(self._splicer), *found]
