@@ -323,7 +323,10 @@ def _model(what: Any, given: dict[str, Any], devices: tuple[str, ...]) -> Planne
         )
     path = path_of_model(what)
     inputs = inputs_of(what, path, None, False)
-    name = path.stem if isinstance(what, (str, os.PathLike)) else "model"
+    own = (
+        path.parent.resolve().name if path.name == "saved_model" else path.stem
+    )  # the folder says more than the format
+    name = own if isinstance(what, (str, os.PathLike)) else "model"
     return PlannedModel(
         name="".join(one if one.isalnum() or one in "-_." else "-" for one in name).strip("-.") or "model",
         path=_absolute(str(path)),

@@ -350,24 +350,6 @@ def test_an_output_that_is_not_a_folder_is_an_error(edgetf: Run, small: Small, t
 
 
 @pytest.mark.slow
-def test_the_demo_accepts_a_keras_file(edgetf: Run, small: Small, tmp_path: Path) -> None:
-    ended = edgetf("demo", "--model", small.keras_file, "--samples", small.samples, "-o", "mine")
-    assert ended.returncode in (0, 4), ended.stderr
-    assert {"int8.tflite", "reference.json", "benchmark.json", "report.html"} <= {
-        path.name for path in (tmp_path / "mine").iterdir()
-    }
-    assert "calibrated on the same samples" in ended.stdout
-    assert "had not seen" not in ended.stdout
-
-
-def test_the_demo_asks_for_data_if_a_model_has_none(edgetf: Run, small: Small, tmp_path: Path) -> None:
-    error = edgetf("demo", "--model", small.keras_file)
-    assert "has no samples" in _error(error)
-    assert "--samples train.npz --test test.npz" in error.stderr
-    assert edgetf("demo", "--model", "cnn", "--samples", small.samples).returncode == 2
-
-
-@pytest.mark.slow
 def test_the_runtime_of_the_device_must_load_the_variants(small: Small, edgetf: Run, tmp_path: Path) -> None:
     (tmp_path / "devices.toml").write_text('[old]\nkind = "local"\nruntime = "tflite-runtime"\n')
     ended = edgetf("convert", small.saved_model, "-o", "out", "--scheme", "dynamic", "--runtime", "old")

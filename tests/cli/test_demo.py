@@ -1,50 +1,37 @@
-"""What the demo hands on to the steps that it runs; that it runs is tested in test_commands.py."""
+"""The demo: a trained model of the zoo, and all that `edgetf run` makes of it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from edgetf.benchmarks.reference import make
-from edgetf.benchmarks.reference.options import ReferenceOptions
-from edgetf.conversion import convert
-from edgetf.errors import EdgetfError
-from edgetf.results import LabelsAre
+from edgetf.plans.record import Verb, read_run
 from tests.conftest import Run, Small
 
 
-def test_options_for_a_model_of_the_user_reach_conversion_and_reference(
-    small: Small, edgetf_here: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_the_demo_trains_and_ends_with_what_to_ship_and_its_plan_runs_again(
+    edgetf_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
-
-    def fake_convert(model: Path, out: Path, options: convert.ConvertOptions, on_event: object) -> Any:
-        asked["convert"] = options
-        return SimpleNamespace(source=SimpleNamespace(path="saved_model"))
-
-    def fake_reference(model: Path, samples: object, out: Path, options: ReferenceOptions, on_event: object) -> Any:
-        asked["reference"] = options
-        raise EdgetfError("enough", "stop")
-
-    monkeypatch.setattr(convert, "convert", fake_convert)
-    monkeypatch.setattr(make, "make_reference", fake_reference)
-    options = ("--signature", "a", "--labels-are", "value", "--allow-nan", "--trust")
-    ended = edgetf_here("demo", "--model", small.keras_file, "--samples", small.samples, "-o", "d", *options)
-    assert "enough" in ended.stderr
-    assert asked["reference"] == ReferenceOptions(
-        signature="a", labels_are=LabelsAre.VALUE, allow_nan=True, trust=True, force=False
-    )
-    converted = asked["convert"]
-    assert (converted.signature, converted.allow_nan, converted.trust) == ("a", True, True)
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
+    ended = edgetf_here("demo", "--model", "linear", "-o", "it")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("Trained linear on ")
+    assert "it on local: " in ended.stdout
+    made = {path.name for path in Path("it").iterdir()}
+    assert {"model", "saved_model", "edgetf.toml", "run.json", "report.html", "it"} <= made
+    assert "already holds" in edgetf_here("demo", "--model", "linear", "-o", "it").stderr
+    again = edgetf_here("run", "it", "--json")
+    assert json.loads(again.stdout)["exit_code"] == 0
+    known = {step.verb: step.state.value for step in read_run(Path("it")).steps}
+    assert {known[verb] for verb in (Verb.CONVERT, Verb.REFERENCE, Verb.BENCHMARK)} == {"stored"}
 
 
-@pytest.mark.parametrize("option", [("--labels-are", "class"), ("--allow-nan",), ("--signature", "a")])
-def test_options_for_a_model_of_the_user_are_refused_for_one_of_the_zoo(
-    option: tuple[str, ...], edgetf_here: Run
-) -> None:
-    ended = edgetf_here("demo", "--model", "cnn", *option)
-    assert ended.returncode == 2
-    assert "are for your own file" in ended.stderr
+def test_the_demo_is_of_the_zoo_and_names_the_command_for_another_model(edgetf_here: Run, small: Small) -> None:
+    error = edgetf_here("demo", "--model", small.keras_file)
+    assert error.returncode == 1
+    assert "is not a model of the zoo" in error.stderr
+    assert f"edgetf run {small.keras_file} --samples TRAIN --test TEST" in error.stderr
+    assert "unknown model 'cmn'" in edgetf_here("demo", "--model", "cmn").stderr

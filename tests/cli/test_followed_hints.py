@@ -64,9 +64,6 @@ ROWS = [
         "--allow-nan",
         (f"reference {{nan}}/saved_model {_NAN} -o ref --on cpu --allow-nan",),
     ),
-    Row(
-        "demo --model {nan}/saved_model -o demo", "--samples", (f"demo --model {{nan}}/saved_model {_NAN} -o d",), (1,)
-    ),
     # results that exist
     Row(
         "samples convert {samples} {taken}/copy.npz", "--force", ("samples convert {samples} {taken}/copy.npz --force",)
@@ -91,12 +88,6 @@ ROWS = [
         ("reference {two} --samples {rows} -o ref --on cpu --signature a",),
     ),
     Row("samples show {rows} --model {two}", "--signature", ("samples show {rows} --model {two} --signature a",)),
-    Row(
-        "demo --model {two} --samples {rows} -o demo",
-        "--signature",
-        ("demo --model {two} --samples {rows} -o demo --signature c",),
-        (1,),  # the next hint: there is no such signature
-    ),
     # code in a model
     Row("samples show {v} --model {code}/k3.keras", "--trust", ("samples show {v} --model {code}/k3.keras --trust",)),
     Row(
@@ -184,13 +175,6 @@ ROWS = [
     Row("verify {known}", "edgetf bundle", (f"{_BUNDLE} --unproven", "verify b.edgetf"), (0, 3)),
 ]
 
-_DEMO = Row(
-    f"demo --model {{nan}}/saved_model {_NAN} -o demo",
-    "--allow-nan",
-    (f"demo --model {{nan}}/saved_model {_NAN} -o demo --allow-nan",),
-    (0, 4),  # 60 samples decide nothing
-)
-
 
 class _Two(tf.Module):  # type: ignore[misc]
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
@@ -267,7 +251,7 @@ def taken(tmp_path: Path, converted: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("row", [*ROWS, pytest.param(_DEMO, marks=pytest.mark.slow)], ids=lambda row: row.fails)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fails)
 def test_a_hint_works_when_it_is_followed(row: Row, places: dict[str, Path], taken: Path, edgetf_here: Run) -> None:
     if row.fails.startswith("history"):
         assert edgetf_here("history", "add", places["benchmarked"], "--history", places["history"]).returncode == 0

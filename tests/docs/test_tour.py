@@ -55,11 +55,13 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
 
 
 def _look_at_the_demo(folder: Path) -> None:
-    documents = {"conversion.json", "reference.json", "benchmark.json", "report.html", "saved_model"}
-    variants = {f"{scheme}.tflite" for scheme in SCHEMES}
-    assert documents | variants <= {path.name for path in folder.iterdir()}
-    benchmark = json.loads((folder / "benchmark.json").read_text())
-    assert [result["parity"]["verdict"] for result in benchmark["results"]] == ["pass"] * len(variants)
+    assert {"edgetf.toml", "run.json", "report.html", "saved_model", "demo"} <= {path.name for path in folder.iterdir()}
+    shipped = folder / "demo" / "local"
+    assert {f"{scheme}.tflite" for scheme in SCHEMES} <= {path.name for path in (shipped / "variants").iterdir()}
+    assert list(shipped.glob("*.tflite"))
+    assert list(shipped.glob("*.edgetf"))
+    benchmark = json.loads((shipped / "bench" / "benchmark.json").read_text())
+    assert {result["parity"]["verdict"] for result in benchmark["results"]} == {"pass"}
     float32 = benchmark["results"][0]["parity"]["outputs"][0]
     assert float32["max_abs"] < 1e-5
     assert float32["accuracy"]["reference"] >= 0.97
