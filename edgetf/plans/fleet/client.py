@@ -43,7 +43,8 @@ class Connection:
             hint = "is it running (edgetf scheduler), and do both have certificates of one set?"
             raise EdgetfError(f"cannot reach the scheduler at {self.address}", hint) from error
         self._offers: dict[str, Offer] = {}
-        self._lock = threading.Lock()
+        self._lock, self._asked = threading.Lock(), -_POLL_S
+        self._known: dict[str, Mapping[str, Any]] = {}
 
     def close(self) -> None:
         """End all that waits for an answer, and the connection."""
@@ -73,8 +74,12 @@ class Connection:
         return dict(sorted(known.items()))
 
     def _info(self) -> dict[str, Mapping[str, Any]]:
-        """The same by address, also of those that edgetf has not started."""
-        return dict(self._client.scheduler_info(n_workers=-1)["workers"])
+        """The same by address, also of those that edgetf has not started: asked once a second, whoever wants it."""
+        with self._lock:
+            if monotonic() - self._asked >= _POLL_S:
+                self._known = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+                self._asked = monotonic()
+            return self._known
 
     def offering(self, resource: str) -> list[str]:
         """The names of the workers that offer a resource."""
