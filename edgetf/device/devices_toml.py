@@ -36,7 +36,7 @@ _EXAMPLES = "docs/raspberry-pi.md and docs/android.md have examples"
 def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
     """The devices by name; `local` is always among them. Raises EdgetfError for a file that is missing or not right."""
     found = {"local": _made(Kind.LOCAL, {})}
-    place = given or _find()
+    place = given or find_file()
     if place is None:
         return found
     tables = files.read_toml(place, _EXAMPLES)
@@ -49,7 +49,8 @@ def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
     return found
 
 
-def _find() -> Path | None:
+def find_file() -> Path | None:
+    """The file that is read if none is given: in the current folder, or else in the user's configuration."""
     places = [Path(NAME)]
     with contextlib.suppress(RuntimeError):  # a user without a home has no file there
         configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")

@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from edgetf.defaults import DEVICE as LOCAL
-from edgetf.device.devices_toml import load_settings
+from edgetf.device.devices_toml import find_file, load_settings
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.plans.fleet import host_side
-from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, PATIENCE_S, WORKER
+from edgetf.plans.fleet.client import CONVERT, CPU, DEVICE, GPU, PATIENCE_S, WORKER
 from edgetf.plans.fleet.security import address_of, security_for
 
+_LOOPBACK = "127.0.0.1:0"  # of the HTTP server that Dask's workers always have: it asks nobody for a certificate
 _SPARE = 3  # threads of a worker for files that come and go
 _CALLS = 1_000_000  # at once, of a worker's own resource, which only names it
 
@@ -37,7 +38,7 @@ def serve_scheduler(address: str, certificates: Path | None, started: Callable[[
     async def serve() -> None:
         own = distributed.Scheduler(
             protocol=f"{parts.scheme}://",
-            host=parts.hostname,
+            host=_host_of(found),
             port=parts.port,
             security=security_for(found, certificates),
             dashboard_address="127.0.0.1:8787",  # it asks nobody for a certificate
@@ -47,7 +48,7 @@ def serve_scheduler(address: str, certificates: Path | None, started: Callable[[
             started(f"{scheduler.address}{_dashboard_of(scheduler)}")
             await _until_ended(scheduler.finished())
 
-    _run(serve, f"cannot listen at {found}")
+    _run(serve(), f"cannot listen at {found}")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Offered:
     convert: bool
     gpu: bool
     devices_file: Path | None
+
+    def located(self) -> Offered:
+        """The same, with the full path of the file that is read if none is given: steps may run in another folder."""
+        found = self.devices_file or find_file()
+        return replace(self, devices_file=None if found is None else found.resolve())
 
     def resources(self) -> dict[str, float]:
         """Dask's resources: one of each, so that one step runs on a device at a time."""
@@ -74,12 +80,15 @@ def serve_worker(
 ) -> None:
     """Run steps until SIGINT or SIGTERM; `started` receives the name and what is offered, once it is registered.
 
-    A worker process that is killed is started again. Raises EdgetfError if the scheduler cannot be reached.
+    A worker process that is killed is started again. Raises EdgetfError if the scheduler cannot be reached, or goes.
     """
     distributed, dask = _libraries()
-    found, resources = address_of(address), offered.resources()
-    if offered.devices_file is not None:
-        os.environ[host_side.DEVICES_FILE] = str(offered.devices_file.resolve())
+    found, offered = address_of(address), offered.located()
+    resources = offered.resources()
+    if offered.devices_file is None:
+        os.environ.pop(host_side.DEVICES_FILE, None)
+    else:
+        os.environ[host_side.DEVICES_FILE] = str(offered.devices_file)
     host_side.sweep()
     dask.config.set({"distributed.comm.timeouts.connect": "10s"})
 
@@ -88,16 +97,29 @@ def serve_worker(
             found,
             name=offered.name,
             nthreads=len(resources) + _SPARE,
-            resources={**resources, f"{WORKER}{offered.name}": float(_CALLS)},
+            resources={**resources, CPU: 1.0, f"{WORKER}{offered.name}": float(_CALLS)},
             security=security_for(found, certificates),
             memory_limit=0,
             dashboard=False,
+            dashboard_address=_LOOPBACK,
+            **_own_host(found),
         )
         async with nanny:
             started(offered.name, tuple(sorted(one.removeprefix(DEVICE) for one in resources)))
-            await _until_ended(nanny.finished())
+            if not await _until_ended(nanny.finished()):
+                raise EdgetfError(f"the scheduler at {found} is gone", "start it, and then the worker again")
 
-    _run(serve, f"cannot reach the scheduler at {found}")
+    _run(serve(), f"cannot reach the scheduler at {found}")
+
+
+def _own_host(address: str) -> dict[str, str]:
+    """Where a worker listens: without certificates on the loopback alone, which is not Dask's default."""
+    return {"host": _host_of(address)} if address.startswith("tcp://") else {}
+
+
+def _host_of(address: str) -> str:
+    """The host in an address, in brackets if it is one of IPv6."""
+    return urlsplit(address).netloc.rpartition(":")[0]
 
 
 def _libraries() -> tuple[Any, Any]:
@@ -121,8 +143,8 @@ def _dashboard_of(scheduler: Any) -> str:
     return "" if number is None else f", dashboard at port {number}"
 
 
-async def _until_ended(finished: Awaitable[Any]) -> None:
-    """Wait for the end of a service, or for a signal that asks for it."""
+async def _until_ended(finished: Awaitable[Any]) -> bool:
+    """Wait for the end of a service, or for a signal that asks for it; whether there was a signal."""
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked.set)
@@ -132,13 +154,11 @@ async def _until_ended(finished: Awaitable[Any]) -> None:
         one.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await one
+    return asked.is_set()
 
 
-def _run(serve: Callable[[], Awaitable[None]], problem: str) -> None:
-    async def main() -> None:
-        await serve()
-
+def _run(service: Coroutine[Any, Any, None], problem: str) -> None:
     try:
-        asyncio.run(main())
+        asyncio.run(service)
     except (OSError, TimeoutError, RuntimeError, ValueError) as error:
         raise EdgetfError(f"{problem}: {error}", "see its address and its certificates") from error
