@@ -13,6 +13,7 @@ from pathlib import Path
 from edgetf.errors import DeviceError, EdgetfError
 from edgetf.functions import from_folder
 from edgetf.plans.call import Call
+from edgetf.plans.fleet.host_side import message_of
 from edgetf.plans.record import Verb
 from edgetf.process import EventPipe
 from edgetf.system import explained
@@ -21,7 +22,7 @@ from edgetf.system import explained
 def main() -> None:
     events, asked = EventPipe(), json.load(sys.stdin)
     call = Call("", Verb(asked["verb"]), asked["arguments"], (), asked["device"])
-    more = {} if asked["device"] is None else {"devices": asked["devices"]}
+    more = {} if asked["device"] is None else {"devices": asked["devices"], "no_wait": not asked["wait"]}
     modules = contextlib.nullcontext() if asked["modules"] is None else from_folder(Path(asked["modules"]))
     try:
         with explained(), modules:
@@ -29,7 +30,7 @@ def main() -> None:
     except EdgetfError as error:
         cause = error.cause.value if isinstance(error, DeviceError) else None
         code = int(error.exit_code)
-        events.answer("failed", exit_code=code, cause=cause, message=error.message, hint=error.hint)
+        events.answer("failed", exit_code=code, cause=cause, message=message_of(error), hint=error.hint)
 
 
 if __name__ == "__main__":
