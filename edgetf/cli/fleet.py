@@ -58,8 +58,8 @@ def worker(
 ) -> int:
     """Offer the devices of this host to plans, until Ctrl-C.
 
-    ADDRESS is that of the scheduler. Each step runs in a process of its own, as the user who started the worker.
-    Whoever has a certificate of the set can run code here.
+    ADDRESS is that of the scheduler. Each step runs in a separate process, as the user who started the worker. Whoever
+    has node-key.pem of the set can run code here.
 
     \b
     Example:
@@ -101,25 +101,23 @@ def status(scheduler: str, certificates: Path | None, as_json: bool) -> int:
 
 @click.command()
 @click.option("-o", "--out", type=PATH, help="The folder. [default: in the user's configuration]")
-@click.option(
-    "--host", "hosts", multiple=True, metavar="NAME", help="A name or an address of the scheduler; may be repeated."
-)
 @force_option
 @json_option
-def certificates(out: Path | None, hosts: tuple[str, ...], force: bool, as_json: bool) -> int:
+def certificates(out: Path | None, force: bool, as_json: bool) -> int:
     """Make certificates, with which a scheduler, its workers and those who run plans know each other.
 
     Copy ca.pem, node.pem and node-key.pem to each machine, and ca-key.pem to none. Whoever has node-key.pem can run
-    code on every worker.
+    code on every worker, on the scheduler, and on every machine that runs a plan or `edgetf status` with this set.
+    Certificates end after 825 days; names of hosts are not checked.
 
     \b
     Example:
-      edgetf certificates -o certificates --host lab --host 192.168.1.10
+      edgetf certificates -o certificates
     """
     from edgetf.plans.fleet.security import default_folder, make_certificates
 
     place = default_folder() if out is None else out
-    make_certificates(place, hosts, force)
+    make_certificates(place, force)
     if as_json:
         click.echo(json.dumps({"certificates": str(place)}))
     else:

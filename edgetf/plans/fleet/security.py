@@ -1,7 +1,9 @@
 """Who may speak to whom: mutual TLS with certificates of one's own. In: a folder. Out: a set of files, or their use.
 
-Whoever holds a certificate can run code on every worker, as the user that runs it: the scheduler passes functions on.
-Therefore plain TCP is refused but on the loopback, and the private keys are readable by their owner alone.
+Whoever has node-key.pem can run code on every worker, on the scheduler, and on every machine that runs a plan or
+`edgetf status` with that set, as the user that runs it: Dask passes functions on, and reads answers as pickles.
+Therefore plain TCP is refused but on the loopback, and the private keys are readable by their owner alone. Names are
+not checked, so that certificates have none: every machine of the set is trusted. They end after 825 days.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ def default_folder() -> Path:
     return configuration / "edgetf" / "certificates"
 
 
-def make_certificates(folder: Path, hosts: Sequence[str], force: bool) -> None:
+def make_certificates(folder: Path, force: bool) -> None:
     """Write a certificate authority and one certificate, with their private keys, for all machines of a lab.
 
-    `hosts` are the names and addresses by which the scheduler is reached. The authority's own key stays with you: it
-    is only needed for more certificates. Raises EdgetfError if there is a set already.
+    The authority's own key stays with you: it is only needed for more certificates. Raises EdgetfError if there is a
+    set already.
     """
     try:
         from cryptography import x509
@@ -59,10 +61,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], force: bool) -> None:
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = certify("edgetf lab", ca_key, None, [(x509.BasicConstraints(ca=True, path_length=0), True)])
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    names = x509.SubjectAlternativeName(
-        [_name(x509, host) for host in dict.fromkeys([*hosts, "localhost", "127.0.0.1"])]
-    )
-    node = certify("edgetf node", key, (authority.subject, ca_key), [(usage, False), (names, False)])
+    node = certify("edgetf node", key, (authority.subject, ca_key), [(usage, False)])
     folder.mkdir(parents=True, exist_ok=True)
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     for name, one in ((CA_KEY, ca_key), (NODE_KEY, key)):
@@ -70,13 +69,6 @@ def make_certificates(folder: Path, hosts: Sequence[str], force: bool) -> None:
         _write_secret(folder / name, content)
     files.write_whole(folder / CA, authority.public_bytes(pem))
     files.write_whole(folder / NODE, node.public_bytes(pem))
-
-
-def _name(x509: Any, host: str) -> Any:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
 
 
 def _write_secret(path: Path, content: bytes) -> None:

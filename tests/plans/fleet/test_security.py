@@ -37,19 +37,19 @@ def test_what_is_not_an_address_is_refused(given: str) -> None:
 
 
 def test_keys_are_readable_by_their_owner_alone_and_not_replaced(tmp_path: Path) -> None:
-    make_certificates(tmp_path / "set", ["lab", "10.0.0.1"], force=False)
+    make_certificates(tmp_path / "set", force=False)
     for name in (CA_KEY, NODE_KEY):
         assert stat.S_IMODE((tmp_path / "set" / name).stat().st_mode) == 0o600
     before = (tmp_path / "set" / NODE).read_bytes()
     with pytest.raises(EdgetfError, match="exists"):
-        make_certificates(tmp_path / "set", ["lab"], force=False)
+        make_certificates(tmp_path / "set", force=False)
     assert (tmp_path / "set" / NODE).read_bytes() == before
-    make_certificates(tmp_path / "set", ["lab"], force=True)
+    make_certificates(tmp_path / "set", force=True)
     assert (tmp_path / "set" / NODE).read_bytes() != before
 
 
 def test_a_set_that_is_not_whole_is_named(tmp_path: Path) -> None:
-    make_certificates(tmp_path, ["lab"], force=False)
+    make_certificates(tmp_path, force=False)
     assert security_for("tls://lab:8786", tmp_path).require_encryption
     assert security_for("tcp://127.0.0.1:8786", tmp_path / "none") is None
     (tmp_path / CA).unlink()

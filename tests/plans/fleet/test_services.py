@@ -7,6 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+import edgetf
+from edgetf.plans.fleet.security import make_certificates
 from edgetf.plans.fleet.services import Offered
 from tests.plans.fleet.lab import free_port, started
 
@@ -54,3 +56,17 @@ def test_without_certificates_all_listen_on_the_loopback_and_a_worker_fails_when
             assert worker.wait(60) == 1
     lines = log.read_text().splitlines()
     assert sum(f"the scheduler at {address} is gone" in one for one in lines) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_with_certificates_a_worker_joins_whatever_the_name_of_its_scheduler(tmp_path: Path) -> None:
+    folder, port = tmp_path / "set", free_port()
+    make_certificates(folder, force=False)
+    words = ("--certificates", str(folder))
+    with started("scheduler", f"tls://127.0.0.1:{port}", *words, ready="listening", log=tmp_path / "scheduler.log"):
+        given = ("worker", f"tls://localhost:{port}", "--name", "a", "--convert", *words)
+        with started(*given, ready="a offers convert", log=tmp_path / "worker.log", cache=tmp_path / "cache") as worker:
+            assert [one.name for one in edgetf.status(f"tls://localhost:{port}", certificates=folder).workers] == ["a"]
+            worker.terminate()
+            assert worker.wait(60) == 0
