@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import time
+from typing import Any
 
 from edgetf.console.printing import escape, print_lines, print_table, to_html, to_text
 from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, WORKER, connected
+
+_FRESH_S = 60.0  # a run that has published nothing for so long was killed
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,10 @@ def status(scheduler: str, *, certificates: str | os.PathLike[str] | None = None
             for name, one in connection.workers().items()
             if any(r.startswith(WORKER) for r in one["resources"])
         )
-        runs = tuple(
-            RunStatus(str(one["plan"]), int(one["running"]), dict(one["quarantine"])) for one in connection.runs()
-        )
-        return Status(connection.address, workers, runs)
+        return Status(connection.address, workers, _living(connection.runs(), time()))
+
+
+def _living(runs: Iterable[Mapping[str, Any]], now: float) -> tuple[RunStatus, ...]:
+    """The runs that have published their state shortly before `now`."""
+    fresh = [one for one in runs if now - float(one.get("at", 0.0)) < _FRESH_S]
+    return tuple(RunStatus(str(one["plan"]), int(one["running"]), dict(one["quarantine"])) for one in fresh)
