@@ -19,7 +19,8 @@ class Call:
     """The function of edgetf named `verb`, with `arguments` that JSON can express, besides `out`.
 
     `model` is the name that the plan gives the model.
-    `reads` are the paths and sources whose files it reads; `device` is the device that it needs, if it needs one.
+    `reads` are the paths and sources whose files it reads; `device` is the device that it needs, if it needs one. A
+    fresh call is made again although there is a result of its key.
     """
 
     model: str
@@ -27,6 +28,12 @@ class Call:
     arguments: dict[str, Any]
     reads: tuple[str, ...]
     device: str | None = None
+    is_fresh: bool = False
+
+    @property
+    def title(self) -> str:
+        """Such as "digits: benchmark on pi"."""
+        return f"{self.model}: {self.verb.value}{f' on {self.device}' if self.device else ''}"
 
     def run(self, place: Path, on_event: OnEvent, **more: Any) -> None:
         """Run it in this process, and write its result to `place`. Raises EdgetfError."""

@@ -1,7 +1,8 @@
 """Where the steps of a plan run: `Here`, in this process, or on the workers of a scheduler (`fleet.engine`).
 
-In: a Call and a folder. Out: its result in the folder. Steps of one lane, which is a device or the host that converts,
-run one after another; those of different lanes may run at the same time.
+A step takes a Seat: the machine that will run it, whose facts are among those of its result. In: a Call and a folder.
+Out: its result in the folder. Steps of one lane, which is a device or the host that converts, run one after another;
+those of different lanes may run at the same time.
 """
 
 from __future__ import annotations
@@ -18,28 +19,37 @@ from edgetf.plans.facts import Host, this_host
 from edgetf.plans.record import Verb
 
 T = TypeVar("T")
+ABSENT = 1_000_000  # the eagerness of a device that cannot be used now
 Result = Callable[[], T]  # waits for what was begun, and returns it or raises its error
 
 
+class Seat(Protocol):
+    """The machine for a step."""
+
+    @property
+    def host(self) -> Host:
+        """Its facts."""
+
+    def make(self, call: Call, place: Path, wait: bool, on_event: OnEvent) -> None:
+        """Run `call` there and write its result to `place`; `wait` until its device is free. Raises EdgetfError."""
+
+
 class Engine(Protocol):
-    """Runs calls; `shows` whether their events arrive while they run."""
+    """Gives seats; `shows` whether events arrive while a step runs."""
 
     shows: bool
 
-    def host(self, verb: Verb, device: str | None) -> Host:
-        """The facts of the machine that would run it. Raises DeviceError if there is none."""
+    def seat(self, verb: Verb, device: str | None) -> Seat:
+        """The seat for a step. Raises DeviceError if no machine can run it."""
 
     def devices(self) -> Iterable[str]:
-        """The names of all devices that can be used."""
+        """The names of all devices that can be used, or may be later."""
 
-    def make(self, call: Call, place: Path, wait: bool, on_event: OnEvent) -> None:
-        """Run `call` and write its result to `place`; `wait` until its device is free. Raises EdgetfError."""
+    def eagerness(self, device: str) -> int:
+        """Of a class of devices the one with the least is taken first: what it has to do; absent ones are last."""
 
     def begin(self, lane: str | None, act: Callable[[], T]) -> Result[T]:
         """Begin to run `act` in a lane: that of a device or of a class of them, or, without one, of conversions."""
-
-    def busy(self, device: str) -> int:
-        """How much a device has to do: of a class, the one with the least is taken."""
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Held by what only one thread may do at a time."""
@@ -54,13 +64,20 @@ class Here:
         self._devices_file = devices_file
         self._host: Host | None = None
 
-    def host(self, verb: Verb, device: str | None) -> Host:
+    @property
+    def host(self) -> Host:
         if self._host is None:
             self._host = this_host(self._devices_file)
         return self._host
 
+    def seat(self, verb: Verb, device: str | None) -> Seat:
+        return self
+
     def devices(self) -> Iterable[str]:
         return load_settings(self._devices_file)
+
+    def eagerness(self, device: str) -> int:
+        return 0
 
     def make(self, call: Call, place: Path, wait: bool, on_event: OnEvent) -> None:
         more = {} if call.device is None else {"devices": self._devices_file, "no_wait": not wait}
@@ -69,9 +86,6 @@ class Here:
     def begin(self, lane: str | None, act: Callable[[], T]) -> Result[T]:
         found = act()
         return lambda: found
-
-    def busy(self, device: str) -> int:
-        return 0
 
     def exclusive(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -27,7 +27,7 @@ from edgetf.errors import DeviceError, EdgetfError, ExitCode
 from edgetf.events import Note, OnEvent
 from edgetf.plans import call
 from edgetf.plans.call import Call
-from edgetf.plans.engine import Engine, Result
+from edgetf.plans.engine import ABSENT, Engine, Result, Seat
 from edgetf.plans.facts import Depends, aim_of, is_settled
 from edgetf.plans.plan import Plan, PlannedModel, When
 from edgetf.plans.record import RUN_SCHEMA, Answer, RunRecord, State, StepRecord, Verb
@@ -47,7 +47,7 @@ class Executor:
     def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool, engine: Engine) -> None:
         self._plan, self._steps, self._watch, self._wait, self._engine = plan, steps, watch, wait, engine
         self._depends = Depends(plan)
-        self._shipper = Shipper(plan, steps, watch, wait)
+        self._shipper = Shipper(plan, steps, watch, wait, engine.exclusive)
 
     def run(self, path: Path | None) -> RunRecord:
         """The record of all steps and answers."""
@@ -84,19 +84,20 @@ class Executor:
         return self._convert(model), self._reference(model)
 
     def _convert(self, model: PlannedModel) -> Path | None:
-        def facts() -> dict[str, str]:
-            return self._depends.conversion(model, self._engine.host(Verb.CONVERT, None))
-
+        seat = self._seat(Verb.CONVERT, None)
         made = call.conversion(model, self._plan.options)
-        return self._stored(new(Verb.CONVERT, model.name), facts, is_settled(model, model.samples), made)
+        step, settled = new(Verb.CONVERT, model.name), is_settled(model, model.samples)
+        return self._stored(step, lambda: self._depends.conversion(model, seat().host), settled, made, seat)
 
     def _reference(self, model: PlannedModel) -> Path | None:
-        def facts() -> dict[str, str]:
-            return self._depends.reference(model, self._engine.host(Verb.REFERENCE, None))
-
-        settled = is_settled(model, model.test, on=self._plan.options.on)
+        seat = self._seat(Verb.REFERENCE, None)
         made = call.reference(model, self._plan.options)
-        return self._stored(new(Verb.REFERENCE, model.name), facts, settled, made)
+        step, settled = new(Verb.REFERENCE, model.name), is_settled(model, model.test, on=self._plan.options.on)
+        return self._stored(step, lambda: self._depends.reference(model, seat().host), settled, made, seat)
+
+    def _seat(self, verb: Verb, device: str | None) -> Callable[[], Seat]:
+        """The seat for a step, chosen when it is first needed, and once: its facts are those of what makes it."""
+        return cache(lambda: self._engine.seat(verb, device))
 
     def _safely(self, model: PlannedModel, device: str, made: Result[tuple[Path | None, Path | None]]) -> Answer | None:
         """The answer for a model on a device; an error there does not end the run for the others."""
@@ -122,8 +123,7 @@ class Executor:
         choice, warnings = self._choose(read_benchmark(measured.bench))
         tuned = self._tune(model, device, measured, choice)
         better = None if tuned is None else self._of_tuning(tuned, choice)
-        with self._engine.exclusive():
-            found = self._shipper.ship(model, device, measured, better or choice, None if better is None else tuned)
+        found = self._shipper.ship(model, device, measured, better or choice, None if better is None else tuned)
         return replace(found, warnings=warnings)
 
     def _none(self, model: PlannedModel, device: str) -> None:
@@ -139,18 +139,22 @@ class Executor:
         assert step.device is not None
         members, made = self._plan.members(step.device), (variants, reference)
 
-        def facts(member: str) -> Callable[[], dict[str, str]]:
-            return lambda: self._depends.benchmark(model, member, made, self._engine.host(Verb.BENCHMARK, member))
+        def facts(member: str, seat: Callable[[], Seat]) -> Callable[[], dict[str, str]]:
+            return lambda: self._depends.benchmark(model, member, made, seat().host)
 
-        def place_of(member: str) -> tuple[bool, int]:
-            return not self._steps.is_stored(Verb.BENCHMARK, facts(member)), self._engine.busy(member)
+        def order(member: str) -> tuple[bool, int]:
+            """Stored first, then those that have the least to do."""
+            eagerness, seat = self._engine.eagerness(member), self._seat(Verb.BENCHMARK, member)
+            there = eagerness < ABSENT and self._steps.is_stored(Verb.BENCHMARK, facts(member, seat))
+            return not there, eagerness
 
-        order = sorted(members, key=place_of)
-        for number, member in enumerate(order):
+        ordered = sorted(members, key=order)
+        for number, member in enumerate(ordered):
+            seat, is_last = self._seat(Verb.BENCHMARK, member), number == len(ordered) - 1
+            asked = call.benchmark(model, member, made, self._plan.options)
             try:
-                with self._steps.elsewhere_unless(number == len(order) - 1):
-                    asked = call.benchmark(model, member, made, self._plan.options)
-                    place = self._stored(step, facts(member), True, asked, number == len(order) - 1)
+                with self._steps.elsewhere_unless(is_last):
+                    place = self._stored(step, facts(member, seat), True, asked, seat, is_last)
                 return None if place is None else Measured(member, place, variants, reference)
             except DeviceError as error:  # any other of the class will do
                 with self._watch(step.name) as on_event:
@@ -168,12 +172,13 @@ class Executor:
             self._steps.not_needed(step)
             return None
         made, member = (measured.variants, measured.reference), measured.ran_on
+        seat = self._seat(Verb.TUNE, member)
 
         def facts() -> dict[str, str]:
-            return self._depends.tuning(model, member, made, self._engine.host(Verb.TUNE, member))
+            return self._depends.tuning(model, member, made, seat().host)
 
         asked = call.tuning(model, member, made, self._plan, aim_of(self._plan.objective).value)
-        place = self._stored(step, facts, is_settled(model, model.samples), asked)
+        place = self._stored(step, facts, is_settled(model, model.samples), asked, seat)
         if place is None:
             return None
         found = edgetf.load(place)
@@ -186,12 +191,14 @@ class Executor:
         facts: Callable[[], dict[str, str]],
         settled: bool,
         asked: Call,
+        seat: Callable[[], Seat],
         is_last: bool = True,
     ) -> Path | None:
         def make(place: Path, on_event: OnEvent) -> None:
             if asked.verb is Verb.BENCHMARK:
                 refuse_failing(asked)
-            self._engine.make(asked, place, self._wait and is_last, on_event)
+            fresh = replace(asked, is_fresh=self._steps.force or not settled)
+            seat().make(fresh, place, self._wait and is_last, on_event)
 
         try:
             with self._steps.held(), self._watch(step.name) as on_event:

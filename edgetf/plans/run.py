@@ -143,7 +143,7 @@ def run(
             modules=Path.cwd(),
         )
     reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
-    with from_folder(plan.modules or Path.cwd()), _engine(scheduler, certificates, plan) as engine:
+    with from_folder(plan.modules or Path.cwd()), _engine(scheduler, certificates, plan, on_event) as engine:
         _refuse_unknown_names(plan, engine)
         if any(model.metric for model in plan.models):
             _forget(plan.modules or Path.cwd())
@@ -163,13 +163,19 @@ class _How:
     on_event: OnEvent | None
 
 
-def _engine(scheduler: str | None, certificates: Place | None, plan: Plan) -> AbstractContextManager[Engine]:
+def _engine(
+    scheduler: str | None, certificates: Place | None, plan: Plan, on_event: OnEvent | None
+) -> AbstractContextManager[Engine]:
     """Where the plan runs: in this process, or on the workers of a scheduler."""
     if scheduler is None:
         return contextlib.nullcontext(Here(plan.devices_file))
     from edgetf.plans.fleet.engine import Fleet
 
-    return Fleet(scheduler, None if certificates is None else Path(certificates), plan)
+    def note(text: str) -> None:
+        with _watched("", on_event, False) as report:
+            report(Note(text))
+
+    return Fleet(scheduler, None if certificates is None else Path(certificates), plan, note)
 
 
 def _run(plan: Plan, path: Path | None, how: _How, engine: Engine) -> Ran:

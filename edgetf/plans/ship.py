@@ -27,6 +27,7 @@ from edgetf.plans.store import store_home
 from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.system import explained
 
+Exclusive = Callable[[], AbstractContextManager[object]]  # held by what only one thread may do at a time
 Watch = Callable[[str], AbstractContextManager[OnEvent]]  # shows the events of a step with this title
 
 
@@ -43,8 +44,9 @@ class Measured:
 class Shipper:
     """Writes what is shipped into the folder of the plan."""
 
-    def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool) -> None:
+    def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool, exclusive: Exclusive) -> None:
         self._plan, self._steps, self._watch, self._wait = plan, steps, watch, wait
+        self._exclusive = exclusive
 
     def ship(self, model: PlannedModel, device: str, measured: Measured, choice: Choice, tuned: Tuned | None) -> Answer:
         """The answer for a model on a device: `choice`, of the tuned variants if `tuned` is given."""
@@ -106,8 +108,12 @@ class Shipper:
             step,
             {**facts, "for": self._plan.objective.value},
             folder / "report.html",
-            lambda file: write_report(measured.bench, file, True, measured.reference, self._asked()),
+            lambda file: self._write_report(measured, file),
         )
+
+    def _write_report(self, measured: Measured, file: Path) -> None:
+        with self._exclusive():  # matplotlib is not for several threads
+            write_report(measured.bench, file, True, measured.reference, self._asked())
 
     def _bundle(self, out: Path, measured: Measured, places: Sequence[Path], result: Result) -> None:
         budgets = self._budgets_of(result.variant, measured.ran_on)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
-from edgetf import files
+from edgetf import files, owned
 from edgetf.api.cache import cache_home, key_of
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.plans.record import Verb
 from edgetf.system import explained, naming
 
+FETCHED = ".edgetf-fetched-"  # begins the name of a folder for a result that comes from a worker
 _LOCKS = "locks"
 _ABANDONED_S = 7 * 86_400.0  # after this time nobody resumes it
 # the file that a finished step has left in its folder
@@ -96,11 +97,14 @@ def kept() -> list[Kept]:
 
 def _places() -> list[tuple[Verb, Path]]:
     homes = [(verb, store_home() / verb.value) for verb in DOCUMENTS]
-    return [(verb, place) for verb, home in homes if home.is_dir() for place in home.iterdir()]
+    found = [(verb, place) for verb, home in homes if home.is_dir() for place in home.iterdir()]
+    return [(verb, place) for verb, place in found if not place.name.startswith(FETCHED)]
 
 
 def sweep() -> None:
     """Remove what killed runs have half-written, and what they have begun and no run has resumed for days."""
+    for verb in DOCUMENTS:
+        owned.sweep(store_home() / verb.value, FETCHED)
     for verb, place in _places():
         with suppress(EdgetfError, OSError):  # it only frees space
             if not _is_in_use(place):

@@ -55,7 +55,7 @@ def measure(jobs: int, seconds: float, devices: int) -> Cost:
         def run(device: int, count: int) -> None:
             for _ in range(count):
                 name, resource = f"w{device // each}", f"{DEVICE}d{device}"
-                connection.call(name, time.sleep, seconds, title="sleep", resource=resource)
+                connection.call(name, time.sleep, seconds, title="sleep", needs=[resource])
 
         _in_threads(run, each * WORKERS, jobs)
         spent, cpu = time.perf_counter() - begin, sum(process.cpu_times()[:2]) - before

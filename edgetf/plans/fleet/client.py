@@ -7,8 +7,9 @@ come back within `PATIENCE_S` is lost. Nothing waits in silence.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -20,51 +21,81 @@ from edgetf.plans.fleet import host_side
 from edgetf.plans.fleet.messages import PIECE, Offer, Reply, Request, Root
 from edgetf.plans.fleet.paths import file_of
 from edgetf.plans.fleet.security import address_of, security_for
+from edgetf.reading import reason_of
 
 PATIENCE_S = 60.0  # how long a worker may be away
 _POLL_S, _CONNECT_S = 1.0, 10.0
-WORKER, DEVICE, CONVERT, GPU = "worker:", "device:", "convert", "gpu"  # resources
+WORKER, DEVICE, CONVERT, GPU, CPU = "worker:", "device:", "convert", "gpu", "cpu"  # resources
 
 
 class Connection:
-    """A scheduler, as long as a plan runs."""
+    """A scheduler, as long as a plan runs. All methods may be called by several threads.
+
+    Every method but `publish` and `close` raises DeviceError if the scheduler is gone.
+    """
 
     def __init__(self, address: str, certificates: Path | None) -> None:
-        self.address = address_of(address)
-        self._patience_s, self._stopped = PATIENCE_S, threading.Event()
+        self.address, self.patience_s = address_of(address), PATIENCE_S
+        self._stopped, self._lock = threading.Event(), threading.Lock()
         try:
-            from distributed import Client
+            import distributed
         except ModuleNotFoundError as error:
             raise MissingExtraError("distributed", "fleet") from error
-        security = security_for(self.address, certificates)
+        self._connect = partial(
+            distributed.Client,
+            self.address,
+            security=security_for(self.address, certificates),
+            timeout=_CONNECT_S,
+            set_as_default=False,
+        )
         try:
-            self._client = Client(self.address, security=security, timeout=_CONNECT_S, set_as_default=False)
+            self._client = self._connect()
         except (OSError, TimeoutError) as error:
             hint = "is it running (edgetf scheduler), and do both have certificates of one set?"
             raise EdgetfError(f"cannot reach the scheduler at {self.address}", hint) from error
         self._offers: dict[str, Offer] = {}
-        self._lock, self._asked = threading.Lock(), -_POLL_S
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._asked, self._known = -_POLL_S, dict[str, Mapping[str, Any]]()
 
     def close(self) -> None:
         """End all that waits for an answer, and the connection."""
         self._stopped.set()
-        self._client.close()
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.close()
 
     def publish(self, name: str, state: Mapping[str, Any] | None) -> None:
-        """Let `edgetf status` show what this driver does; None when it is over."""
-        self._client.set_metadata(["edgetf", name], None if state is None else dict(state))
+        """Let `edgetf status` show what this driver does; None when it is over. It only informs."""
+        with suppress(Exception):
+            self._client.set_metadata(["edgetf", name], None if state is None else dict(state))
 
     def runs(self) -> list[Mapping[str, Any]]:
         """What the drivers have published."""
-        known = self._client.get_metadata(["edgetf"], {})
+        with self._reached():
+            known = self._client.get_metadata(["edgetf"], {})
         return [one for _, one in sorted(known.items()) if one is not None]
 
     def running(self) -> dict[str, tuple[str, ...]]:
         """The titles of the steps that each worker runs, by its name."""
+        with self._reached():
+            found = self._client.processing()
         names = {address: str(one["name"]) for address, one in self._info().items()}
-        found = self._client.processing()
         return {names[one]: tuple(k.rpartition("-")[0] for k in keys) for one, keys in found.items() if one in names}
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Enclose what needs the scheduler, and nothing else: whatever Dask raises, it means that it is gone.
+
+        A client that has given up is replaced before.
+        """
+        self._refuse_stopped()
+        try:
+            if self._client.status in ("closed", "closing"):
+                with self._lock:
+                    if self._client.status in ("closed", "closing"):
+                        self._client = self._connect()
+            yield
+        except Exception as error:
+            message = f"the scheduler at {self.address} is gone: {reason_of(error)}"
+            raise DeviceError(message, "start it again: edgetf scheduler", Cause.LOST) from error
 
     # workers ----------------------------------------------------------------------------------------------------------
 
@@ -75,65 +106,79 @@ class Connection:
 
     def _info(self) -> dict[str, Mapping[str, Any]]:
         """The same by address, also of those that edgetf has not started: asked once a second, whoever wants it."""
-        with self._lock:
-            if monotonic() - self._asked >= _POLL_S:
-                self._known = dict(self._client.scheduler_info(n_workers=-1)["workers"])
-                self._asked = monotonic()
-            return self._known
+        if monotonic() - self._asked >= _POLL_S:
+            with self._reached():
+                found = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._known, self._asked = found, monotonic()
+        return self._known
+
+    def resources(self) -> set[str]:
+        """All that workers offer."""
+        return {name for one in self.workers().values() for name in one["resources"]}
 
     def offering(self, resource: str) -> list[str]:
         """The names of the workers that offer a resource."""
-        return sorted(name for name, one in self.workers().items() if one["resources"].get(resource))
+        return [name for name, one in self.workers().items() if one["resources"].get(resource)]
 
     def wait_for(self, resource: str, what: str) -> list[str]:
         """The same, as soon as there is one. Raises DeviceError after `PATIENCE_S`."""
-        end = monotonic() + self._patience_s
-        while not (found := self.offering(resource)):
+        if self.wait_for_all([resource]):
+            message = f"no worker of {self.address} has {what}: waited {self.patience_s:.0f} s"
+            raise DeviceError(message, "start one there: edgetf worker, and see: edgetf status", Cause.UNREACHABLE)
+        return self.offering(resource)
+
+    def wait_for_all(self, resources: Sequence[str]) -> list[str]:
+        """Those that no worker offers, after at most `PATIENCE_S`."""
+        end = monotonic() + self.patience_s
+        while absent := [one for one in resources if not self.offering(one)]:
             if monotonic() > end:
-                message = f"no worker of {self.address} has {what}: waited {self._patience_s:.0f} s"
-                raise DeviceError(message, "start one there: edgetf worker, and see: edgetf status", Cause.UNREACHABLE)
-            self._pause()
-        return found
+                break
+            self._refuse_stopped()
+            sleep(_POLL_S)
+        return absent
 
     def offer(self, name: str) -> Offer:
         """The facts of a worker. Raises EdgetfError for one with another edgetf."""
         if name not in self._offers:
-            found = files.read_plain(self.call(name, host_side.offer), Offer)
-            theirs = found.versions.get("edgetf")
+            plain = self.call(name, host_side.offer)
+            theirs = plain["versions"].get("edgetf")
             if theirs != __version__:
                 message = f"the worker {name} has edgetf {theirs}, this is {__version__}"
                 raise EdgetfError(message, "install the same version on both")
-            self._offers[name] = found
+            self._offers[name] = files.read_plain(plain, Offer)
         return self._offers[name]
 
     # calls ------------------------------------------------------------------------------------------------------------
 
-    def call(self, name: str, function: Callable[..., Any], *given: Any, title: str = "", resource: str = "") -> Any:
+    def call(
+        self, name: str, function: Callable[..., Any], *given: Any, title: str = "", needs: Sequence[str] = ()
+    ) -> Any:
         """What a function returns on a worker; `title` is what `edgetf status` shows meanwhile.
 
-        Raises DeviceError if the worker is lost, and the errors of the function.
+        Raises DeviceError if the worker or the scheduler is lost, and the errors of the function.
         """
-        needs = {f"{WORKER}{name}": 1, **({resource: 1} if resource else {})}
+        resources = dict.fromkeys([f"{WORKER}{name}", *needs], 1)
         key = f"{title or function.__name__}-{uuid4().hex[:8]}"
-        future = self._client.submit(function, *given, key=key, resources=needs, pure=False, retries=0)
+        with self._reached():
+            future = self._client.submit(function, *given, key=key, resources=resources, pure=False, retries=0)
         over, seen = threading.Event(), monotonic()
         future.add_done_callback(lambda _: over.set())
         while not over.wait(_POLL_S):
-            self._refuse_stopped()
             seen = monotonic() if name in self.workers() else seen
-            if monotonic() - seen > self._patience_s:
+            if monotonic() - seen > self.patience_s:
                 future.cancel()
-                message = f"the worker {name} is gone for {self._patience_s:.0f} s"
+                message = f"the worker {name} is gone for {self.patience_s:.0f} s"
                 raise DeviceError(message, "start it again: edgetf worker", Cause.LOST)
         if future.status == "finished":
-            return future.result()
+            with self._reached():
+                return future.result()
         raise _error_of(future, name)
 
-    def run(self, name: str, request: Request, resource: str) -> Reply:
+    def run(self, name: str, request: Request, needs: Sequence[str]) -> Reply:
         """The reply to a call, after the files that the worker lacks were sent to it."""
         plain = files.to_plain(request)
         while True:
-            answer = self.call(name, host_side.call, plain, title=request.title, resource=resource)
+            answer = self.call(name, host_side.call, plain, title=request.title, needs=needs)
             reply = files.read_plain(answer, Reply)
             if not reply.missing:
                 return reply
@@ -149,16 +194,16 @@ class Connection:
 
     def _send_file(self, name: str, root: Root, file: str, digest: str) -> None:
         path = file_of(root, file)
-        size, offset = path.stat().st_size, 0
+        part, size, offset = uuid4().hex, path.stat().st_size, 0
         with path.open("rb") as opened:
             while True:
                 data = opened.read(PIECE)
-                self.call(name, host_side.put, digest, offset, data, offset + len(data) >= size)
+                self.call(name, host_side.put, digest, part, offset, data, offset + len(data) >= size)
                 offset += len(data)
                 if offset >= size or not data:
                     return
 
-    def fetch(self, name: str, key: str, found: Mapping[str, str], place: Path) -> None:
+    def fetch(self, name: str, request: Request, found: Mapping[str, str], place: Path) -> None:
         """Copy the files of a result to the folder `place`. Raises DeviceError if one arrives damaged."""
         for file, digest in found.items():
             target, offset = place / file, 0
@@ -166,17 +211,13 @@ class Connection:
                 raise DeviceError(f"the worker {name} names a file outside of its result: {file!r}", "", Cause.UNFIT)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as opened:
-                while data := self.call(name, host_side.get, key, file, offset):
+                while data := self.call(name, host_side.get, request.key, request.nonce, file, offset):
                     opened.write(data)
                     offset += len(data)
                     if len(data) < PIECE:
                         break
             if files.sha256_file(target) != digest:
                 raise DeviceError(f"{file} arrived damaged from the worker {name}", "run the plan again")
-
-    def _pause(self) -> None:
-        self._refuse_stopped()
-        sleep(_POLL_S)
 
     def _refuse_stopped(self) -> None:
         if self._stopped.is_set():

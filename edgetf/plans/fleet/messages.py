@@ -1,4 +1,4 @@
-"""What the driver and its workers exchange: plain values, so that both sides may run for months beside each other."""
+"""What the driver and its workers exchange, as plain values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ class Root:
 
 @dataclass(frozen=True)
 class Request:
-    """A call for a worker. `key` names its result; `modules` are the user's modules for metrics and sources."""
+    """A call for a worker. `key` names its result; `modules` are the user's modules for metrics and sources.
+
+    `wait` until the device is free, or fail at once. `nonce` is that of a run for which an earlier result of the same
+    key does not count: it is forced, or its sources cannot be compared.
+    """
 
     key: str
     verb: str
@@ -31,6 +35,8 @@ class Request:
     device: str | None
     roots: tuple[Root, ...]
     modules: Root | None = None
+    wait: bool = True
+    nonce: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Reply:
     """What became of a call: the digests of the files of its result by relative path, or its error.
 
     `missing` are digests of files that have to be sent first. `places` are the paths on the worker: where its result
-    lies, and where each root does, by its path at the driver.
+    lies, and where each root does, by its path at the driver. `notes` are what it reported meanwhile.
     """
 
     missing: tuple[str, ...] = ()
@@ -48,12 +54,14 @@ class Reply:
     cause: str | None = None
     message: str = ""
     hint: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a worker offers: its facts (as of `facts.Host`), whether it converts, and whether it has a GPU."""
+    """The facts of a worker, as of `facts.Host`; `local` are the devices that are its own machine."""
 
     machine: str
     versions: dict[str, str]
     devices: dict[str, str]
+    local: tuple[str, ...]
