@@ -301,7 +301,9 @@ def _watched(title: str, on_event: OnEvent | None, shows: bool) -> AbstractConte
         return progress(title, on_event)
 
     def receive(event: Event) -> None:
-        if isinstance(event, Note):
+        if isinstance(event, Note) and on_event is not None:
+            on_event(event)
+        elif isinstance(event, Note):
             console.print(event.text, markup=False, highlight=False, soft_wrap=True)
 
     return contextlib.nullcontext(receive)

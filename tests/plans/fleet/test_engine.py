@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -156,6 +157,8 @@ def test_a_killed_driver_resumes_and_a_device_that_vanishes_stops_only_its_own_s
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     os.killpg(gone.pid, signal.SIGKILL)
+    while "b" in {one.name for one in edgetf.status(scheduler).workers}:  # until the scheduler has noticed
+        time.sleep(0.2)
     monkeypatch.setattr(client, "PATIENCE_S", 5.0)
     notes: list[str] = []
     ran = edgetf.run(plan, tmp_path / "ship", scheduler=scheduler, on_event=_noting(notes))
