@@ -142,14 +142,15 @@ def run(
             devices_file=_devices_file(devices),
             modules=Path.cwd(),
         )
-    reports = [None if place is None else Path(place).resolve() for place in (junit, summary)]
+    # absolute: the user's modules may be in another folder
+    xml, markdown = (None if place is None else Path(place).resolve() for place in (junit, summary))
     with from_folder(plan.modules or Path.cwd()), _engine(scheduler, certificates, plan, on_event) as engine:
         _refuse_unknown_names(plan, engine)
         if any(model.metric for model in plan.models):
             _forget(plan.modules or Path.cwd())
         ran = _run(plan, path, _How(dry_run, force, not no_wait, on_event), engine)
-    if any(reports) and not dry_run:
-        write_reports(ran.shipped, *reports)
+    if (xml or markdown) and not dry_run:
+        write_reports(ran.shipped, xml, markdown, "edgetf run")
     return ran
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +167,22 @@ def test_any_device_of_a_class_will_do(shipped: Ran, lab: Path, tmp_path: Path) 
     step = found.document.step(Verb.BENCHMARK, "net", "shelf")
     assert step is not None
     assert (step.state, step.cause) == (State.FAILED, Cause.UNREACHABLE)
+
+
+def test_the_workflow_for_github_works_as_written(shipped: Ran, lab: Path, tmp_path: Path) -> None:
+    """Its `run` line; GitHub's own steps are left out. The steps of `shipped` are in the cache."""
+    workflow = (Path(__file__).parents[2] / "docs" / "github-actions-run.yml").read_text()
+    [command] = re.findall(r"^ *- run: (edgetf .*)$", workflow, re.MULTILINE)
+    text = (lab / "edgetf.toml").read_text().replace('for = "size"', f'for = "size"\nout = "{tmp_path / "ship"}"')
+    (lab / "ci").mkdir()
+    (lab / "ci" / "edgetf.toml").write_text(text.replace('= "net"', '= "../net"').replace('= "t', '= "../t'))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    ended = subprocess.run(command, shell=True, cwd=lab / "ci", env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (tmp_path / "summary.md").read_text().startswith("## edgetf run")
+    assert 'testsuite name="edgetf run"' in (lab / "ci" / "edgetf.xml").read_text()
+    assert (tmp_path / "ship" / "report.html").is_file()
 
 
 def test_an_interrupted_run_keeps_the_steps_that_are_done(lab: Path, tmp_path: Path) -> None:

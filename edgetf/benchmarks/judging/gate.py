@@ -37,6 +37,7 @@ from edgetf.texts import printable
 
 _NUMBERS = ("max_drop", "max_metric_drop", "min_agreement", "max_bytes", "max_memory_bytes")
 _LATENCY, _OF = "max_latency_ms", "of"
+_TITLE = "edgetf gate"
 
 
 @dataclass(frozen=True)
@@ -237,25 +238,25 @@ def _refuse_unknown(path: Path, where: str, table: dict[str, Any], known: Sequen
             raise EdgetfError(f"{path}: unknown key {where + key!r}", nearest(key, known))
 
 
-def write_reports(checked: Sequence[Checked], junit: Path | None, summary: Path | None) -> None:
+def write_reports(checked: Sequence[Checked], junit: Path | None, summary: Path | None, title: str = _TITLE) -> None:
     """Write the verdicts as JUnit XML, for CI systems, and append them to a Markdown file, such as GitHub's summary."""
     if junit is not None:
-        files.write_whole(junit, to_junit(checked))
+        files.write_whole(junit, to_junit(checked, title))
     if summary is not None:
         try:
             with summary.open("a") as file:
-                file.write(to_markdown(checked))
+                file.write(to_markdown(checked, title))
         except OSError as error:
             raise EdgetfError(f"cannot write {summary}: {error.strerror}", "choose another file") from error
 
 
-def to_junit(checked: Sequence[Checked]) -> bytes:
+def to_junit(checked: Sequence[Checked], title: str = _TITLE) -> bytes:
     """A test suite with a case for each variant, device and budget. An undecided case is reported as a failure."""
     from xml.etree import ElementTree
 
     cases = [(one, what, judged) for one in checked for what, judged in one.parts.items()]
     bad = [judged for _, _, judged in cases if judged.verdict is not Verdict.PASS]
-    suite = ElementTree.Element("testsuite", name="edgetf gate", tests=str(len(cases)), failures=str(len(bad)))
+    suite = ElementTree.Element("testsuite", name=title, tests=str(len(cases)), failures=str(len(bad)))
     for one, what, judged in cases:
         of = ".".join([*([one.model] if one.model else []), one.device or "no device", one.variant])
         case = ElementTree.SubElement(suite, "testcase", classname=printable(of), name=printable(what))
@@ -268,11 +269,11 @@ def to_junit(checked: Sequence[Checked]) -> bytes:
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def to_markdown(checked: Sequence[Checked]) -> str:
+def to_markdown(checked: Sequence[Checked], title: str = _TITLE) -> str:
     """A table of the verdicts, with the model if there are several."""
     several = any(one.model for one in checked)
     columns = [*(["model"] if several else []), "variant", "device", "what", "verdict", "because"]
-    lines = ["## edgetf gate", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for one in checked:
         for what, judged in one.parts.items():
             first = [one.model] if several else []
