@@ -20,6 +20,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from edgetf.api.benchmark import KeptHistory
+from edgetf.api.reference import SERVING
 from edgetf.defaults import DEVICE as LOCAL
 from edgetf.errors import Cause, DeviceError, nearest
 from edgetf.events import Note, OnEvent
@@ -36,6 +37,7 @@ from edgetf.results import read_benchmark
 T = TypeVar("T")
 _ATTEMPTS = 3  # of a step whose worker or device was lost
 _LOSSES = 3  # one after another, after which a device is in quarantine
+_PUBLISH_S = 15.0  # between two states for `edgetf status`, which takes a silent run for a killed one
 
 
 class Fleet:
@@ -52,11 +54,14 @@ class Fleet:
         self._last: dict[str, str] = {}  # the last failure of a device
         self._lock, self._exclusive = threading.Lock(), threading.Lock()
         self._name = f"{os.uname().nodename}-{os.getpid()}"
+        self._ended = threading.Event()
 
     def __enter__(self) -> Fleet:
+        threading.Thread(target=self._publish_until_ended, daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
         self.connection.publish(self._name, None)
         self.connection.close()
 
@@ -90,6 +95,8 @@ class Fleet:
                 self.note_loss(device, error)
                 raise
             return _Seat(self, worker, f"{DEVICE}{device}")
+        if verb is Verb.REFERENCE and self.plan.options.on.startswith(SERVING):  # its address is one of this machine
+            return self._here
         role = self._role(verb)
         found = self.connection.offering(role)
         if not found:
@@ -121,7 +128,8 @@ class Fleet:
     def refuse_quarantined(self, device: str) -> None:
         if self._losses[device] >= _LOSSES:
             message = f"{device} is in quarantine: {self._last[device]}"
-            raise DeviceError(message, f"edgetf devices doctor {device}, and run the plan again", Cause.UNREACHABLE)
+            hint = f"on the host of its worker: edgetf devices doctor {device}; then run the plan again"
+            raise DeviceError(message, hint, Cause.UNREACHABLE)
 
     def note_loss(self, device: str | None, error: DeviceError) -> None:
         if device is not None and error.cause in (Cause.LOST, Cause.HUNG, Cause.UNREACHABLE):
@@ -138,6 +146,14 @@ class Fleet:
         """Note that a device, or a worker, has one step more or less, and show it to `edgetf status`."""
         with self._lock:
             self._running[busy] += by
+        self._publish()
+
+    def _publish_until_ended(self) -> None:
+        while not self._ended.wait(_PUBLISH_S):
+            self._publish()
+
+    def _publish(self) -> None:
+        with self._lock:
             lost = {name: self._last[name] for name, count in self._losses.items() if count >= _LOSSES}
             running = sum(self._running.values())
         state = {"plan": str(self.plan.out), "running": running, "quarantine": lost, "at": time()}

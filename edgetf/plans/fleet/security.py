@@ -1,4 +1,4 @@
-"""Who may speak to whom: mutual TLS with certificates of one's own. In: a folder. Out: a set of files, or their use.
+"""Who may connect to whom: mutual TLS with certificates of one's own. In: a folder. Out: a set of files, or their use.
 
 Whoever has node-key.pem can run code on every worker, on the scheduler, and on every machine that runs a plan or
 `edgetf status` with that set, as the user that runs it: Dask passes functions on, and reads answers as pickles.

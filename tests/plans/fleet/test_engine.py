@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ import edgetf
 from edgetf.errors import Cause, EdgetfError, ExitCode
 from edgetf.events import Event, Note
 from edgetf.files import sha256_file
-from edgetf.plans.fleet import client
+from edgetf.plans.engine import Here
+from edgetf.plans.fleet import client, engine
+from edgetf.plans.fleet import status as status_module
+from edgetf.plans.fleet.engine import Fleet
 from edgetf.plans.fleet.security import make_certificates
+from edgetf.plans.plan import load_plan
 from edgetf.plans.ran import Ran
 from edgetf.plans.record import State, Verb
 from edgetf.results import Verdict, read_benchmark, read_conversion
@@ -198,6 +203,24 @@ def test_a_device_of_a_class_takes_over_and_one_that_is_lost_three_times_is_in_q
     assert any("b is in quarantine" in step.error for step in failed)
     assert {one.ran_on for one in ran.values()} == {"a"}
     assert {one.device for one in ran.values()} == {"shelf"}
+
+
+def test_status_shows_a_run_during_a_long_step_and_serving_is_asked_from_here(
+    scheduler: str, start: Start, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("a", "--convert")
+    monkeypatch.setattr(engine, "_PUBLISH_S", 0.2)
+    monkeypatch.setattr(status_module, "_FRESH_S", 2.0)
+    plan = load_plan(_plan(lab / "status.toml", "one"))
+    served = replace(plan, options=replace(plan.options, on="serving:http://localhost:8501"))
+    with Fleet(scheduler, None, served, lambda text: None) as fleet:
+        fleet.count("a", 1)
+        time.sleep(3)  # longer than a run may be silent
+        [run] = edgetf.status(scheduler).runs
+        assert (run.plan, run.running) == (str(plan.out), 1)
+        assert isinstance(fleet.seat(Verb.REFERENCE, None), Here)
+        assert not isinstance(fleet.seat(Verb.CONVERT, None), Here)
+    assert edgetf.status(scheduler).runs == ()
 
 
 def test_what_is_wrong_with_a_plan_is_no_devices_fault_and_is_tried_once(
