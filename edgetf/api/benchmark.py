@@ -23,6 +23,7 @@ from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.console.progress import progress
 from edgetf.defaults import BLOCKS, DEVICE, MAX_DROP
 from edgetf.device.devices import find_device, find_settings, refuse_unfit
+from edgetf.device.kinds import KINDS
 from edgetf.device.settings import DeviceSettings
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent
@@ -164,6 +165,10 @@ def _settle(
     """The options for one device: runtime, delegate and threads as given, otherwise the device's."""
     runtime, delegate, threads = given
     refuse_unfit(settings, delegate or settings.delegate, base.affinity)
+    if not KINDS[settings.kind].timed:
+        if base.sustained_s:
+            raise EdgetfError(f"{settings.kind.value} devices measure no times", "leave --sustained out")
+        base = replace(base, timing=None, energy_s=0.0, blocks=1, patience=1)
     return replace(
         base,
         runtime=runtime or settings.runtime,

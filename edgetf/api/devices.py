@@ -52,7 +52,7 @@ def devices(file: str | os.PathLike[str] | None = None) -> Mapping[str, NamedDev
     Examples
     --------
     >>> list(edgetf.devices())
-    ['local']
+    ['local', 'micro']
     """
     known = load_settings(None if file is None else Path(file))
     return {name: NamedDevice(name, settings) for name, settings in known.items()}

@@ -299,6 +299,7 @@ def _record(one: MeasuredVariant) -> dict[str, Any]:
         "stable": result.stable,
         "bytes": one.bytes,
         "peak_rss_bytes": result.peak_rss_bytes,
+        "arena_bytes": result.arena_bytes,
         "accuracy": accuracy.variant if accuracy else None,
         "drop_points": accuracy.drop_points if accuracy else None,
         "drop_low": accuracy.low if accuracy else None,

@@ -62,7 +62,8 @@ class BenchmarkOptions:
     """`runtime` and `delegate` are names of `device.runner.delegates`; `threads` are those of the timed interpreter.
 
     Variants take `blocks` turns, or up to `patience` times as many if the medians of their blocks do not agree.
-    `affinity` are CPUs to run on, `nice` is the priority; `sustained_s` is the time of load for each variant;
+    Without a plan for `timing`, a turn only loads the variant. `affinity` are CPUs to run on, `nice` is the priority;
+    `sustained_s` is the time of load for each variant;
     `energy_s` is the time of load with power readings, if the device reports power. `sequential` are the budgets of a
     sequential run; without them all samples are run. `metrics` are functions to judge by, or their names
     (`module:function`), all of them costs if `less_is_better`. `labels_are` is the meaning of ambiguous labels, by
@@ -79,7 +80,7 @@ class BenchmarkOptions:
     nice: int = 0
     blocks: int = BLOCKS
     patience: int = PATIENCE
-    timing: TimingPlan = TimingPlan()
+    timing: TimingPlan | None = TimingPlan()
     sustained_s: float = 0.0
     energy_s: float = ENERGY_S
     sequential: Budgets | None = None
@@ -145,7 +146,7 @@ def _decisive(targets: Sequence[Target], device: Device, facts: Facts, plan: Pla
 # facts that do not change from minute to minute
 _LASTING = (
     *("architecture", "system", "kernel", "model", "cpu", "cores"),
-    *("python", "numpy", "litert", "tflite_runtime", "benchmark_model"),
+    *("python", "numpy", "litert", "tflite_runtime", "tflite_micro", "benchmark_model"),
 )
 
 
@@ -214,7 +215,7 @@ def _job(inputs: dict[str, str], options: BenchmarkOptions, ground: Ground) -> J
 
 def warnings_of(turns: Sequence[Measurement]) -> list[str]:
     """Warnings about disturbed times, with remedies: from the device's state before the first turn, and during all."""
-    if not turns:
+    if not any(turn.timings or turn.summary for turn in turns):
         return []
     first, state = turns[0], turns[0].state_before
     throttled = next(

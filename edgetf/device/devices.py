@@ -1,7 +1,8 @@
 """Devices by name: places that can run a Variant. In: a Job. Out: a Measurement.
 
-`local` is this machine; `devices.toml` names the others. What has Python runs the same runner, in a process without
-TensorFlow; a phone runs TFLite's own `benchmark_model`. The differences between the kinds are in `kinds`.
+`local` is this machine, `micro` a microcontroller's interpreter on it; `devices.toml` names the others. What has Python
+runs the same runner, in a process without TensorFlow; a phone runs TFLite's own `benchmark_model`. The differences
+between the kinds are in `kinds`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,11 @@ _EXAMPLES = "docs/raspberry-pi.md and docs/android.md have examples"
 
 
 def load_settings(given: Path | None) -> dict[str, DeviceSettings]:
-    """The devices by name; `local` is always among them. Raises EdgetfError for a file that is missing or not right."""
-    found = {"local": _made(Kind.LOCAL, {})}
+    """The devices by name; `local` and `micro` are always among them.
+
+    Raises EdgetfError for a file that is missing or not right.
+    """
+    found = {"local": _made(Kind.LOCAL, {}), "micro": _made(Kind.MICRO, {})}
     place = given or find_file()
     if place is None:
         return found

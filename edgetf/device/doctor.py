@@ -32,7 +32,8 @@ def diagnose(facts: Facts | None, settings: DeviceSettings) -> tuple[Finding, ..
     """All findings, those that block first; without facts, only what is missing on this machine."""
     findings = KINDS[settings.kind].lacks(facts, settings)
     if facts is not None:
-        findings = [*findings, *_space(facts), *disturbances(facts)]
+        timed = KINDS[settings.kind].timed
+        findings = [*findings, *_space(facts), *(disturbances(facts) if timed else [])]
     return tuple(sorted(findings, key=lambda finding: not finding.blocks))
 
 

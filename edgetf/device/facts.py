@@ -36,6 +36,7 @@ class Facts:
     numpy: str = ""
     litert: str = ""
     tflite_runtime: str = ""
+    tflite_micro: str = ""
     python_error: str = ""
     benchmark_model: str = ""
     abis: str = ""
@@ -87,9 +88,9 @@ def report(name, value):
 report("python", platform.python_version())
 report("libc", " ".join(platform.libc_ver()))
 from importlib import metadata
-for name, package in (("numpy", "numpy"), ("litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime")):
+for package in ("numpy", "ai-edge-litert", "tflite-runtime", "tflite-micro"):
     try:
-        report(name, metadata.version(package))
+        report(package.replace("ai-edge-", "").replace("-", "_"), metadata.version(package))
     except metadata.PackageNotFoundError:
         pass
 """

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edgetf.device.facts import Facts
-from edgetf.device.lacking import Finding, lacks_program, lacks_python
-from edgetf.device.runner.delegates import PROGRAM, RUNTIMES
+from edgetf.device.lacking import Finding, lacks_micro, lacks_program, lacks_python
+from edgetf.device.runner.delegates import MICRO, PROGRAM, RUNTIMES
 from edgetf.device.runner.job import Job, Measurement
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.events import OnEvent
@@ -67,6 +67,7 @@ class DeviceKind:
     `make` gives the Device of a name and its settings. `runtimes` are names of `runner.delegates`. `lacks` gives what
     keeps variants from running there; without Facts of the device, it gives what is missing on this machine. `address`
     is what `edgetf devices list` shows. `cpus` is the number of its CPUs, if that is known before it is reached.
+    `timed`: whether its times are of interest; without, parity and memory alone are measured.
 
     Of `devices.toml`: `keys` are those that it has besides COMMON_KEYS, `required` those that must be there, with a
     hint. `paths` and `programs` are keys whose values are paths on this machine; a program may be a bare name. `own`
@@ -83,6 +84,7 @@ class DeviceKind:
     own: Mapping[str, object] = field(default_factory=dict)
     address: Callable[[DeviceSettings], str] = lambda settings: ""
     cpus: Callable[[], int | None] = lambda: None
+    timed: bool = True
 
 
 def _local(name: str, settings: DeviceSettings) -> Device:
@@ -109,12 +111,22 @@ def _phone(name: str, settings: DeviceSettings) -> Device:
     return PhoneDevice(name, settings)
 
 
+def _micro(name: str, settings: DeviceSettings) -> Device:
+    from edgetf.device.micro import MicroDevice
+
+    return MicroDevice(name, settings.python, settings.emulated)
+
+
 def _lacks_python(facts: Facts | None, settings: DeviceSettings) -> list[Finding]:
     return [] if facts is None else lacks_python(facts, settings.python)
 
 
 def _lacks_program(facts: Facts | None, settings: DeviceSettings) -> list[Finding]:
     return lacks_program(facts or Facts(), settings.benchmark_model)
+
+
+def _lacks_micro(facts: Facts | None, settings: DeviceSettings) -> list[Finding]:
+    return [] if facts is None else lacks_micro(facts, settings.python)
 
 
 COMMON_KEYS = frozenset({"kind", "work_dir", "delegate", "threads", "emulated"})
@@ -147,5 +159,14 @@ KINDS: Mapping[Kind, DeviceKind] = {
         paths=frozenset({"benchmark_model"}),
         programs=frozenset({"adb"}),
         address=lambda settings: settings.serial or "",
+    ),
+    Kind.MICRO: DeviceKind(
+        make=_micro,
+        runtimes=(MICRO,),
+        lacks=_lacks_micro,
+        keys=frozenset({"python"}),
+        programs=frozenset({"python"}),
+        own={"python": sys.executable, "delegate": "none"},
+        timed=False,
     ),
 }

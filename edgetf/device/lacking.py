@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgetf.device import program
 from edgetf.device.facts import Facts
-from edgetf.device.runner.delegates import AUTO, RUNTIMES
+from edgetf.device.runner.delegates import AUTO, MICRO, RUNTIMES
 from edgetf.errors import Cause, DeviceError
 
 
@@ -34,9 +34,10 @@ class _Wheel:
     glibc: tuple[int, int]
 
 
-# the wheels that were on the package index in 2026: tflite-runtime 2.14.0, ai-edge-litert 2.3.0
+# the wheels that were on the package index in 2026: tflite-runtime 2.14.0, ai-edge-litert 2.3.0, tflite-micro 0.dev
 _TFLITE_RUNTIME = _Wheel(("x86_64", "aarch64", "armv7l"), (8, 9, 10, 11), (2, 34))
 _LITERT = _Wheel(("x86_64", "aarch64", "arm64"), (10, 11, 12, 13, 14), (2, 27))
+_MICRO = _Wheel(("x86_64",), (10, 11, 12, 13, 14), (2, 28))
 
 
 def refuse_unready(name: str, findings: Sequence[Finding]) -> None:
@@ -75,10 +76,26 @@ def _has_numpy_2(facts: Facts) -> bool:
 _FOR_NUMPY_1 = "tflite-runtime is built for numpy 1, and numpy is {}"
 
 
+def lacks_micro(facts: Facts, python: str) -> list[Finding]:
+    """What the interpreter for microcontrollers needs and `python` lacks."""
+    if not facts.python:
+        return [_no_python(facts, python)]
+    if facts.tflite_micro:
+        return []
+    if reason := _unfit(facts, _minor(facts.python), _MICRO):
+        hint = "use a Linux host with x86-64 and Python 3.10 to 3.14"
+        return [Finding(True, f"{MICRO} has no wheel for this machine: {reason}", hint)]
+    return [Finding(True, f"{MICRO} is not installed", f"{python} -m pip install {MICRO}")]
+
+
+def _no_python(facts: Facts, python: str) -> Finding:
+    reason = facts.python_error or "it is not there"
+    return Finding(True, f"{python} does not run: {reason}", f"{_INSTALL}; then set python in devices.toml")
+
+
 def _lacks_any_runtime(facts: Facts, python: str) -> list[Finding]:
     if not facts.python:
-        reason = facts.python_error or "it is not there"
-        return [Finding(True, f"{python} does not run: {reason}", f"{_INSTALL}; then set python in devices.toml")]
+        return [_no_python(facts, python)]
     minor = _minor(facts.python)
     if minor < 9:
         return [

@@ -17,6 +17,7 @@ class Kind(str, Enum):
     LOCAL = "local"
     SSH = "ssh"
     ADB = "adb"
+    MICRO = "micro"
 
 
 class Bounds(NamedTuple):

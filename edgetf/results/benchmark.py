@@ -17,7 +17,7 @@ from edgetf.verdicts import Verdict
 # 4: metrics; references of TensorFlow Serving
 # 5: columns of outputs, how labels were used, agreement of positions; outputs that cannot be compared, and their range;
 #    the source of each variant, to see whether it has changed since; references of schema 4; classes, distinct samples,
-#    metrics of which less is better or that failed
+#    metrics of which less is better or that failed; the arena of microcontrollers
 BENCHMARK_SCHEMA = 5
 
 
@@ -213,7 +213,8 @@ class Result:
     """One Variant on one Device. For a failed run `error` is the reason, and the figures are those until then.
 
     `latency_ms` is `invoke` alone, over all `blocks`; `end_to_end_ms` includes copying and converting inputs and
-    outputs. `peak_rss_bytes` is the process's, `added_rss_bytes` the part that the variant added. `measurement` is the
+    outputs. `peak_rss_bytes` is the process's, `added_rss_bytes` the part that the variant added; `arena_bytes` is the
+    memory on a microcontroller, of which nothing else is measured but parity. `measurement` is the
     folder with all raw data, relative to the document, `path` the place of the variant's file. `emulated`: the times
     are not those of the named hardware.
     """
@@ -236,6 +237,7 @@ class Result:
     first_ms: float | None = None
     peak_rss_bytes: int | None = None
     added_rss_bytes: int | None = None
+    arena_bytes: int | None = None
     blocks: tuple[Block, ...] = ()
     sustained: Sustained | None = None
     energy: Energy | None = None

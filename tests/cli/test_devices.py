@@ -28,6 +28,7 @@ def test_the_list_shows_how_each_device_is_reached(tmp_path: Path) -> None:
     ended = CliRunner().invoke(cli, ["devices", "list", "--devices", str(file)], standalone_mode=False)
     shown = [line.split() for line in ended.stdout.splitlines()]
     assert ["local", "local"] in shown
+    assert ["micro", "micro"] in shown
     assert ["pi", "ssh", "me@pi.local:22"] in shown
     assert ["board", "ssh", "board:2222"] in shown
     assert ["phone", "adb", "R58N"] in shown

@@ -11,7 +11,7 @@ from edgetf.device.devices_toml import BOUNDS, TYPES, load_settings
 from edgetf.device.doctor import examine
 from edgetf.device.kinds import COMMON_KEYS, KINDS
 from edgetf.device.local import LocalDevice
-from edgetf.device.runner.delegates import PROGRAM, RUNTIMES
+from edgetf.device.runner.delegates import MICRO, PROGRAM, RUNTIMES
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import EdgetfError
 
@@ -31,8 +31,9 @@ def test_every_key_of_the_settings_belongs_to_all_kinds_or_to_some() -> None:
     keys = {field.name for field in fields(DeviceSettings)}
     assert COMMON_KEYS.union(*(row.keys for row in KINDS.values())) == keys
     for row in KINDS.values():
-        assert row.paths | row.programs | set(row.required) | set(row.own) <= row.keys
-        assert set(row.runtimes) <= {*RUNTIMES, PROGRAM}
+        assert row.paths | row.programs | set(row.required) <= row.keys
+        assert set(row.own) <= row.keys | COMMON_KEYS
+        assert set(row.runtimes) <= {*RUNTIMES, PROGRAM, MICRO}
 
 
 def test_every_whole_number_of_the_settings_has_bounds() -> None:

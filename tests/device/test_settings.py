@@ -66,9 +66,9 @@ def test_the_file_of_the_project_has_priority_over_that_of_the_user(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert list(load_settings(None)) == ["local"]
+    assert list(load_settings(None)) == ["local", "micro"]
     (tmp_path / "config" / "edgetf").mkdir(parents=True)
     (tmp_path / "config" / "edgetf" / "devices.toml").write_text(PI.replace("[pi]", "[users]"))
     assert "users" in load_settings(None)
     (tmp_path / "devices.toml").write_text(PI)
-    assert list(load_settings(None)) == ["local", "pi"]
+    assert list(load_settings(None)) == ["local", "micro", "pi"]

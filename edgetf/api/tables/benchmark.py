@@ -168,6 +168,8 @@ def _p99(result: Result) -> str:
 
 
 def _memory(result: Result) -> str:
+    if result.arena_bytes is not None:
+        return f"{result.arena_bytes:,} B arena"
     added = f" (+{human_bytes(result.added_rss_bytes)})" if result.added_rss_bytes is not None else ""
     return f"{_bytes(result.peak_rss_bytes)}{added}".strip()
 

@@ -48,7 +48,15 @@ def export(document: Benchmark, commit: str, uri: str) -> int:
 
 
 def _metrics(result: Result) -> Iterator[tuple[str, float]]:
-    for name in ("bytes", "load_ms", "first_ms", "peak_rss_bytes", "added_rss_bytes", "samples_per_second"):
+    for name in (
+        "bytes",
+        "load_ms",
+        "first_ms",
+        "peak_rss_bytes",
+        "added_rss_bytes",
+        "arena_bytes",
+        "samples_per_second",
+    ):
         if (value := getattr(result, name)) is not None:
             yield name, float(value)
     if result.latency_ms:

@@ -129,6 +129,8 @@ def exit_code(checked: list[Checked]) -> ExitCode:
 
 
 def _judge_memory(result: Result, most: int) -> Judged:
+    if result.arena_bytes is not None:  # of a microcontroller
+        return judge_bytes(result.arena_bytes, most)
     if result.peak_rss_bytes is None:
         return Judged(Verdict.INCONCLUSIVE, "the device did not report the memory")
     if result.emulated:

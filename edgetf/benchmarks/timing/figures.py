@@ -66,7 +66,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
     summaries = [times for times in invoked if isinstance(times, TimeSummary)]
     single = [times for times in invoked if not isinstance(times, TimeSummary)]
     stable, why = judge_stability(blocks, spread_of(summaries or single)) if blocks else (None, common.stable_reason)
-    passed = [one.samples for one in passes if one.samples is not None]
+    passed = [one.samples for one in passes if one.samples is not None and one.arena_bytes is None]
     return replace(
         common,
         runtime=f"{first.runtime} {first.runtime_version}".strip(),
@@ -77,6 +77,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
         first_ms=_ms(first.first_ns),
         peak_rss_bytes=_largest(measured, "peak_rss_bytes"),
         added_rss_bytes=_largest(measured, "added_rss_bytes"),
+        arena_bytes=_largest(measured, "arena_bytes"),
         blocks=blocks,
         sustained=sum_up_minutes(rest.sustained) if rest.sustained else None,
         energy=energy_of(rest.power) if rest.power else None,

@@ -23,6 +23,7 @@ RUNTIMES: dict[str, PythonRuntime] = {
     "litert": PythonRuntime("ai-edge-litert", "ai_edge_litert"),
     "tflite-runtime": PythonRuntime("tflite-runtime", "tflite_runtime"),
 }
+MICRO = "tflite-micro"  # of microcontrollers: for devices of that kind only, so that "auto" never takes it
 AUTO = "auto"
 RUNTIME_CHOICES: tuple[str, ...] = (AUTO, *RUNTIMES)
 PROGRAM = "benchmark_model"  # TFLite's own program, which runs variants where there is no Python
@@ -36,7 +37,8 @@ class Delegate:
     `flag` is that of `benchmark_model`, `--name=value` (empty: it lacks the delegate), `resolver` the member of the
     interpreter's OpResolverType (empty: the default).
     `printed` is the name by which `benchmark_model` reports that it applied the delegate. Where it is empty, no report
-    is expected; else the lack of one is an error, since the program then ran the graph on the CPU.
+    is expected; else the lack of one is an error, since the program then ran the graph on the CPU. `node` is how the
+    names of the delegate's nodes begin in its log.
     """
 
     name: str
@@ -45,14 +47,18 @@ class Delegate:
     flag: str = ""
     resolver: str = ""
     printed: str = ""
+    node: str = ""
 
 
 _ROWS = (
-    Delegate("xnnpack", "XNNPACK", _ALL, "--use_xnnpack=true"),
-    Delegate("none", "no delegate", _ALL, "--use_xnnpack=false", resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
-    Delegate("gpu", "the GPU delegate", (PROGRAM,), "--use_gpu=true", printed="GPU"),
+    Delegate("xnnpack", "XNNPACK", _ALL, "--use_xnnpack=true", node="TfLiteXNNPack"),
+    Delegate(
+        "none", "no delegate", (*_ALL, MICRO), "--use_xnnpack=false", resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+    ),
+    Delegate("gpu", "the GPU delegate", (PROGRAM,), "--use_gpu=true", printed="GPU", node="TfLiteGpu"),
 )
 DELEGATES: dict[str, Delegate] = {row.name: row for row in _ROWS}
+NO_DELEGATE = "none"
 DEFAULT_DELEGATE = "xnnpack"  # what all runtimes apply by themselves
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .answers import in_one_line
-from .delegates import AUTO, DELEGATES, RUNTIMES, delegates_of
+from .delegates import AUTO, DELEGATES, MICRO, RUNTIMES, delegates_of
 from .job import Job
 from .job import JobError as JobError
 
@@ -33,6 +33,8 @@ class Runtime:
 def find_runtime(asked: str) -> Runtime:
     """The runtime `asked` for, or with "auto" the first that is installed. Raises JobError when there is none."""
     reasons = []
+    if asked == MICRO:
+        return _find_micro()
     if asked != AUTO and asked not in RUNTIMES:
         raise JobError(f"unknown runtime {asked!r}; known: {AUTO}, {', '.join(RUNTIMES)}")
     for name in RUNTIMES if asked == AUTO else [asked]:
@@ -45,6 +47,16 @@ def find_runtime(asked: str) -> Runtime:
         except (ImportError, AttributeError) as error:  # numpy 2 with tflite-runtime fails here
             reasons.append(f"{package} does not load: {error}; it may need: pip install 'numpy<2'")
     raise JobError("; ".join(reasons))
+
+
+def _find_micro() -> Runtime:
+    try:
+        importlib.import_module("tflite_micro")
+        return Runtime(MICRO, importlib.metadata.version(MICRO), importlib.import_module(".micro", __package__))
+    except ModuleNotFoundError as error:
+        raise JobError(f"{MICRO} is not installed (pip install {MICRO}): {error}") from error
+    except (ImportError, AttributeError) as error:
+        raise JobError(f"{MICRO} does not load: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,8 @@ class Session:
         self.invoke = self._interpreter.invoke
         # forgets the state that a fused LSTM keeps from one run to the next; 0.3 microseconds
         self.reset = self._interpreter.reset_all_variables
+        arena = getattr(self._interpreter, "arena", None)
+        self.arena_bytes: int | None = None if arena is None else arena.total  # of microcontrollers
 
     def _signature(self, asked: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Details of inputs and outputs by name: the signature's names, or without a signature those of the tensors."""

@@ -154,6 +154,8 @@ class Measurement:
     `threads`, `delegate`, `affinity` and `nice` were asked for; `threads_effective` were running after the first
     inference, and `affinity_effective` and `nice_effective` are what the system granted. `delegate_partitions` counts
     the pieces of the graph that a delegate such as XNNPACK took (null if the runtime does not report them).
+    `arena_bytes` is the memory that a microcontroller needs for the variant; such a measurement has no times and no
+    memory of the process, which are those of another machine.
     `baseline_rss_bytes` is the process before the variant was loaded, `added_rss_bytes` what the variant added to it.
     `model_sha256` and, with all samples, `inputs_sha256` by input name are the digests of the files that really ran
     (null if a tool does not report them). `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
@@ -182,6 +184,7 @@ class Measurement:
     peak_rss_bytes: int | None = None
     baseline_rss_bytes: int | None = None
     added_rss_bytes: int | None = None
+    arena_bytes: int | None = None
     timings: str | None = None
     summary: TimeSummary | None = None
     sustained: list[Window] | None = None

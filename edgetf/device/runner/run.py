@@ -54,15 +54,16 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         else:
             on_event(event)
 
-    phase = "timing"
+    timed = bool(job.timing or job.sustained_s or job.energy_s)
+    phase = "timing" if timed else "loading"
     try:
-        if job.timing or job.sustained_s or job.energy_s:
+        if timed:
             on_event({"event": "phase", "phase": phase})
-        [timed] = run_children([lambda send: _time(job, out, send)], receive)
+        [loaded] = run_children([lambda send: _time(job, out, send)], receive)
         if job.outputs:
             phase = "samples"
             on_event({"event": "phase", "phase": phase})
-            facts["samples"] = run_all(job, timed["outputs"], out, on_event)
+            facts["samples"] = run_all(job, loaded["outputs"], out, on_event)
     except (ChildError, JobError, OSError, ValueError) as error:
         facts.update(error_phase=phase, error=str(error))
         for partial in out.glob("output-*"):
@@ -105,6 +106,8 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
         "peak_rss_bytes": peak,
         "added_rss_bytes": None if peak is None or baseline is None else peak - baseline,
     }
+    if session.arena_bytes is not None:  # times and memory of this machine say nothing about a microcontroller
+        facts = {"arena_bytes": session.arena_bytes}
     send({"facts": facts})
     outputs = [
         dataclasses.asdict(describe(job, session, tensor, values))
