@@ -6,6 +6,7 @@ Conversions are QUANTIZE and DEQUANTIZE: the rest, the skeleton, is the same in 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +97,18 @@ class File:
         part, k = self.locate(operation)
         called = (tensor for tensor in self.called(part.ops[k]) if self.data(tensor) is not None)
         return sum(len(self.data(tensor)) for tensor in (*part.constants(k), *called))
+
+    def multiplications(self, operation: int) -> int:
+        """About how many an inference has here: of each value of the result as many as there are weights for it.
+
+        It is exact for convolutions and matrix products with constants. A loop's body counts as nothing.
+        """
+        part, k = self.locate(operation)
+        if not listed(part.ops[k].outputs):
+            return 0
+        shape = [max(int(axis), 1) for axis in listed(part.tensors[int(part.ops[k].outputs[0])].shape)]
+        weights = max((math.prod(map(int, listed(one.shape))) for one in part.constants(k)), default=1)
+        return math.prod(shape) * max(weights // (shape or [1])[-1], 1)
 
     def called(self, op: Any) -> list[Any]:
         """The tensors of all graphs that an operation calls, such as a loop's body, and of those that these call."""

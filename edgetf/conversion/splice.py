@@ -108,6 +108,11 @@ class Splicer:
         """The size of an operation's constants in a file."""
         return self._files[name].constant_bytes(operation)
 
+    @property
+    def multiplications(self) -> int:
+        """About how many an inference of the model has."""
+        return sum(self._files[BASE].multiplications(k) for k in range(len(self.operations)))
+
     def is_fixed_point(self, name: str, operation: int) -> bool:
         """Whether an operation computes with quantized activations in a file."""
         return self._files[name].is_fixed_point(operation)

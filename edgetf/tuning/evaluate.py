@@ -19,7 +19,7 @@ from edgetf.benchmarks.judging import parity, sequential, verdict
 from edgetf.benchmarks.judging.check import Checked, check_one
 from edgetf.benchmarks.judging.distinct import find_distinct
 from edgetf.benchmarks.judging.ground import Ground, count_rows, figures_of, metrics_of, prepare, with_metrics
-from edgetf.benchmarks.judging.labels import reread
+from edgetf.benchmarks.judging.labels import largest_decides, reread
 from edgetf.benchmarks.judging.loss import loss_of
 from edgetf.benchmarks.judging.own_metric import GivenMetric
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -69,6 +69,13 @@ class Evaluator:
 
     def __len__(self) -> int:
         return len(self.ground.samples)
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The outputs whose largest value decides; none if metrics of the user's own judge."""
+        if self._criteria.metrics:
+            return frozenset()
+        return frozenset(name for name, one in self.ground.read.items() if largest_decides(one))
 
     def evaluate(self, name: str, scheme: str | None, answer: Answer) -> Evaluation:
         """The verdict on a candidate that returns `answer(rows)` for rows of the samples."""
@@ -129,8 +136,9 @@ class Evaluator:
 
 
 def _without_limits(budgets: Budgets) -> Budgets:
-    """The budgets of answers: bytes and times are judged elsewhere."""
-    return replace(budgets, max_latency_ms=None, max_bytes=None, max_memory_bytes=None)
+    """The budgets of answers: bytes, times and what a delegate takes are judged elsewhere."""
+    without = replace(budgets, max_latency_ms=None, max_bytes=None, max_memory_bytes=None)
+    return replace(without, min_delegated=None, max_partitions=None)
 
 
 def _stops_early(ground: Ground, taken: int) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.benchmarks.judging.labels import between_classes
 from edgetf.benchmarks.rows import Outputs, stack, together
 from edgetf.conversion.repairs import compared_outputs
 from edgetf.conversion.splice import Mixture, Splicer
@@ -38,12 +39,14 @@ _LEAST_ROWS = 16  # that are worth another process
 @dataclass(frozen=True)
 class Fed:
     """Samples as variants take them: `inputs` by name, shape (n, ...). `unbatched` names inputs of which one sample is
-    the whole, and outputs that have one value for each inference; one inference takes `batch` samples."""
+    the whole, and outputs that have one value for each inference; one inference takes `batch` samples. The
+    largest value of an output in `classes` decides: of it, only differences between classes count as noise."""
 
     inputs: Mapping[str, Array]
     signature: str | None = None
     unbatched: frozenset[str] = frozenset()
     batch: int = 1
+    classes: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -109,7 +112,7 @@ class Scorer:
         self, mixtures: Sequence[Mixture], on_done: Callable[[int, int], None] = lambda done, of: None
     ) -> list[Score]:
         """The score of each mixture, in order; `on_done` receives how many are done, and of how many."""
-        wanted = {_key(mixture): mixture for mixture in mixtures}
+        wanted = {self._key(mixture): mixture for mixture in mixtures}
         new = [mixture for key, mixture in wanted.items() if key not in self._known]
         if new and self._exact is None:
             base = self.splicer.splice(Mixture(("float32",) * len(self.splicer.operations)))
@@ -118,10 +121,10 @@ class Scorer:
         for begin in range(0, len(new), step):
             part = new[begin : begin + step]
             for mixture, score in zip(part, self._score(part), strict=True):
-                self._known[_key(mixture)] = asdict(score)
+                self._known[self._key(mixture)] = asdict(score)
             self._keep()
             on_done(min(begin + step, len(new)), len(new))
-        return [Score(**self._known[_key(mixture)]) for mixture in mixtures]
+        return [Score(**self._known[self._key(mixture)]) for mixture in mixtures]
 
     def _score(self, mixtures: Sequence[Mixture]) -> list[Score]:
         """Each in one of a few children; if one of these dies, each in its own child."""
@@ -156,17 +159,23 @@ class Scorer:
             model = work / "variant.tflite"
             model.write_bytes(content)
             found, partitions = _run(model, self.fed)
-        return Score(len(content), noise_of(self._exact, found), partitions)
+        return Score(len(content), noise_of(self._exact, found, self.fed.classes), partitions)
+
+    def _key(self, mixture: Mixture) -> str:
+        """A digest: the choice of a large model has tens of thousands of characters."""
+        rounded = sorted((mixture.rounded or {}).items())
+        return hashlib.sha256(json.dumps([mixture.choice, rounded, sorted(self.fed.classes)]).encode()).hexdigest()
 
 
-def noise_of(exact: Outputs, found: Outputs) -> dict[str, float]:
+def noise_of(exact: Outputs, found: Outputs, classes: frozenset[str] = frozenset()) -> dict[str, float]:
     """The noise of each output whose exact values differ from sample to sample, relative to the signal: of outputs of
-    real numbers, where there are any."""
+    real numbers, where there are any; between the classes of those in `classes`."""
     theirs, ours = together(exact, found)
     noise: dict[str, float] = {}
     for name in compared_outputs(theirs):
         values = theirs[name]
-        right = np.asarray(values, np.float64).reshape(len(values), -1)
+        reads = between_classes if name in classes else np.asarray
+        right = np.asarray(reads(values), np.float64).reshape(len(values), -1)
         signal = float(((right - right.mean(axis=0)) ** 2).sum())
         if not np.isfinite(signal) or signal == 0:
             continue
@@ -174,15 +183,9 @@ def noise_of(exact: Outputs, found: Outputs) -> dict[str, float]:
         if given is None or given.shape != values.shape:
             noise[name] = HOPELESS
             continue
-        apart = float(((np.asarray(given, np.float64).reshape(right.shape) - right) ** 2).sum())
+        apart = float(((np.asarray(reads(given), np.float64).reshape(right.shape) - right) ** 2).sum())
         noise[name] = min(max(apart / signal, NOTHING), HOPELESS) if np.isfinite(apart) else HOPELESS
     return noise
-
-
-def _key(mixture: Mixture) -> str:
-    """A digest: the choice of a large model has tens of thousands of characters."""
-    rounded = sorted((mixture.rounded or {}).items())
-    return hashlib.sha256(json.dumps([mixture.choice, rounded]).encode()).hexdigest()
 
 
 def _run(model: Path, fed: Fed) -> tuple[Outputs, int | None]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from edgetf import __version__, files
 from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.rows import Outputs
@@ -47,6 +49,15 @@ from edgetf.tuning.search import Cost, bisect, find_front, takes_place
 from edgetf.tuning.shortlist import Shortlist, base, standing
 
 ROWS, _FEWEST = 32, 8  # samples that operations are ranked on, and the fewest that show how outputs vary
+_WORK = 10**12  # multiplications of a ranking: a minute or two on two cores
+
+
+def rows_for(splicer: Splicer) -> int:
+    """The number of samples to rank on: fewer for heavy models, by their work and not by time, so that each run of a
+    command has the same."""
+    count = range(len(splicer.operations))
+    islands = sum(splicer.differs(name, k) for name in splicer.names for k in count)
+    return int(np.clip(_WORK // max(islands * splicer.multiplications, 1), _FEWEST, ROWS))
 
 
 class NoAnswerError(EdgetfError):
@@ -159,7 +170,7 @@ class _Run:
         if len(samples) < _FEWEST:  # noise is relative to how much the outputs vary over samples
             reason = f"{len(samples)} samples are too few to rank operations on: {_FEWEST} are needed"
             raise EdgetfError(reason, f"give about {ROWS} with --samples; they need no labels")
-        return samples.take(max(ROWS, samples.batch))
+        return samples.take(max(rows_for(self._splicer), samples.batch))
 
     def _find_kept(self) -> Kept:
         """The operations of layers that stay in float."""
@@ -175,7 +186,9 @@ class _Run:
         places = self._halves(notes)
         evaluator = Evaluator.of(places[0], self._targets, self._options.criteria, self._ranked_on.batch)
         begin = perf_counter()
-        scorer = Scorer(self._splicer, self._fed(self._ranked_on), notes.scores, notes.save)
+        scorer = Scorer(
+            self._splicer, replace(self._fed(self._ranked_on), classes=evaluator.classes), notes.scores, notes.save
+        )
         names = [name for name in self._splicer.names if name != BASE]
         ranking = rank(scorer, names, self._progress)
         self._seconds["ranking"] = round(perf_counter() - begin, 1)

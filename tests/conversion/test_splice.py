@@ -264,3 +264,9 @@ def test_files_with_two_signatures_are_mixed_in_both(tmp_path: Path) -> None:
             expected = Interpreter(model_content=files[choice[0 if name == "first" else count - 1]])
             [ours], [theirs] = (one.get_signature_runner(name)(x=x).values() for one in (made, expected))
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_work_of_an_inference_is_counted_in_multiplications(plain: Network) -> None:
+    splicer, _, _ = plain
+    convolution, pooling, flatten, dense, last, softmax = 6 * 6 * 8 * 3 * 3, 3 * 3 * 8, 72, 32 * 72, 3 * 32, 3
+    assert splicer.multiplications == convolution + pooling + flatten + dense + last + softmax

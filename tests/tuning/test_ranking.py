@@ -11,9 +11,11 @@ from edgetf.benchmarks.rows import Outputs
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.flatbuffer import builtin_code, names_of, pack, unpack
+from edgetf.samples import Array
 from edgetf.tuning.candidates import Kept, Maker, tails_only
 from edgetf.tuning.ranking import Ranking, rank, worst
-from edgetf.tuning.running import Fed, Scorer, noise_of, to_db
+from edgetf.tuning.running import HOPELESS, Fed, Scorer, noise_of, to_db
+from edgetf.tuning.tune import rows_for
 from tests.conftest import Small
 
 DECIDING_DB = 60.0  # beyond, no decision changes; float16's errors are alike in all operations, and cancel out
@@ -146,3 +148,28 @@ def test_integer_outputs_count_only_if_there_is_no_real_output() -> None:
     found = Outputs({"scores": scores, "class": classes[::-1]}, {})
     assert noise_of(exact, found).keys() == {"scores"}
     assert noise_of(Outputs({"class": classes}, {}), found)["class"] > 1
+
+
+def test_what_is_added_to_all_classes_is_neither_signal_nor_noise() -> None:
+    rng = np.random.default_rng(0)
+    common, exact = rng.normal(size=(20, 1, 1)), rng.normal(size=(20, 3, 1))  # an axis of one class is not the classes
+    moved, apart = exact + common, exact + 0.1 * rng.normal(size=(20, 3, 1))
+    classes = frozenset({"scores"})
+
+    def noise(found: Array, classes: frozenset[str]) -> float:
+        return noise_of(Outputs({"scores": exact}, {}), Outputs({"scores": found}, {}), classes)["scores"]
+
+    assert noise(moved, classes) < 1e-10 < 0.1 < noise(moved, frozenset())
+    assert 1e-3 < noise(apart, classes) < 0.1
+    assert noise(np.delete(moved, 0, axis=1), classes) == HOPELESS
+
+
+def test_heavy_models_are_ranked_on_fewer_samples_by_their_work(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splicer = Splicer(files)
+    assert rows_for(splicer) == 32
+    islands = sum(splicer.differs(name, k) for name in NAMES for k in range(len(splicer.operations)))
+    for rows, expected in ((20, 20), (3, 8)):
+        monkeypatch.setattr("edgetf.tuning.tune._WORK", rows * islands * splicer.multiplications)
+        assert rows_for(splicer) == expected

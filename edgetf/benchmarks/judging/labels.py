@@ -130,6 +130,20 @@ def are_decisions(read: Interpretation) -> bool:
     return read.decide is _same
 
 
+def largest_decides(read: Interpretation) -> bool:
+    """Whether an output decides for the class with the largest value."""
+    return read.decide is _largest
+
+
+def between_classes(values: Numbers) -> Numbers:
+    """What decides in an output for which `largest_decides`: the values, shape (n, ...), less their mean over classes.
+
+    A number that is added to all classes of a position changes no decision, so that it is neither signal nor noise.
+    """
+    found = _cored(np.asarray(values, np.float64))
+    return np.asarray(found - found.mean(axis=-1, keepdims=True)).reshape(values.shape)
+
+
 def blocks(array: Numbers) -> Iterator[slice]:
     """Slices along axis 0, each of about BLOCK numbers."""
     rows = max(1, BLOCK // max(1, array[0].size))
