@@ -100,6 +100,19 @@ def weight_types(content: bytes) -> set[str]:
     return set(_weights(model, names_of(schema.TensorType)))
 
 
+def builtin_numbers() -> dict[str, int]:
+    """The numbers of TFLite's own ops, by their names."""
+    return {name: number for number, name in names_of(_schema().BuiltinOperator).items()}
+
+
+def new_model() -> tuple[Any, Any]:
+    """A model without graphs as mutable objects (a `ModelT`), and the schema's module."""
+    schema = _schema()
+    model = schema.ModelT()
+    model.version, model.buffers = 3, [schema.BufferT()]
+    return model, schema
+
+
 def builtin_ops() -> set[str]:
     """The names of TFLite's own ops: others are custom, or TensorFlow's through the Flex delegate."""
     return set(names_of(_schema().BuiltinOperator).values())

@@ -95,6 +95,7 @@ def test_the_runner_imports_the_standard_library_and_numpy_only() -> None:
     ("folder", "forbidden"),
     [
         ("device", ("tensorflow", "keras", "edgetf.conversion", "edgetf.models", "edgetf.benchmarks", "edgetf.cli")),
+        ("targets", ("tensorflow", "keras", "edgetf.conversion", "edgetf.models", "edgetf.benchmarks", "edgetf.cli")),
         ("conversion", ("edgetf.models", "edgetf.benchmarks", "edgetf.device", "edgetf.cli")),
         ("models", ("edgetf.benchmarks", "edgetf.device", "edgetf.cli")),
         ("benchmarks", ("edgetf.models", "edgetf.tuning", "edgetf.api", "edgetf.cli", "tensorflow")),

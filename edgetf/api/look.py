@@ -31,6 +31,7 @@ from edgetf.samples.formats import IMAGES, SAMPLE_FILES
 from edgetf.samples.images import list_classes
 from edgetf.samples.records import is_records
 from edgetf.samples.source import FOLDER, PATH, parse_source
+from edgetf.targets.fits import find_fits
 
 _MOST_MANIFEST = 16 << 20  # bytes
 _NAMES = ("run.json", "tuning.json", "conversion.json", "benchmark.json", "reference.json", "ranges.json")
@@ -186,7 +187,14 @@ def read_manifest(path: Path) -> Manifest:
         return parse_manifest(archive.read(MANIFEST))
 
 
-def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_event: OnEvent | None = None) -> Any:
+def inspect(
+    what: Any,
+    *,
+    signature: str | None = None,
+    target: str | None = None,
+    trust: bool = False,
+    on_event: OnEvent | None = None,
+) -> Any:
     """Read a `.tflite` file, a model, samples, a bundle or a document, as `edgetf inspect` does.
 
     Parameters
@@ -195,13 +203,16 @@ def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_
         A path, a source of samples, `hub:...`, or a live model, as for `edgetf.convert`.
     signature, trust, on_event
         As for `edgetf.convert`.
+    target
+        "micro" or an Ethos-U NPU, such as "ethos-u55-128": whether the variant runs there, and on what.
 
     Returns
     -------
-    Contents, Source, Manifest, dict, or what `load` returns
+    Contents, Source, Manifest, Fit, dict, or what `load` returns
         For a `.tflite` file its inputs, outputs, operations and weights; for a model the inputs and outputs of its
         signature; for samples the arrays by name, mapped from the file; for a folder of images, whose size depends on a
-        model, their number in each class; for a bundle its manifest.
+        model, their number in each class; for a bundle its manifest. With a target, a Fit, or for a folder of variants
+        a dict of them.
 
     Raises
     ------
@@ -215,6 +226,9 @@ def inspect(what: Any, *, signature: str | None = None, trust: bool = False, on_
     """
     if not isinstance(what, (str, os.PathLike)):
         what = path_of_model(what)
+    if target is not None:
+        fits = find_fits(Path(what), target)
+        return fits if Path(what).is_dir() else next(iter(fits.values()))
     place, kind = Path(what), kind_of(os.fspath(what))
     if kind is Kind.MODEL:
         model = find_model(os.fspath(what))

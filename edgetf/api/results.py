@@ -212,6 +212,8 @@ class MeasuredVariant:
 
     def __str__(self) -> str:
         latency = f"{self.latency_ms.median:.4g} ms" if self.latency_ms else "not timed"
+        if self.record.arena_bytes is not None:
+            latency = f"an arena of {self.record.arena_bytes:,} bytes"
         judged = f", {self.verdict.label}: {self.reason}" if self.verdict and self.reason else ""
         return f"{self.name} on {self.device}: {latency}{judged}"
 

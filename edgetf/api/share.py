@@ -104,6 +104,7 @@ def bundle(
     labels: Place | None = None,
     preprocessing: str = "",
     postprocessing: str = "",
+    c_array: Place | None = None,
     unproven: bool = False,
     no_wait: bool = False,
     force: bool = False,
@@ -125,6 +126,8 @@ def bundle(
         A text file with one class per line.
     preprocessing, postprocessing
         Descriptions of the processing of inputs and outputs, or files that contain them.
+    c_array
+        A C++ source, such as "model.cc", to write the variant to as an array, with its header.
     unproven
         Bundle a variant that did not pass; `edgetf.verify` reports it.
     no_wait, force, on_event
@@ -155,7 +158,8 @@ def bundle(
     source = None if samples is None else source_of_samples(samples, inputs_of_results(compared, places))
     asked = LadderOptions(variant, places, compared, source, wait=not no_wait)
     words = None if labels is None else Path(labels)
-    options = BundleOptions(asked, golden, words, preprocessing, postprocessing, unproven, force)
+    array = None if c_array is None else Path(c_array)
+    options = BundleOptions(asked, golden, words, preprocessing, postprocessing, array, unproven, force)
     with progress("Bundling", on_event) as events:
         manifest = make_bundle(place, Path(out), options, events)
     return Bundle(Path(out), manifest)

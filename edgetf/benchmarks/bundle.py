@@ -33,6 +33,7 @@ from edgetf.owned import scratch
 from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
 from edgetf.schemes import SCHEMES
+from edgetf.targets.c_array import CArray
 
 _MODEL, _LABELS = "model.tflite", "labels.txt"
 _LONGEST_NAME = 200  # characters of what may name a file
@@ -45,14 +46,15 @@ _GOLDEN_SHARE = 0.01  # the tolerance of outputs with steps
 @dataclass(frozen=True)
 class BundleOptions:
     """`asked` names the variant, its file and its reference; `labels` is a text file with one class per line; `before`
-    and `after` describe the processing of inputs and outputs (or name a file that does); `unproven` allows a variant
-    that did not pass, `force` replaces a file."""
+    and `after` describe the processing of inputs and outputs (or name a file that does); `c_array` is a C++ source to
+    write the variant to; `unproven` allows a variant that did not pass, `force` replaces a file."""
 
     asked: LadderOptions
     golden: int = GOLDEN
     labels: Path | None = None
     before: str = ""
     after: str = ""
+    c_array: Path | None = None
     unproven: bool = False
     force: bool = False
 
@@ -63,6 +65,9 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
     Raises EdgetfError for a variant that did not pass (unless `unproven`), and the errors of `ladder.climb`.
     """
     files.refuse_existing(out, options.force)
+    array = None if options.c_array is None else CArray.at(options.c_array)
+    if array is not None:
+        array.refuse_existing(options.force)
     twins = find_twins(place, options.asked)
     result, samples = twins.result, twins.samples
     checked = check_one(result, options.asked.budgets, False, compared=True)
@@ -102,7 +107,20 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         provenance=_provenance(checked, result, digests[_MODEL], twins),
     )
     _write(out, content, manifest)
+    if array is not None:
+        array.write(content[_MODEL], _remarks(manifest, result, out))
     return manifest
+
+
+def _remarks(manifest: Manifest, result: Result, bundle: Path) -> list[str]:
+    """Where a C array comes from, as lines of a comment."""
+    signed = manifest.provenance
+    arena = [] if result.arena_bytes is None else [f"arena: {result.arena_bytes} bytes, measured on a 64-bit host"]
+    return [
+        f"{manifest.variant}, {signed.verdict}: {signed.because}",
+        f"measured on {signed.device} with {signed.runtime}; edgetf {signed.edgetf}, {signed.created}, {bundle.name}",
+        *arena,
+    ]
 
 
 def _golden_outputs(outputs: Outputs, tolerances: dict[str, float]) -> tuple[list[GoldenOutput], dict[str, bytes]]:

@@ -24,6 +24,12 @@ from edgetf.defaults import GOLDEN
 @click.option(
     "--postprocessing", default="", metavar="TEXT_OR_FILE", help="Description of the postprocessing of outputs."
 )
+@click.option(
+    "--c-array",
+    type=PATH,
+    metavar="FILE.cc",
+    help="Also write the variant as a C++ array for firmware, and its header.",
+)
 @click.option("--unproven", is_flag=True, help="Bundle a variant that did not pass; `verify` reports it.")
 @no_wait_option
 @click.option("--force", is_flag=True, help="Replace the file.")
@@ -39,6 +45,7 @@ def bundle(
     labels: Path | None,
     preprocessing: str,
     postprocessing: str,
+    c_array: Path | None,
     unproven: bool,
     no_wait: bool,
     force: bool,
@@ -69,6 +76,7 @@ def bundle(
         labels=labels,
         preprocessing=preprocessing,
         postprocessing=postprocessing,
+        c_array=c_array,
         unproven=unproven,
         no_wait=no_wait,
         force=force,
@@ -79,6 +87,8 @@ def bundle(
     because = made.manifest.provenance.because
     if not is_stream(out):
         print_lines(f"{escape(variant)}, {escape(because)}: written to {escape(str(out))}")
+    if c_array is not None:
+        print_lines(f"As an array: {escape(str(c_array))} and {escape(str(c_array.with_suffix('.h')))}")
 
 
 @click.command()

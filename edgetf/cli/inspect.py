@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", metavar="VARIANT_OR_MODEL_OR_RESULT")
 @click.option("--signature", metavar="NAME", help="The signature of a model or variant. [default: as for convert]")
+@click.option(
+    "--for",
+    "target",
+    metavar="TARGET",
+    help="Whether variants run there: micro (microcontrollers), or an NPU such as ethos-u55-128.",
+)
 @trust_option
 @json_option
 @click.pass_context
-def inspect(ctx: click.Context, what: str, signature: str | None, trust: bool, as_json: bool) -> None:
+def inspect(
+    ctx: click.Context, what: str, signature: str | None, target: str | None, trust: bool, as_json: bool
+) -> None:
     """Show the content of any file or folder that edgetf reads.
 
     \b
@@ -44,9 +52,13 @@ def inspect(ctx: click.Context, what: str, signature: str | None, trust: bool, a
       edgetf inspect out/int8.tflite
       edgetf inspect model.keras
       edgetf inspect out
+      edgetf inspect out --for micro
     """
     from edgetf.api.look import Kind, kind_of
 
+    if target is not None:
+        _inspect_fits(Path(what), target, as_json)
+        return
     kind = kind_of(what)
     if kind is Kind.MODEL:
         _inspect_model(what, signature, trust, as_json)
@@ -62,6 +74,19 @@ def inspect(ctx: click.Context, what: str, signature: str | None, trust: bool, a
         ctx.invoke(show, source=what, model=None, signature=None, allow_nan=True, trust=trust, as_json=as_json)
     else:
         _inspect_results(Path(what), as_json)
+
+
+def _inspect_fits(place: Path, target: str, as_json: bool) -> None:
+    from edgetf.api.tables.fits import show_fits
+    from edgetf.files import to_plain, to_text
+    from edgetf.targets.fits import find_fits
+
+    found = find_fits(place, target)
+    if as_json:
+        plain = {name: to_plain(fit) for name, fit in found.items()}
+        click.echo(json.dumps(plain, indent=1) if place.is_dir() else to_text(next(iter(found.values()))).rstrip())
+        return
+    show_fits(list(found.values()))
 
 
 def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> None:

@@ -35,6 +35,7 @@ def bundle(benchmarked: Path, converted: Path, reference: Path, tmp_path: Path) 
         LadderOptions("float32", (converted,), reference),
         labels=tmp_path / "labels.txt",
         before="pixels divided by 255",
+        c_array=tmp_path / "it.cc",
     )
     make_bundle(benchmarked, tmp_path / "it.edgetf", options, ignore)
     return tmp_path / "it.edgetf"
@@ -71,6 +72,10 @@ def test_it_contains_the_labels_preprocessing_and_provenance(bundle: Path) -> No
     assert manifest["provenance"]["verdict"] == "pass"
     assert len(manifest["provenance"]["saved_model_sha256"]) == 64
     assert set(manifest["files"]) == {"model.tflite", "input-0.npy", "output-0.npy", "labels.txt"}
+    header = bundle.with_name("it.h").read_text()  # of the same variant, for firmware
+    assert header.startswith("// float32, pass: ")
+    assert f"// sha256: {manifest['files']['model.tflite']}" in header
+    assert "const unsigned char it[] = {" in bundle.with_name("it.cc").read_text()
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "input-0.npy", "output-0.npy", "labels.txt"])

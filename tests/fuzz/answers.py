@@ -72,6 +72,13 @@ Current temperatures from HAL:
 \tTemperature{mValue=31.0, mType=2, mName=battery, mStatus=0}
 Current cooling devices from HAL:
 """
+VELA = b"""Warning (supported operators) operator: QUANTIZE, ofm: 'tfl.quantize'
+Reason: Operation has tensor with unsupported DataType Float32 (serving_default_image:0)
+Feature-map dataTypes must be one of {"INT16", "INT8"}
+
+core_clock,system_config,memory_mode,inference_time,sram_memory_used,dram_memory_used,on_chip_flash_memory_used,off_chip_flash_memory_used
+500000000.0,Ethos_U55_High_End_Embedded,Shared_Sram,0.00050316,35.203125,0.0,0.0,204.03125
+"""
 PROFILE = b"""Operator-wise Profiling Info for Regular Benchmark Runs:
 ============================== Run Order ==============================
 node type, first, avg_ms, %, cdf%, mem KB, times called, name
@@ -104,6 +111,7 @@ def formats() -> list[Format]:
         Format("answers of probe", (FACTS,), mutate_text, _use_facts),
         Format("answers of a phone", (STATE,), mutate_text, _use_state),
         Format("benchmark_model", (NEW.encode(), OLD.encode()), mutate_text, _use_log),
+        Format("vela", (VELA,), mutate_text, _use_vela),
         Format("profile", (PROFILE,), mutate_text, _use_profile),
         Format("vcgencmd", (RAILS,), mutate_text, _use_rails),
         Format("/proc", (PROC,), mutate_text, _use_proc),
@@ -154,6 +162,22 @@ def _use_log(chance: Random, folder: Path, content: bytes) -> None:
     for value in read_facts(log).values():
         assert 0 <= value <= 1 << 53
     _refuse_unprintable(read_failure(log, chance.choice([0, 1, 134, 139, 999])))
+
+
+def _use_vela(chance: Random, folder: Path, content: bytes) -> None:
+    from edgetf.limits import find_fault
+    from edgetf.targets.fits import Fit
+    from edgetf.targets.vela import read_reasons, read_summary, with_figures
+
+    printed, _, summary = content.rpartition(b"\n\n")
+    for why in read_reasons(_text(printed)).values():
+        _refuse_unprintable(why)
+    (folder / "summary.csv").write_bytes(summary)
+    fit = with_figures(
+        Fit("it", "", 1, "ethos-u55-128", "Vela", fits=False), 3, (), read_summary(folder / "summary.csv")
+    )
+    assert not find_fault(fit), fit
+    _refuse_unprintable(fit.assumed)
 
 
 def _use_profile(chance: Random, folder: Path, content: bytes) -> None:

@@ -220,6 +220,8 @@ def _aim(result: Result, objective: Objective) -> Cost | None:
 
 
 def _memory(result: Result) -> Cost | None:
+    if result.arena_bytes is not None:  # which is exact
+        return Cost(result.arena_bytes)
     peak = result.peak_rss_bytes
     if peak is None or result.emulated:
         return None
@@ -245,7 +247,7 @@ def _candidate(row: _Judged, base: _Judged | None, chosen: _Judged | None, objec
         parts=row.checked.parts,
         latency_ms=latency.value if latency else None,
         bytes=result.bytes,
-        memory_bytes=None if result.emulated else result.peak_rss_bytes,
+        memory_bytes=None if result.emulated else result.arena_bytes or result.peak_rss_bytes,
         loss=loss_of(result.parity),
         beside_base=_beside(row, base),
         beside_chosen=_beside(row, chosen),

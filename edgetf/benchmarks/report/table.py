@@ -103,7 +103,9 @@ def _of_variant(story: Story) -> dict[str, Cell]:
         cells["size"] = Cell(human_bytes(result.bytes), value=result.bytes)
     if result.end_to_end_ms:
         cells["end to end"] = Cell(human_ms(result.end_to_end_ms.median), value=result.end_to_end_ms.median)
-    if result.peak_rss_bytes:
+    if result.arena_bytes is not None:
+        cells["memory"] = Cell(f"{result.arena_bytes:,} B", "arena", result.arena_bytes)
+    elif result.peak_rss_bytes:
         added = result.added_rss_bytes
         small = "" if added is None else f"+{human_bytes(added)}"
         cells["memory"] = Cell(human_bytes(result.peak_rss_bytes), small, result.peak_rss_bytes)
