@@ -1,8 +1,9 @@
-"""Figures of time, energy and load in `reference.json` and `benchmark.json`."""
+"""Figures of time, energy, load and coverage in `reference.json` and `benchmark.json`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,75 @@ class Energy:
 
 @dataclass(frozen=True)
 class OpTime:
-    """One op's mean time in an inference, and its share of the total, from the profiler on the device."""
+    """One operation's time in an inference, and its share of the total.
+
+    `name` is that of its first output, or of a tool's profiler; `layer` is the Keras layer that it is of, if known.
+    `delegated` is whether a delegate took it (null if unknown). Inside of a piece that a delegate took, the runner's
+    times are `estimated`: the piece is timed, and its time divided in the ratio of a run on TFLite's own kernels.
+    """
 
     kind: str
     name: str
     mean_ms: float
     share: float
+    layer: str = ""
+    delegated: bool | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOperations:
+    """The operations of one kind that a delegate left to TFLite's own kernels, why, and their share of the time.
+
+    `time_share` (0 to 1) is null if they were not timed.
+    """
+
+    kind: str
+    count: int
+    reason: str = ""
+    time_share: float | None = None
+
+
+class CoverageSource(str, Enum):
+    """How it is known what a delegate took: the interpreter's list of nodes, or the log of a program."""
+
+    NODES = "nodes"
+    LOG = "log"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What ran where: of all `operations` of the first graph, a delegate took `delegated`, in `partitions` pieces.
+
+    `left` are all others, the most common kind first (empty if their kinds are unknown). `crossing_bytes` go from a
+    piece to another part of the graph in one inference, without the graph's own inputs and outputs (null if unknown).
+    `accelerator` is the delegate's name (empty: none was asked for), `software` whether it is emulated in software, as
+    a GPU may be (null if unknown).
+    """
+
+    operations: int
+    delegated: int
+    partitions: int
+    left: tuple[LeftOperations, ...]
+    crossing_bytes: int | None
+    accelerator: str
+    software: bool | None
+    source: CoverageSource
+
+    @property
+    def share(self) -> float:
+        """The share of the operations that was delegated."""
+        return self.delegated / self.operations if self.operations else 0.0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.delegated == self.operations
+
+    @property
+    def left_time_share(self) -> float | None:
+        """The share of the time that the operations take which were not delegated; None if they were not timed."""
+        shares = [one.time_share for one in self.left]
+        if self.is_complete:
+            return 0.0
+        known = [share for share in shares if share is not None]
+        return sum(known) if known and len(known) == len(shares) else None

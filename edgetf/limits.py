@@ -26,7 +26,7 @@ _NOT_NEGATIVE = {
     *("frequency_mhz", "idle_w", "active_w", "stretch"),
 }
 _SHARES = {
-    *("share", "weight_sparsity", "mcnemar_p", "Accuracy.reference", "Accuracy.variant"),
+    *("share", "time_share", "weight_sparsity", "mcnemar_p", "Accuracy.reference", "Accuracy.variant"),
     *("Agreement.low", "Agreement.high"),
 }
 _AT_LEAST_ONE = {"Accuracy.n", "Agreement.n", "Agreement.positions", "Latency.n", "Reference.batch", "batch_alone"}
@@ -39,6 +39,7 @@ _ROUNDING = 1e-6  # a share may exceed 1 by this
 _RELATIONS: dict[str, Callable[[Any], bool]] = {
     "Agreement": lambda one: one.same <= one.n * one.positions and one.low <= one.share <= one.high,
     "Accuracy": lambda one: one.only_reference_right + one.only_variant_right <= one.n,
+    "Coverage": lambda one: 0 <= one.operations - one.delegated == _left_of(one),
     "Latency": lambda one: one.low <= one.median <= one.high,
     "Pass": lambda one: one.n > 0 and one.seconds > 0,
     "Power": lambda one: one.runs > 0,
@@ -47,6 +48,12 @@ _RELATIONS: dict[str, Callable[[Any], bool]] = {
     "ReferenceDevice": lambda one: one.kind in ("gpu", "cpu", "serving"),
     "Sustained": lambda one: len(one.minutes) > 0,
 }
+
+
+def _left_of(coverage: Any) -> int:
+    """How many operations a delegate left, by their kinds; if these are unknown, by the difference."""
+    left = coverage.left
+    return sum(one.count for one in left) if left else coverage.operations - coverage.delegated
 
 
 def find_fault(document: Any) -> str:

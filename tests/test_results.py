@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,22 @@ def test_documents_of_a_real_run_read_back_unchanged(
 def test_every_document_starts_with_its_schema(kind: type, schema: int) -> None:
     assert next(iter(kind.__dataclass_fields__)) == "schema"  # type: ignore[attr-defined]
     assert schema >= 1
+
+
+def test_a_benchmark_of_the_schema_without_coverage_is_read(benchmarked: Path, tmp_path: Path) -> None:
+    document = json.loads((benchmarked / "benchmark.json").read_text())
+    assert all(result["coverage"]["operations"] for result in document["results"])
+    for result in document["results"]:
+        del result["coverage"]
+        for op in result["ops"]:
+            del op["layer"], op["delegated"], op["estimated"]
+    (tmp_path / "benchmark.json").write_text(json.dumps({**document, "schema": 5}))
+    older = read_benchmark(tmp_path)
+    assert older.schema == BENCHMARK_SCHEMA
+    assert [result.coverage for result in older.results] == [None] * len(older.results)
+    assert [result.latency_ms for result in older.results] == [
+        result.latency_ms for result in read_benchmark(benchmarked).results
+    ]
 
 
 def test_the_error_for_a_missing_document_names_the_command_that_makes_it(tmp_path: Path) -> None:

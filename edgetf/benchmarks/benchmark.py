@@ -159,18 +159,30 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     turns = [turn.measurement for course in courses for turn in course.turns]
     samples = None if ground.random else ground.samples.used()
     seen = [] if ground.reference is None else seen_before(targets, ground.samples)
+    disturbed = (*bench.kept.stops, *warnings_of(turns), *_unknown(courses))
     return Benchmark(
         schema=BENCHMARK_SCHEMA,
         edgetf=__version__,
         created=files.now(),
         machine=turns[0].machine if turns else {},
         inputs=ground.describe(),
-        warnings=(*bench.kept.stops, *warnings_of(turns), *seen, *_copies(ground), *_useless(ground, results)),
+        warnings=(*disturbed, *seen, *_copies(ground), *_useless(ground, results)),
         samples=samples,
         reference=ground.reference,
         labels_are=ground.labels_are,
         results=results,
     )
+
+
+def _unknown(courses: Sequence[Course]) -> list[str]:
+    """Warnings on facts that only inform and that could not be had, each once for all variants."""
+    names = {"coverage": "what the delegate took is unknown", "ops": "the times of operations are unknown"}
+    found: dict[str, list[str]] = {}
+    for course in courses:
+        reasons = {what: why for turn in course.turns for what, why in turn.measurement.unknown.items()}
+        for what, why in reasons.items():
+            found.setdefault(f"{names.get(what, what)}: {why}", []).append(course.target.name)
+    return [f"{', '.join(variants)}: {warning}" for warning, variants in found.items()]
 
 
 def _useless(ground: Ground, results: Sequence[Result]) -> list[str]:

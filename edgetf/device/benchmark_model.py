@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from edgetf.device.runner.answers import count, line, number
 from edgetf.device.runner.delegates import DELEGATES, Delegate
-from edgetf.device.runner.job import Job, OpTime, TimeSummary, TimingPlan
+from edgetf.device.runner.job import Coverage, Job, LeftOperations, OpTime, TimeSummary, TimingPlan
 
 _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 _STATS = re.compile(r"\bcount=(\d+)(.*)")
+_INSIDE = "Delegate internal"  # the heading of a profile's part on the operations inside of a delegate
+_LOG = "log"  # the source of what is known
 _MIB = 1 << 20
 _MOST = 1 << 53  # of a figure
 
@@ -134,6 +136,51 @@ def read_facts(log: str) -> dict[str, int]:
     return facts
 
 
+_REPLACED = re.compile(
+    r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \((\w+)\) node, "
+    r"yielding (\d{1,9}) partitions(?! for subgraph [1-9])"
+)
+
+
+def read_coverage(log: str, delegate: Delegate, csv: str = "") -> Coverage | None:
+    """What `delegate` took of the first graph, or None if the log does not have it.
+
+    Each delegate reports the nodes that it replaced. The kinds of the others and their shares of the time are those of
+    a profile (`csv`), if it has as many; what a second delegate took, as XNNPACK takes what a GPU leaves, is not among
+    them.
+    """
+    for taken, total, name, pieces in _REPLACED.findall(log):
+        if not delegate.node or not name.startswith(delegate.node):
+            continue
+        left = int(total) - int(taken)
+        kinds = _left(csv)
+        known = kinds if sum(one.count for one in kinds) == left else []
+        return Coverage(int(total), int(taken), int(pieces), known, None, delegate.label, None, _LOG)
+    return None
+
+
+def _left(csv: str) -> list[LeftOperations]:
+    """The operations of a profile's first table that no delegate took, by kind."""
+    tables = _tables(_of_runs(csv).partition(_INSIDE)[0])[:1]
+    ops = [op for table in tables for op in table]
+    total = sum(op.mean_ms for op in ops) or 1.0
+    kinds: dict[str, list[float]] = {}
+    for op in ops:
+        if not _is_delegate(op):
+            kinds.setdefault(op.kind, []).append(op.mean_ms / total)
+    found = [LeftOperations(kind, len(shares), "", sum(shares)) for kind, shares in kinds.items()]
+    return sorted(found, key=lambda one: -one.count)
+
+
+def _of_runs(csv: str) -> str:
+    """The part of a profile that is not of the initialization."""
+    return csv.rpartition("Operator-wise Profiling Info for Regular Benchmark Runs")[2]
+
+
+def _is_delegate(op: OpTime) -> bool:
+    return re.fullmatch(r"TfLite\w+Delegate\w*", op.kind) is not None
+
+
 def read_ops(csv: str) -> list[OpTime]:
     """The ops of a profile, the slowest first; a delegate is replaced by its ops if it reports them.
 
@@ -142,12 +189,11 @@ def read_ops(csv: str) -> list[OpTime]:
     time of a loop or a branch has that of the ops inside, which are listed under "Subgraph": of the loop itself only
     the rest is left.
     """
-    runs = csv.rpartition("Operator-wise Profiling Info for Regular Benchmark Runs")[2]
-    graphs, _, inside = runs.partition("Delegate internal")
-    ops = _without_inner(_tables(graphs))
+    graphs, _, inside = _of_runs(csv).partition(_INSIDE)
+    ops = [replace(op, delegated=_is_delegate(op)) for op in _without_inner(_tables(graphs))]
     if inside:
-        ops = [op for op in ops if not re.fullmatch(r"TfLite\w+Delegate", op.kind)]
-        ops += [op for table in _tables(inside) for op in table]
+        ops = [op for op in ops if not op.delegated]
+        ops += [replace(op, delegated=True) for table in _tables(inside) for op in table]
     total = sum(op.mean_ms for op in ops) or 1.0
     return sorted((replace(op, share=op.mean_ms / total) for op in ops), key=lambda op: -op.mean_ms)
 

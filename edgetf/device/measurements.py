@@ -13,6 +13,7 @@ from typing import Any
 from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Measurement
 from edgetf.errors import DeviceError, EdgetfError, NoRoomError
 from edgetf.events import Event, Note, Phase, Progress, from_line
+from edgetf.figures import CoverageSource
 from edgetf.files import from_plain, read_document, to_plain
 from edgetf.system import number_of
 from edgetf.texts import all_printable, printable
@@ -49,10 +50,10 @@ def read_measurement(device: str, folder: Path) -> Measurement:
 
 
 def _upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """A stored document of schema 3, where `summary` was called `told`, as one of schema 4; any other as it is."""
-    if plain.get("schema") != 3:
-        return plain
-    return {"summary" if key == "told" else key: value for key, value in plain.items()} | {"schema": 4}
+    """A stored document of an earlier schema as one of this: in 3, `summary` was called `told`; 4 lacked coverage."""
+    if plain.get("schema") == 3:
+        plain = {"summary" if key == "told" else key: value for key, value in plain.items()} | {"schema": 4}
+    return plain | {"schema": MEASUREMENT_SCHEMA} if plain.get("schema") == 4 else plain
 
 
 def _keep_sane(state: dict[str, str]) -> None:
@@ -65,6 +66,8 @@ def _problems(found: Measurement) -> Iterator[str]:
     """Descriptions of impossible values in a measurement."""
     counts: list[tuple[str, float]] = [("sustained.runs", window.runs) for window in found.sustained or ()]
     counts += [("summary.n", found.summary.n)] if found.summary else []
+    if found.coverage is not None and found.coverage.source not in {source.value for source in CoverageSource}:
+        yield f"coverage.source is {found.coverage.source}"
     counts += [("samples.n", found.samples.n), ("samples.seconds", found.samples.seconds)] if found.samples else []
     yield from (f"{name} is {count}" for name, count in counts if not 0 < count < _MOST)
     for name in _files(found):

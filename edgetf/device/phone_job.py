@@ -19,9 +19,19 @@ from numpy.typing import NDArray
 from edgetf.device import android
 from edgetf.device import benchmark_model as tool
 from edgetf.device.facts import Facts
-from edgetf.device.runner.delegates import DELEGATES, PROGRAM
+from edgetf.device.runner.delegates import DELEGATES, NO_DELEGATE, PROGRAM
 from edgetf.device.runner.interpreter import JobError, Tensor
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Job, Measurement, Output, Pass, Power, Window, write_json
+from edgetf.device.runner.job import (
+    MEASUREMENT_SCHEMA,
+    Coverage,
+    Job,
+    Measurement,
+    Output,
+    Pass,
+    Power,
+    Window,
+    write_json,
+)
 from edgetf.errors import Cause, DeviceError
 from edgetf.files import sha256_file
 from edgetf.flatbuffer import Contents, TensorInfo, read_contents
@@ -63,9 +73,9 @@ class PhoneJob:
             # a look at the frequency while it is loaded, before the warm-up is over
             lines += ["phase timing; row 0", "{ sleep 0.3; state > out/state-during; } &"]
             lines += [f"run timing {shlex.join(tool.timing_flags(self.job.timing))}", "wait", "state > out/state-after"]
-        else:
+        if self.job.operations:
             profile = shlex.join(tool.profile_flags("out/profile.csv"))
-            lines += ["phase profile; row 0", f"try profile {profile}"]
+            lines += ["phase operations; row 0", f"try profile {profile}"]
         for k, seconds in enumerate(_minutes(self.job.sustained_s)):
             lines += [f"phase 'sustained load'; row 0; run sustained-{k} {shlex.join(tool.load_flags(seconds))}"]
             lines += [f"state > out/state-sustained-{k}", _progress((k + 1) * _MINUTE_S, self.job.sustained_s)]
@@ -198,12 +208,14 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         reported["peak_rss_bytes"] = watched["peak_rss_bytes"]
     timing = tool.read_timing(_text(out / "timing.log"))
     log = "".join(_text(out / f"{name}.log") for name in ("timing", "profile", "samples"))
+    profile, delegate = _text(out / "profile.csv"), DELEGATES[asked.delegate]
+    coverage = tool.read_coverage(log, delegate, profile)
     error, ran = None, _text(out / "digests").split()
     if phase != "done" or (out / "failed").exists():
         error = _reason(_text(out / "failed").strip(), _text(out / "failed.log"))
     elif asked.timing is not None and timing is None:
         phase, error = "timing", "benchmark_model printed no times"
-    elif reason := tool.why_not_delegated(log, DELEGATES[asked.delegate]):
+    elif reason := tool.why_not_delegated(log, delegate):
         phase, error = "timing", reason
     elif unknown := tool.unknown_flags(log):
         phase, error = "timing", f"this benchmark_model does not know --{', --'.join(unknown)}: download a newer one"
@@ -224,7 +236,9 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         summary=timing,
         sustained=_windows(out, asked.sustained_s) or None,
         power=_power(out),
-        ops=tool.read_ops(_text(out / "profile.csv")) or None,
+        ops=tool.read_ops(profile) or None,
+        coverage=coverage,
+        unknown=_unknown(asked, profile, coverage),
         samples=_samples(job, out) if asked.outputs and not error else None,
         error_phase=(phase or "files") if error else None,
         error=error,
@@ -233,6 +247,16 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
     )
     write_json(out / "measurement.json", measurement)
     return measurement
+
+
+def _unknown(job: Job, profile: str, coverage: Coverage | None) -> dict[str, str]:
+    """The reasons why facts that only inform are missing."""
+    found = {}
+    if coverage is None and job.delegate != NO_DELEGATE:
+        found["coverage"] = "benchmark_model printed nothing about the operations that the delegate took"
+    if job.operations and not tool.read_ops(profile):
+        found["ops"] = "benchmark_model wrote no profile"
+    return found
 
 
 def _reason(failed: str, log: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgetf import files
-from edgetf.figures import Block, Energy, Latency, OpTime, Sustained
+from edgetf.figures import Block, Coverage, Energy, Latency, OpTime, Sustained
 from edgetf.results.common import Comparable, Failure, LabelsAre, LabelUse, MetricState, SamplesUsed, Source, Status
 from edgetf.results.reference import Reference
 from edgetf.verdicts import Verdict
@@ -18,7 +19,8 @@ from edgetf.verdicts import Verdict
 # 5: columns of outputs, how labels were used, agreement of positions; outputs that cannot be compared, and their range;
 #    the source of each variant, to see whether it has changed since; references of schema 4; classes, distinct samples,
 #    metrics of which less is better or that failed; the arena of microcontrollers
-BENCHMARK_SCHEMA = 5
+# 6: coverage; ops of all devices, with their layers; 5 is still read
+BENCHMARK_SCHEMA = 6
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,8 @@ class Result:
     outputs. `peak_rss_bytes` is the process's, `added_rss_bytes` the part that the variant added; `arena_bytes` is the
     memory on a microcontroller, of which nothing else is measured but parity. `measurement` is the
     folder with all raw data, relative to the document, `path` the place of the variant's file. `emulated`: the times
-    are not those of the named hardware.
+    are not those of the named hardware. `coverage` is what the delegate took of the graph (null if unknown), `ops` are
+    the operations by their time, the longest first (empty if they were not timed).
     """
 
     variant: str
@@ -242,6 +245,7 @@ class Result:
     sustained: Sustained | None = None
     energy: Energy | None = None
     ops: tuple[OpTime, ...] = ()
+    coverage: Coverage | None = None
     samples_per_second: float | None = None
     stable: bool | None = None
     stable_reason: str = "it was not timed"
@@ -280,4 +284,9 @@ def find_benchmarks(place: Path) -> tuple[Path, ...]:
 
 def read_benchmark(place: Path) -> Benchmark:
     """Read `benchmark.json` at `place` (the file or its folder)."""
-    return files.read_document(files.find_document(place, "benchmark.json"), Benchmark, BENCHMARK_SCHEMA)
+    return files.read_document(files.find_document(place, "benchmark.json"), Benchmark, BENCHMARK_SCHEMA, _upgrade)
+
+
+def _upgrade(plain: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema 5, which knew nothing of coverage, as one of this schema; any other as it is."""
+    return plain | {"schema": BENCHMARK_SCHEMA} if plain.get("schema") == 5 else plain

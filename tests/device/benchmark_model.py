@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> int:
         log(GPU[how])
         if how == "failed":
             return 1
-    log("VERBOSE: Replacing 5 out of 5 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions")
+    if flags.get("use_xnnpack") != "false":
+        log(REPLACED)
     init_us = (time.perf_counter() - begin) * 1e6
     feed(interpreter, flags)
     warmup = runs(interpreter, int(flags.get("warmup_runs", 1)), float(flags.get("warmup_min_secs", 0.5)), 150)
@@ -122,6 +123,10 @@ def log(line: str) -> None:
     stream.flush()
 
 
+REPLACED = (
+    "VERBOSE: Replacing 66 out of 67 node(s) with delegate (TfLiteXNNPackDelegate) node, "
+    "yielding 1 partitions for subgraph 0."
+)
 GPU = {
     "works": "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.",
     "unsupported": "WARN: GPU acceleration is unsupported on this platform.",

@@ -5,6 +5,7 @@ import pytest
 from edgetf.device.benchmark_model import (
     common_flags,
     once_flags,
+    read_coverage,
     read_facts,
     read_failure,
     read_ops,
@@ -92,6 +93,42 @@ def test_a_gpu_that_ran_no_operation_is_detected() -> None:
     assert "no GPU delegate" in why_not_delegated("WARN: Unconsumed cmdline flags: --use_gpu=true", GPU)
     assert "could not be applied" in why_not_delegated("ERROR: Failed to apply GPU delegate.", GPU)
     assert why_not_delegated("INFO: STARTING!", GPU)
+
+
+XNNPACK = DELEGATES["xnnpack"]
+
+
+def test_what_a_delegate_took_is_read_from_the_log_of_new_and_older_versions() -> None:
+    coverage = read_coverage(NEW, XNNPACK)
+    assert coverage is not None
+    assert (coverage.operations, coverage.delegated, coverage.partitions, coverage.left) == (2168, 2136, 65, [])
+    assert (coverage.accelerator, coverage.source, coverage.crossing_bytes) == ("XNNPACK", "log", None)
+    older = read_coverage(NEW.replace(" for subgraph 0", ""), XNNPACK)
+    assert older == coverage
+    assert read_coverage(NEW.replace("subgraph 0", "subgraph 1"), XNNPACK) is None  # of a loop's body
+    assert read_coverage(OLD, XNNPACK) is None
+    assert read_coverage(NEW, GPU) is None
+    assert read_coverage(NEW, DELEGATES["none"]) is None
+
+
+def test_what_a_gpu_took_is_not_what_xnnpack_took_of_the_rest() -> None:
+    """The kinds of what the GPU left are unknown if a second delegate took some of them."""
+    gpu = (
+        "Replacing 60 out of 65 node(s) with delegate (TfLiteGpuDelegateV2) node, "
+        "yielding 2 partitions for the whole graph."
+    )
+    rest = (
+        "Replacing 3 out of 7 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions for subgraph 0."
+    )
+    profile = PROFILE.replace("CONV_2D, 0.066", "TfLiteGpuDelegateV2, 0.066")
+    coverage = read_coverage(f"{gpu}\n{rest}\n", GPU, profile)
+    assert coverage is not None
+    assert (coverage.operations, coverage.delegated, coverage.partitions, coverage.left) == (65, 60, 2, [])
+    alone = read_coverage(gpu.replace("60", "64"), GPU, profile)
+    assert alone is not None
+    [left] = alone.left
+    assert (left.kind, left.count) == ("DEPTHWISE_CONV_2D", 1)
+    assert left.time_share == pytest.approx(19.87 / (19.87 + 60.957))
 
 
 def test_flags_that_the_program_ignored_are_known() -> None:

@@ -1,15 +1,24 @@
-"""Measurements are read as they were stored, also those of the schema before this one."""
+"""Measurements are read as they were stored, also those of the schemas before this one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgetf.device.measurements import read_measurement
-from edgetf.device.runner.job import MEASUREMENT_SCHEMA, Measurement, TimeSummary, to_json
+from edgetf.device.runner.job import (
+    MEASUREMENT_SCHEMA,
+    Coverage,
+    LeftOperations,
+    Measurement,
+    OpTime,
+    TimeSummary,
+    to_json,
+)
 from edgetf.errors import DeviceError
 
 SUMMARY = TimeSummary(10, 2e6, 1e5, 1.9e6, 2.1e6, 2e6)
@@ -31,6 +40,34 @@ def test_a_summary_is_read_from_this_schema_and_the_one_before(
 ) -> None:
     measurement = replace(MEASUREMENT, summary=summary)
     assert read_measurement("phone", _stored(measurement, tmp_path, schema, key)) == measurement
+
+
+COVERAGE = Coverage(10, 9, 2, [LeftOperations("SOFTMAX", 1, "", 0.1)], 12, "XNNPACK", False, "nodes")
+
+
+def test_a_measurement_of_the_schema_without_coverage_is_read(tmp_path: Path) -> None:
+    plain = json.loads(to_json(MEASUREMENT))
+    plain = {name: value for name, value in plain.items() if name not in ("coverage", "unknown")}
+    (tmp_path / "measurement.json").write_text(json.dumps({**plain, "schema": 4}))
+    assert read_measurement("phone", tmp_path) == MEASUREMENT
+    known = replace(MEASUREMENT, coverage=COVERAGE, ops=[OpTime("SOFTMAX", "s", 0.1, 1.0)])
+    assert read_measurement("phone", _stored(known, tmp_path, MEASUREMENT_SCHEMA, "summary")) == known
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        {"delegated": 11},
+        {"partitions": -1},
+        {"delegated": 8},
+        {"left": [LeftOperations("SOFTMAX", 1, "", 1.5)]},
+        {"source": "hearsay"},
+    ],
+)
+def test_an_impossible_coverage_is_refused(tmp_path: Path, impossible: dict[str, Any]) -> None:
+    measurement = replace(MEASUREMENT, coverage=replace(COVERAGE, **impossible))
+    with pytest.raises(DeviceError, match="coverage"):
+        read_measurement("phone", _stored(measurement, tmp_path, MEASUREMENT_SCHEMA, "summary"))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not 
 def test_a_block_has_what_benchmark_model_reported_and_the_state_of_the_phone(
     phone: Phone, job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    asked = replace(job("int8"), timing=QUICK, outputs=False, threads=2)
+    asked = replace(job("int8"), timing=QUICK, outputs=False, operations=True, threads=2)
     measurement = run(phone.device(), asked, tmp_path / "out")
     assert measurement.error is None
     assert measurement.summary is not None
@@ -36,8 +36,22 @@ def test_a_block_has_what_benchmark_model_reported_and_the_state_of_the_phone(
     assert measurement.summary.median_ns is not None
     assert measurement.summary.min_ns <= measurement.summary.median_ns <= measurement.summary.max_ns
     assert measurement.runtime == "benchmark_model"
-    assert (measurement.added_rss_bytes, measurement.peak_rss_bytes) == (int(6.25 * 2**20), None)
+    assert (measurement.added_rss_bytes, measurement.peak_rss_bytes) == (int(6.25 * 2**20), int(12.5 * 2**20))
     assert (measurement.threads, measurement.delegate_partitions) == (2, 1)
+    assert measurement.coverage is not None
+    assert (measurement.coverage.operations, measurement.coverage.delegated) == (67, 66)
+    [left] = measurement.coverage.left
+    assert (left.kind, left.count) == ("QUANTIZE", 1)
+    assert left.time_share == pytest.approx(0.1)
+    assert measurement.unknown == {}
+    assert measurement.ops is not None
+    assert [(op.kind, op.delegated) for op in measurement.ops] == [
+        ("Convolution (NHWC, QC8) IGEMM", True),
+        ("Fully Connected (NC, QS8) GEMM", True),
+        ("QUANTIZE", False),
+    ]
+    assert measurement.ops[0].mean_ms == pytest.approx(1.0)  # called twice
+    assert sum(op.share for op in measurement.ops) == pytest.approx(1)
     assert measurement.load_ns
     assert measurement.first_ns
     assert measurement.machine["model"] == "x Pixel 8"
@@ -61,14 +75,6 @@ def test_outputs_are_those_of_the_runner_on_this_machine(
     run_job(job(scheme), tmp_path / "here", ignore)
     ours, here = (np.load(tmp_path / place / "output-0.npy") for place in ("out", "here"))
     np.testing.assert_array_equal(ours, here)
-    assert measurement.ops is not None
-    assert [op.kind for op in measurement.ops] == [
-        "Convolution (NHWC, QC8) IGEMM",
-        "Fully Connected (NC, QS8) GEMM",
-        "QUANTIZE",
-    ]
-    assert measurement.ops[0].mean_ms == pytest.approx(1.0)  # called twice
-    assert sum(op.share for op in measurement.ops) == pytest.approx(1)
     assert list((phone.work / "jobs").iterdir()) == []
 
 

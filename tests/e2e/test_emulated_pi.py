@@ -93,6 +93,14 @@ def test_every_variant_is_as_far_from_tensorflow_on_the_pi_as_it_is_here(
         local = here[result["variant"]].parity
         assert local is not None
         assert result["parity"]["verdict"] == local.verdict
+        coverage = result["coverage"]
+        assert (coverage["accelerator"], coverage["source"]) == ("XNNPACK", "nodes")
+        assert len(result["ops"]) == coverage["operations"]
+        assert sum(one["share"] for one in result["ops"]) == pytest.approx(1)
+        if result["variant"] == "float32":
+            assert (coverage["delegated"], coverage["partitions"]) == (coverage["operations"], 1)
+        if result["variant"] == "int16x8" or runtime == "tflite-runtime":
+            assert coverage["delegated"] == 0
         step = 1e-5 if result["variant"] == "float32" else 1 / 256  # a probability's, in int8
         assert abs(result["parity"]["outputs"][0]["max_abs"] - local.outputs[0].max_abs) <= step
     assert any("governor is ondemand" in warning for warning in document["warnings"])

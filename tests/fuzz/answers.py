@@ -36,6 +36,8 @@ max_metric_drop = 0.01
 min_agreement = 0.98
 max_bytes = 4000000
 max_memory_bytes = 100000000
+min_delegated = 0.9
+max_partitions = 2
 max_latency_ms = { local = 5.0, pi = 7 }
 [budgets.of.int8]
 max_drop = 2
@@ -151,7 +153,8 @@ def _use_state(chance: Random, folder: Path, content: bytes) -> None:
 
 def _use_log(chance: Random, folder: Path, content: bytes) -> None:
     from edgetf.benchmarks.timing.times import merge_summaries
-    from edgetf.device.benchmark_model import read_facts, read_failure, read_timing
+    from edgetf.device.benchmark_model import read_coverage, read_facts, read_failure, read_timing
+    from edgetf.device.runner.delegates import DELEGATES
     from edgetf.limits import find_fault
 
     log = _text(content)
@@ -161,6 +164,7 @@ def _use_log(chance: Random, folder: Path, content: bytes) -> None:
         merge_summaries([reported, reported])
     for value in read_facts(log).values():
         assert 0 <= value <= 1 << 53
+    assert not find_fault(read_coverage(log, DELEGATES["xnnpack"]))
     _refuse_unprintable(read_failure(log, chance.choice([0, 1, 134, 139, 999])))
 
 
@@ -181,12 +185,17 @@ def _use_vela(chance: Random, folder: Path, content: bytes) -> None:
 
 
 def _use_profile(chance: Random, folder: Path, content: bytes) -> None:
-    from edgetf.device.benchmark_model import read_ops
+    from edgetf.device.benchmark_model import read_coverage, read_ops
+    from edgetf.device.runner.delegates import DELEGATES
     from edgetf.limits import find_fault
 
-    for op in read_ops(_text(content)):
+    csv = _text(content)
+    for op in read_ops(csv):
         assert not find_fault(op), op
         _refuse_unprintable(op.kind, op.name)
+    coverage = read_coverage(NEW.replace("2136 out of 2168", "1 out of 2"), DELEGATES["xnnpack"], csv)
+    assert coverage is not None
+    assert not find_fault(coverage), coverage
 
 
 def _use_rails(chance: Random, folder: Path, content: bytes) -> None:

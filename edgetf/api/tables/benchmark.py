@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from edgetf.benchmarks.judging.covered import coverages_in_words
 from edgetf.benchmarks.report.words import (
     energy_in_words,
     how_it_ran,
@@ -40,6 +41,7 @@ def show_benchmark(document: Benchmark) -> None:
     pairs = same_speed(document.results)
     if pairs:
         print_lines(f"No measurable difference in speed: {escape('; '.join(pairs))}.")
+    print_lines(*(f"{escape(words)}." for words in coverages_in_words(document.results)))
     print_lines(*(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels_of(document.results)))
     for result in document.results:
         _show_words(result)

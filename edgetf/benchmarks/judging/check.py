@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 
 from edgetf.benchmarks.judging.consistent import refuse_contradictions, refuse_other_noise
+from edgetf.benchmarks.judging.covered import judge_coverage
 from edgetf.benchmarks.judging.distinct import describe_distinct
 from edgetf.benchmarks.judging.toothless import toothless
 from edgetf.benchmarks.judging.verdict import (
@@ -157,6 +158,7 @@ def check_one(result: Result, budgets: Budgets, explicit_drop: bool, compared: b
         parts[_free("size", parts)] = judge_bytes(result.bytes, budgets.max_bytes)
     if budgets.max_memory_bytes is not None:
         parts[_free("memory", parts)] = _judge_memory(result, budgets.max_memory_bytes)
+    parts |= {_free(what, parts): judged for what, judged in judge_coverage(result, budgets).items()}
     if not parts:
         parts["budgets"] = Judged(Verdict.INCONCLUSIVE, "no budget is set for it, and nothing was compared")
     warnings = toothless(result.parity, budgets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgetf.benchmarks.judging.choose import Candidate, Choice, Comparison, Objective, Order, Outcome, Standing
+from edgetf.benchmarks.judging.covered import pieces_in_words
 from edgetf.benchmarks.judging.loss import Loss, LossKind
 from edgetf.benchmarks.judging.verdict import Budgets, Judged, worst
 from edgetf.results import Benchmark, Verdict
@@ -170,6 +171,8 @@ def budgets_in_words(choice: Choice) -> str:
     parts += [] if budgets.max_latency_ms is None else [f"at most {human_ms(budgets.max_latency_ms)}"]
     parts += [] if budgets.max_bytes is None else [f"at most {human_bytes(budgets.max_bytes)}"]
     parts += [] if budgets.max_memory_bytes is None else [f"at most {human_bytes(budgets.max_memory_bytes)} of memory"]
+    parts += [] if budgets.min_delegated is None else [f"at least {budgets.min_delegated:.4g} of operations delegated"]
+    parts += [] if budgets.max_partitions is None else [f"in at most {pieces_in_words(budgets.max_partitions)}"]
     return ", ".join(parts)
 
 

@@ -8,6 +8,8 @@
     max_bytes = 500_000
     max_memory_bytes = 80_000_000   # peak of the process
     max_latency_ms = { local = 5.0, pi = 20.0 }
+    min_delegated = 0.95            # share of the operations that the delegate took
+    max_partitions = 1              # pieces in which it took them
 
     [budgets.of.int8]               # other budgets for one variant
     max_drop = 0.5
@@ -35,7 +37,16 @@ from edgetf.limits import MOST
 from edgetf.results import Benchmark, Result, Verdict
 from edgetf.texts import printable
 
-_NUMBERS = ("max_drop", "max_metric_drop", "min_agreement", "max_bytes", "max_memory_bytes")
+_NUMBERS = (
+    "max_drop",
+    "max_metric_drop",
+    "min_agreement",
+    "max_bytes",
+    "max_memory_bytes",
+    "min_delegated",
+    "max_partitions",
+)
+_SHARES = ("min_agreement", "min_delegated")
 _LATENCY, _OF = "max_latency_ms", "of"
 _TITLE = "edgetf gate"
 
@@ -225,8 +236,12 @@ def _read(path: Path, where: str, table: Any, common: Gate | None) -> Gate:
     for key, value in [*numbers.items(), *((f"{_LATENCY}.{device}", ms) for device, ms in latency.items())]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 <= value <= MOST or value == inf):
             raise EdgetfError(f"{path}: {where}.{key} = {value!r} is not a number of at least 0", "correct it")
-    if numbers.get("min_agreement", 0) > 1:
-        raise EdgetfError(f"{path}: {where}.min_agreement is a share", "write 0.98 for 98 %")
+    for key in _SHARES:
+        if numbers.get(key, 0) > 1:
+            raise EdgetfError(f"{path}: {where}.{key} is a share", "write 0.98 for 98 %")
+    pieces = numbers.get("max_partitions", 1)
+    if not isinstance(pieces, int) or pieces < 1:
+        raise EdgetfError(f"{path}: {where}.max_partitions = {pieces!r} is not a number of pieces", "write 1")
     base, asked = (common.budgets, common.asked) if common else (Budgets(), frozenset[str]())
     merged = {**(common.latency_ms if common else {}), **latency}
     return Gate((), replace(base, **numbers), merged, asked | numbers.keys())

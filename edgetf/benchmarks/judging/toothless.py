@@ -29,6 +29,8 @@ def toothless(parity: Parity | None, budgets: Budgets) -> tuple[str, ...]:
         found.append(f"max_drop {budgets.max_drop:g}: nothing can miss it, as there are 100 points")
     if budgets.min_agreement <= 0:
         found.append(f"min_agreement {budgets.min_agreement:g}: nothing can miss it")
+    if budgets.min_delegated is not None and budgets.min_delegated <= 0:
+        found.append(f"min_delegated {budgets.min_delegated:g}: nothing can miss it")
     for output in parity.outputs if parity else ():
         found += [*_drop(output, budgets), *_agreement(output, budgets)]
     for metric in parity.metrics if parity else ():

@@ -49,7 +49,8 @@ class Budgets:
     """The losses that are allowed. `max_drop` is in percentage points of accuracy; `min_agreement` is a share.
 
     `max_metric_drop` is in the unit of the user's metric (None: the user named no budget, see `metric_drop`). The SQNR
-    that outputs without classes need is the Scheme's.
+    that outputs without classes need is the Scheme's. `min_delegated` is the share of the operations that the delegate
+    must take, `max_partitions` the most pieces in which it may.
     """
 
     max_drop: float = MAX_DROP
@@ -58,6 +59,8 @@ class Budgets:
     max_latency_ms: float | None = None
     max_bytes: int | None = None
     max_memory_bytes: int | None = None
+    min_delegated: float | None = None
+    max_partitions: int | None = None
 
     @property
     def metric_drop(self) -> float:

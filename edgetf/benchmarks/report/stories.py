@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgetf.benchmarks.judging.choose import Candidate, Choice, Standing
 from edgetf.benchmarks.judging.choose_words import alike, answer, context, gains, remark, rule, why_not
+from edgetf.benchmarks.judging.covered import coverage_in_words
 from edgetf.results import Benchmark, Result, Status, Verdict
 from edgetf.units import human_ms
 
@@ -24,8 +25,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Story:
-    """The report on one variant: a verdict with a remark, sentences on its reasons, one on its latency, one on its
-    gains."""
+    """The report on one variant: a verdict with a remark, sentences on its reasons, one on its latency, one on what its
+    delegate took, one on its gains."""
 
     result: Result
     name: str
@@ -34,6 +35,7 @@ class Story:
     headline: str
     why: tuple[str, ...]
     latency: str
+    coverage: str
     gains: str
 
 
@@ -73,6 +75,7 @@ def stories_of(document: Benchmark, choices: Sequence[Choice]) -> list[Story]:
             headline=f"{name} {headline}",
             why=why,
             latency=_latency(result, document),
+            coverage=_coverage(result),
             gains=f"It is {gains(candidate)}." if candidate.beside_base else "",
         )
         stories.append(story)
@@ -115,6 +118,12 @@ def _latency(result: Result, document: Benchmark) -> str:
     where = {"gpu": "on the GPU", "cpu": "on the CPU", "serving": "over TensorFlow Serving"}[reference.device.kind]
     many = "" if reference.batch_alone == 1 else f" for {reference.batch_alone} at once"
     return f"{sentence}; TensorFlow takes {human_ms(reference.latency_ms.median)}{many} {where}."
+
+
+def _coverage(result: Result) -> str:
+    """What the delegate took, if that is known."""
+    words = coverage_in_words(result.coverage) if result.coverage else ""
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def reference_in_words(document: Benchmark) -> str:

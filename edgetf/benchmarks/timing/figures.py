@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from edgetf.benchmarks.timing.times import (
     sum_up_minutes,
     summarize,
 )
+from edgetf.conversion.layers import layer_of
 from edgetf.device.kinds import Device
 from edgetf.device.runner.answers import bits
 from edgetf.device.runner.job import Job, Measurement, TimeSummary
-from edgetf.figures import Block, OpTime
+from edgetf.figures import Block, Coverage, CoverageSource, LeftOperations, OpTime
 from edgetf.results import Result, Status
 
 
@@ -81,12 +83,37 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
         blocks=blocks,
         sustained=sum_up_minutes(rest.sustained) if rest.sustained else None,
         energy=energy_of(rest.power) if rest.power else None,
-        ops=tuple(OpTime(**vars(op)) for op in rest.ops or ()),
+        ops=_ops(course, measured),
+        coverage=_coverage(measured),
         samples_per_second=sum(p.n for p in passed) / sum(p.seconds for p in passed) if passed else None,
         stable=stable,
         stable_reason=why,
         measurement=f"{folder}/{common.variant}",
     )
+
+
+def _ops(course: Course, measured: Sequence[Measurement]) -> tuple[OpTime, ...]:
+    """The operations of the turn in which they were timed, with the Keras layers that they are of."""
+    ops = next((one.ops for one in measured if one.ops), ())
+    names = course.target.layers or {}
+    return tuple(OpTime(**vars(op), layer=_layer(op.name, names)) for op in ops)
+
+
+def _layer(name: str, names: Mapping[str, str]) -> str:
+    """The Keras layer of an operation by its name, a tensor's, or `[tensor]:12` as in profiles; empty for what a
+    profile calls `Delegate/...`."""
+    bare = re.sub(r"^\[(.*)\]:\d+$", r"\1", name)
+    return "" if bare.startswith("Delegate/") else layer_of(bare, names)
+
+
+def _coverage(measured: Sequence[Measurement]) -> Coverage | None:
+    """That of the turn in which operations were timed, which has shares of the time, or else of the first."""
+    known = [one for one in measured if one.coverage is not None]
+    found = next((one.coverage for one in known if one.ops), known[0].coverage if known else None)
+    if found is None:
+        return None
+    left = tuple(LeftOperations(**vars(one)) for one in found.left)
+    return Coverage(**{**vars(found), "left": left, "source": CoverageSource(found.source)})
 
 
 def _summary_of(turn: Turn) -> TimeSummary:

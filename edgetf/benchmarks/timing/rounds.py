@@ -115,7 +115,7 @@ def measure(targets: Sequence[Target], bench: Bench, enough: Callable[[Course], 
         of = f"of {least}" if block < least else f"of at most {most}, as medians differ"
         for course in due if block % 2 == 0 else reversed(due):
             if course.error is None:
-                job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0)
+                job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0, operations=block == 0)
                 number = 1 + sum(len(one.blocks) for one in courses)
                 bench.on_event(pace.step(f"turn {block + 1} {of}", block + 1))
                 with pace.timed(course):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .answers import in_one_line
+from .coverage import Graph, read_graph
 from .delegates import AUTO, DELEGATES, MICRO, RUNTIMES, delegates_of
 from .job import Job
 from .job import JobError as JobError
@@ -110,12 +111,22 @@ class Session:
     """An interpreter with memory allocated for the samples' shapes.
 
     `row_shapes` gives the shape of one sample of each input. Axis 0 of an input is the batch, the model's own where it
-    is fixed, else 1, but for the job's unbatched inputs, of which one sample is the whole. Raises JobError for samples,
-    a signature or a delegate that do not fit, and what the interpreter raises.
+    is fixed, else 1, but for the job's unbatched inputs, of which one sample is the whole. `delegates` are applied
+    before that of the job. Raises JobError for samples, a signature or a delegate that do not fit, and what the
+    interpreter raises.
     """
 
-    def __init__(self, runtime: Runtime, job: Job, threads: int, row_shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        job: Job,
+        threads: int,
+        row_shapes: dict[str, tuple[int, ...]],
+        delegates: tuple[Any, ...] = (),
+    ) -> None:
         options = _delegate_options(runtime, job.delegate)
+        if delegates:
+            options["experimental_delegates"] = list(delegates)
         self._interpreter = runtime.module.Interpreter(model_path=job.model, num_threads=threads, **options)
         inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
@@ -176,13 +187,16 @@ class Session:
         """Copies of the outputs as stored, in their order."""
         return [self._interpreter.get_tensor(tensor.index) for tensor in self.outputs]
 
+    def graph(self) -> Graph:
+        """The operations, and those that a delegate took. Raises JobError if the runtime does not list them."""
+        return read_graph(self._interpreter)
+
     def delegate_partitions(self) -> int | None:
         """The pieces of the graph that a delegate such as XNNPACK took; None if the runtime does not report them."""
         try:
-            ops = [op["op_name"] for op in self._interpreter._get_ops_details()]  # no public way, as of LiteRT 2.3
-        except (AttributeError, KeyError, TypeError, ValueError):
+            return len(self.graph().pieces)
+        except JobError:
             return None
-        return ops.count("DELEGATE")
 
 
 def _delegate_options(runtime: Runtime, delegate: str) -> dict[str, Any]:

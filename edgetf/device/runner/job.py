@@ -17,11 +17,13 @@ from .delegates import AUTO, DEFAULT_DELEGATE
 
 # 2: delegate, affinity, nice, sustained_s, energy_s; timing may be null
 # 3: inputs and outputs without an axis for samples
-JOB_SCHEMA = 3
+# 4: `operations`
+JOB_SCHEMA = 4
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
 # 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
 # 4: `told` is called `summary`; edgetf still reads 3 in stored results
-MEASUREMENT_SCHEMA = 4
+# 5: coverage; times of operations by all runtimes, and what is not known; edgetf still reads 3 and 4
+MEASUREMENT_SCHEMA = 5
 
 
 _MOST_SECONDS = 1e7  # four months
@@ -59,8 +61,9 @@ class Job:
     the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
     CPUs that the timed process may use, `nice` is its priority as of nice(1).
 
-    The job runs one block of timing if there is a plan, `sustained_s` seconds of load, `energy_s` seconds of load
-    with the power read meanwhile, and with `outputs` all samples.
+    The job runs one block of timing if there is a plan, with `operations` some runs more in which each operation is
+    timed, `sustained_s` seconds of load, `energy_s` seconds of load with the power read meanwhile, and with `outputs`
+    all samples.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Job:
     sustained_s: float = 0.0
     energy_s: float = 0.0
     outputs: bool = True
+    operations: bool = False
     schema: int = JOB_SCHEMA
 
 
@@ -116,12 +120,50 @@ class Power:
 
 @dataclass(frozen=True)
 class OpTime:
-    """One op of the graph, as the tool's profiler names it, and its mean time in one inference."""
+    """One operation of the graph, and its time in one inference: the mean of a tool, or the median of the runner.
+
+    `name` is that of the tool's profiler, or of the operation's first output. `delegated` is whether a delegate took
+    it (null if unknown). A piece of the graph that a delegate took is timed as a whole: the time of an operation
+    inside of it is `estimated`, its share of the piece's time being that in a run on TFLite's own kernels.
+    """
 
     kind: str
     name: str
     mean_ms: float
     share: float
+    delegated: bool | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOperations:
+    """The operations of one kind that a delegate left to TFLite's own kernels, and their share of an inference's time
+    (null if they were not timed)."""
+
+    kind: str
+    count: int
+    reason: str = ""
+    time_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a delegate took of the first graph: of all `operations` those `delegated`, in `partitions` pieces.
+
+    `left` are the others, the most common kind first (empty if their kinds are unknown). `crossing_bytes` go from and
+    to the pieces in an inference, without the graph's own inputs and outputs. `accelerator` is the delegate's name
+    for messages (empty: none was asked for), `software` whether it is emulated in software, as a GPU may be (null if
+    unknown). `source` is how this is known: "nodes" (the interpreter's list) or "log" (what the program printed).
+    """
+
+    operations: int
+    delegated: int
+    partitions: int
+    left: list[LeftOperations]
+    crossing_bytes: int | None
+    accelerator: str
+    software: bool | None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +202,8 @@ class Measurement:
     `model_sha256` and, with all samples, `inputs_sha256` by input name are the digests of the files that really ran
     (null if a tool does not report them). `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
     `warmup_ns`, `invoke_ns`, and `end_to_end_ns` with the input and output copies; or `summary` is
-    what a tool reports instead. `state_after` is that after the timing.
+    what a tool reports instead. `state_after` is that after the timing. `unknown` has the reasons why facts that only
+    inform are missing, by their names here.
     """
 
     schema: int
@@ -190,6 +233,8 @@ class Measurement:
     sustained: list[Window] | None = None
     power: Power | None = None
     ops: list[OpTime] | None = None
+    coverage: Coverage | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
     samples: Pass | None = None
     model_sha256: str | None = None
     inputs_sha256: dict[str, str] | None = None
@@ -229,7 +274,11 @@ def check(job: Job) -> None:
         raise ValueError("it has counts that are none")
     unbatched = [*job.unbatched_inputs, *(job.unbatched_outputs or [])]
     texts = [job.runtime, job.delegate, job.signature or "", *job.inputs, *unbatched]
-    if not all(isinstance(one, str) for one in texts) or type(job.outputs) is not bool:
+    if (
+        not all(isinstance(one, str) for one in texts)
+        or type(job.outputs) is not bool
+        or type(job.operations) is not bool
+    ):
         raise ValueError("it has names that are none")
 
 

@@ -115,10 +115,10 @@ def _load_input(name: str, file: str) -> np.ndarray[Any, Any]:
     return values
 
 
-def open_session(job: Job, threads: int) -> Session:
+def open_session(job: Job, threads: int, *delegates: Any) -> Session:
     """A Session for the job's variant and the shapes of its samples. Only ever called in a child."""
     row_shapes = {name: values.shape[1:] for name, values in load_inputs(job).items()}
-    return Session(find_runtime(job.runtime), job, threads, row_shapes)
+    return Session(find_runtime(job.runtime), job, threads, row_shapes, delegates)
 
 
 def _task(job: Job, specs: list[OutputSpec], out: Path, first: int, last: int) -> Callable[[Send], dict[str, Any]]:

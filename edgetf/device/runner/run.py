@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from .interpreter import JobError, find_runtime, naming_sample
+from .coverage import accelerator_of, coverage_of
+from .delegates import MICRO
+from .interpreter import JobError, Session, find_runtime, naming_sample
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
@@ -60,6 +62,9 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         if timed:
             on_event({"event": "phase", "phase": phase})
         [loaded] = run_children([lambda send: _time(job, out, send)], receive)
+        if job.operations and job.runtime != MICRO:
+            on_event({"event": "phase", "phase": "operations"})
+            _add_operations(job, facts)
         if job.outputs:
             phase = "samples"
             on_event({"event": "phase", "phase": phase})
@@ -101,7 +106,6 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
         "load_ns": load_ns,
         "first_ns": first_ns,
         "threads_effective": None if started is None else started + 1,
-        "delegate_partitions": session.delegate_partitions(),
         "baseline_rss_bytes": baseline,
         "peak_rss_bytes": peak,
         "added_rss_bytes": None if peak is None or baseline is None else peak - baseline,
@@ -125,7 +129,38 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     power = measure_power(session.invoke, job.energy_s) if job.energy_s else None
     if power is not None:
         send({"facts": {"power": dataclasses.asdict(power)}})
+    send({"facts": _covered(job, session)})
     return {"outputs": outputs}
+
+
+def _covered(job: Job, session: Session) -> dict[str, Any]:
+    """What the delegate took of the graph, or why that is unknown: read after all times were taken."""
+    if job.runtime == MICRO:  # which has no delegates
+        return {}
+    try:
+        coverage = coverage_of(session.graph(), accelerator_of(job))
+    except JobError as error:
+        return {"unknown": {"coverage": str(error)}}
+    return {"coverage": dataclasses.asdict(coverage), "delegate_partitions": coverage.partitions}
+
+
+def _add_operations(job: Job, facts: dict[str, Any]) -> None:
+    """Add the times of operations, in a child of its own: if it fails, only these are missing, with the reason."""
+
+    def task(send: Send) -> dict[str, Any]:
+        try:
+            from .operations import time_operations
+        except ImportError as error:
+            raise JobError(f"this Python has no ctypes: {error}") from error
+        _take_place(job)
+        ops, coverage = time_operations(job)
+        return {"ops": [dataclasses.asdict(one) for one in ops], "coverage": dataclasses.asdict(coverage)}
+
+    try:
+        [found] = run_children([task], lambda event: None)
+        facts.update(found)
+    except ChildError as error:
+        facts["unknown"] = {**facts.get("unknown", {}), "ops": str(error)}
 
 
 def _digests(job: Job) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from edgetf.device.devices import refuse_unfit
 from edgetf.device.kinds import KINDS
-from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, PROGRAM, RUNTIMES, delegates_of
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, MICRO, PROGRAM, RUNTIMES, delegates_of
 from edgetf.device.settings import DeviceSettings, Kind
 from edgetf.errors import EdgetfError
 
@@ -15,7 +15,7 @@ from edgetf.errors import EdgetfError
 def test_every_delegate_has_a_runtime_and_a_flag_if_the_program_has_it(name: str) -> None:
     row = DELEGATES[name]
     assert row.runtimes
-    assert set(row.runtimes) <= {*RUNTIMES, PROGRAM}
+    assert set(row.runtimes) <= {*RUNTIMES, PROGRAM, MICRO}
     assert re.fullmatch(r"--\w+=\S+" if PROGRAM in row.runtimes else "", row.flag)
 
 

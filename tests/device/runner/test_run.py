@@ -172,14 +172,20 @@ def test_the_runner_works_as_one_file_without_edgetf_and_without_tensorflow(
 
 
 def test_tflite_runtime_runs_the_same_variant(runner: Path, job: Job, tmp_path: Path) -> None:
-    outputs = []
+    """But XNNPACK takes no operation on int8 there, which is reported with the time of every operation."""
+    outputs, taken = [], []
     for name in ("litert", "tflite-runtime"):
-        write_json(tmp_path / "job.json", replace(job, runtime=name))
+        write_json(tmp_path / "job.json", replace(job, runtime=name, operations=True))
         assert _run_file(runner, tmp_path / "job.json", tmp_path / name).returncode == 0
         measurement = json.loads((tmp_path / name / "measurement.json").read_text())
-        assert (measurement["error"], measurement["runtime"]) == (None, name)
+        assert (measurement["error"], measurement["runtime"], measurement["unknown"]) == (None, name, {})
+        taken.append(measurement["coverage"]["delegated"])
+        assert len(measurement["ops"]) == measurement["coverage"]["operations"]
         outputs.append(np.load(tmp_path / name / "output-0.npy"))
     assert np.abs(outputs[0] - outputs[1]).max() <= 1.01 / 256  # one step of the softmax
+    assert taken[0] > 0
+    assert taken[1] == 0
+    assert {one["reason"] for one in measurement["coverage"]["left"]} == {"XNNPACK took no operation on int8"}
 
 
 def test_a_truncated_file_ends_that_run_and_not_the_runner(runner: Path, job: Job, tmp_path: Path) -> None:

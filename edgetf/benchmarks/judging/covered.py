@@ -1,0 +1,85 @@
+"""What ran where: a Coverage in; one sentence, and the verdicts on its budgets, out.
+
+A delegate that takes part of a graph, or nothing, reports no error: the rest runs on TFLite's own kernels. Where the
+coverage is unknown, a budget for it is undecided; if nothing was delegated, every such budget is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edgetf.benchmarks.judging.verdict import Budgets, Judged
+from edgetf.figures import Coverage
+from edgetf.results import Result, Verdict
+from edgetf.units import list_in_words
+
+_KINDS = 3  # of left operations that a sentence names
+
+
+def judge_coverage(result: Result, budgets: Budgets) -> dict[str, Judged]:
+    """The verdicts on `min_delegated` and `max_partitions`, by name, if they are set."""
+    found = {}
+    if (least := budgets.min_delegated) is not None:
+        found["delegated"] = _judge(result, lambda one: one.share >= least, f"at least {least:.4g} of all")
+    if (most := budgets.max_partitions) is not None:
+        found["pieces"] = _judge(result, lambda one: 0 < one.partitions <= most, f"at most {pieces_in_words(most)}")
+    return found
+
+
+def coverage_in_words(coverage: Coverage) -> str:
+    """One sentence: what the delegate took, in how many pieces, what stayed behind, and its share of the time."""
+    every = _operations(coverage.operations)
+    if not coverage.accelerator:
+        return f"no delegate was asked for: {every} on TFLite's own kernels"
+    if not coverage.delegated:
+        reasons = dict.fromkeys(one.reason for one in coverage.left if one.reason)
+        why = f": {next(iter(reasons))}" if len(reasons) == 1 else ""
+        return f"{coverage.accelerator} took none of {every}, which run on TFLite's own kernels{why}"
+    pieces = pieces_in_words(coverage.partitions)
+    if coverage.is_complete:
+        return f"{coverage.accelerator} took all of {every} in {pieces}"
+    taken = f"{coverage.accelerator} took {coverage.delegated} of {every} in {pieces}"
+    return f"{taken}; {left_in_words(coverage)} on TFLite's kernels{_time(coverage)}"
+
+
+def left_in_words(coverage: Coverage) -> str:
+    """What stayed behind, the most common kinds by name, with its verb: "10 DEPTHWISE_CONV_2D stay"."""
+    count = coverage.operations - coverage.delegated
+    named = [f"{one.count} {one.kind}" for one in coverage.left[:_KINDS]]
+    rest = sum(one.count for one in coverage.left[_KINDS:])
+    words = list_in_words([*named, *([f"{rest} other{'' if rest == 1 else 's'}"] if rest else [])]) if named else f"the other {count}"
+    return f"{words} {'stays' if count == 1 else 'stay'}"
+
+
+def coverages_in_words(results: Iterable[Result]) -> list[str]:
+    """A sentence for each coverage, with the variants that have it."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.coverage is not None:
+            complete = result.coverage.is_complete and result.coverage.partitions == 1
+            every = f"{result.coverage.accelerator} took all operations in {pieces_in_words(1)}"
+            words = every if complete else coverage_in_words(result.coverage)
+            found.setdefault(words, []).append(result.variant)
+    return [f"{', '.join(variants)}: {words}" for words, variants in found.items()]
+
+
+def pieces_in_words(count: int) -> str:
+    return "one piece" if count == 1 else f"{count} pieces"
+
+
+def _operations(count: int) -> str:
+    return "1 operation" if count == 1 else f"{count} operations"
+
+
+def _time(coverage: Coverage) -> str:
+    share = coverage.left_time_share
+    if share is None:
+        return ""
+    return " (less than 1 % of the time)" if share < 0.01 else f" ({100 * share:.0f} % of the time)"
+
+
+def _judge(result: Result, keeps: Callable[[Coverage], bool], budget: str) -> Judged:
+    if result.coverage is None:
+        return Judged(Verdict.INCONCLUSIVE, "the device did not report what its delegate took")
+    verdict = Verdict.PASS if keeps(result.coverage) else Verdict.FAIL
+    return Judged(verdict, f"{coverage_in_words(result.coverage)}, budget: {budget}")
