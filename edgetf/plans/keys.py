@@ -85,6 +85,8 @@ _BUDGET: dict[str, Key] = {
     "min_agreement": Key(Type.NUMBER, "share of decisions that are the reference's"),
     "max_bytes": Key(Type.NUMBER, "size of the file"),
     "max_memory_bytes": Key(Type.NUMBER, "peak of the process"),
+    "min_delegated": Key(Type.NUMBER, "share of the operations that the delegate takes"),
+    "max_partitions": Key(Type.COUNT, "pieces in which it takes them"),
 }
 
 
