@@ -111,6 +111,45 @@ def run_child(
         return Ended(code, printed)
 
 
+class EndedError(Exception):
+    """A child that was to answer ended instead."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(f"{ended.how}: {ended.last_line}")
+
+
+@contextmanager
+def conversing(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, idle_s: float
+) -> Iterator[Callable[[str], Answer]]:
+    """A child that answers one request after another: yields what sends a line and returns the answer to it.
+
+    Raises EdgetfError for an error that the child reported, HungError after `idle_s` seconds without output, and
+    EndedError for a child that is gone. The child ends with the block, or if this process ends.
+    """
+    with scratch() as folder, tempfile.TemporaryFile(dir=folder) as stderr:
+        variables = {**os.environ, "TMPDIR": str(folder), **(env or {})}
+        with _child(command, stderr=stderr, env=variables) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            lines, given = _lines(child.stdout.fileno(), idle_s), child.stdin
+
+            def ask(request: str) -> Answer:
+                with suppress(BrokenPipeError):  # it is gone: how it ended is more informative
+                    given.write(request.encode() + b"\n")
+                    given.flush()
+                answers: list[Answer] = []
+                for line in lines:
+                    _receive(line, lambda event: None, answers.append)
+                    if answers:
+                        return answers[0]
+                code = child.wait()
+                stderr.seek(0)
+                raise EndedError(Ended(code, stderr.read().decode(errors="replace")))
+
+            yield ask
+
+
 def ask(command: Sequence[str], *, given: str = "", seconds: float) -> Answered:
     """Run a program that answers within `seconds`, with `given` on standard input.
 

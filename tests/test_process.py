@@ -15,7 +15,7 @@ import pytest
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, Event, Message, Phase
 from edgetf.owned import scratch
-from edgetf.process import Answered, HungError, ask, run_child
+from edgetf.process import Answered, EndedError, HungError, ask, conversing, run_child
 from tests.processes import await_end, living
 
 
@@ -171,3 +171,32 @@ def test_a_full_folder_for_temporary_files_is_named(act: Callable[[], None], mon
     with pytest.raises(OSError, match=tempfile.gettempdir()) as caught, scratch():
         act()
     assert caught.value.errno == errno.ENOSPC
+
+
+# answers each line with its length, or fails as it is asked to
+CONVERSATION = """
+import os, sys
+from edgetf.errors import EdgetfError
+from edgetf.process import EventPipe, reporting
+events = EventPipe()
+for line in sys.stdin:
+    print("noise")
+    with reporting(events):
+        if line == "wrong\\n":
+            raise EdgetfError("it is wrong", "correct it")
+        if line == "die\\n":
+            print("no memory", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), 9)
+        events.answer("length", of=len(line) - 1)
+"""
+
+
+def test_a_child_answers_one_request_after_another_until_it_dies() -> None:
+    with conversing([sys.executable, "-c", CONVERSATION], idle_s=20) as ask_child:
+        assert ask_child("four") == Answer("length", {"of": 4})
+        with pytest.raises(EdgetfError, match="it is wrong"):
+            ask_child("wrong")
+        assert ask_child("x" * 100_000) == Answer("length", {"of": 100_000})
+        for request in ("die", "again"):
+            with pytest.raises(EndedError, match="died of SIGKILL: no memory"):
+                ask_child(request)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgetf.benchmarks.reference.options import ReferenceOptions
-from edgetf.errors import EdgetfError, KeptInterrupt
+from edgetf.errors import Cause, DeviceError, EdgetfError, KeptInterrupt
 from edgetf.events import Answer, OnEvent
 from edgetf.files import from_plain, to_plain
 from edgetf.process import EventPipe, HungError, reporting, run_child
 from edgetf.samples import SampleSource
 
 _IDLE_S = 3600.0  # XLA sends no event while it compiles a large model
+# by name: what is on top of this package is not imported here
+_ALONE, _JOINED = "edgetf.api.child", "edgetf.plans.fleet.reference_child"
 _GRACE_S = 10.0  # for the current batch of TensorFlow
 
 
@@ -35,14 +38,17 @@ class ReferenceRequest:
 def run_reference(model: Path, samples: SampleSource, out: Path, options: ReferenceOptions, on_event: OnEvent) -> None:
     """Run `make_reference` in a child process. Raises the same errors."""
 
-    def interrupted(answer: Answer) -> None:
-        raise KeptInterrupt(**answer.fields)
+    def receive(answer: Answer) -> None:
+        fields = dict(answer.fields)
+        if answer.kind == "kept":
+            raise KeptInterrupt(**fields)
+        raise DeviceError(fields["message"], fields["hint"], Cause(fields["cause"]))
 
     request = ReferenceRequest(str(model), str(samples), isinstance(samples, Path), str(out), options)
-    command = [sys.executable, "-m", "edgetf.api.child"]
+    command = [sys.executable, "-m", _ALONE if options.hosts is None else _JOINED]
     plain = json.dumps(to_plain(request))
     try:
-        ended = run_child(command, on_event, on_answer=interrupted, request=plain, idle_s=_IDLE_S, grace_s=_GRACE_S)
+        ended = run_child(command, on_event, on_answer=receive, request=plain, idle_s=_IDLE_S, grace_s=_GRACE_S)
     except HungError as error:
         raise EdgetfError(f"TensorFlow hung: {error}", "run the same command again: it resumes") from error
     if ended.code:
@@ -51,19 +57,27 @@ def run_reference(model: Path, samples: SampleSource, out: Path, options: Refere
         )
 
 
-def main() -> None:
-    from edgetf.benchmarks.reference.make import make_reference  # imports scipy, which the parent does not need
-
+def serve(make: Callable[..., object]) -> None:
+    """In the child: run `make`, which takes what `make_reference` does, as standard input requests."""
     pipe = EventPipe()
     request = from_plain(json.loads(sys.stdin.read()), ReferenceRequest)
     samples: SampleSource = Path(request.samples) if request.path else request.samples
     try:
         with reporting(pipe):
-            make_reference(Path(request.model), samples, Path(request.out), request.options, pipe.send)
+            try:
+                make(Path(request.model), samples, Path(request.out), request.options, pipe.send)
+            except DeviceError as error:  # it has its own exit code
+                pipe.answer("device", message=error.message, hint=error.hint, cause=error.cause.value)
     except KeptInterrupt as kept:
         pipe.answer("kept", message=kept.message, hint=kept.hint)
     except KeyboardInterrupt:  # the parent reports it
         sys.exit(1)
+
+
+def main() -> None:
+    from edgetf.benchmarks.reference.make import make_reference  # imports scipy, which the parent does not need
+
+    serve(make_reference)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from edgetf.cli.console import (
     print_lines,
     trust_option,
 )
+from edgetf.cli.fleet import certificates_option, scheduler_option
 
 
 @click.command()
@@ -33,6 +34,9 @@ from edgetf.cli.console import (
 @labels_option
 @nan_option
 @trust_option
+@scheduler_option
+@certificates_option
+@click.option("--mixed-hosts", is_flag=True, help="Also use workers with other outputs: more noise.")
 @force_option
 @json_option
 def reference(
@@ -44,6 +48,9 @@ def reference(
     labels_are: str | None,
     allow_nan: bool,
     trust: bool,
+    scheduler: str | None,
+    certificates: Path | None,
+    mixed_hosts: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -55,12 +62,17 @@ def reference(
     Outputs are written during the run, and an interrupted run is resumed. A model with random outputs, or whose outputs
     depend on the other samples of a batch, is reported.
 
+    With --scheduler, its workers that compute references share the samples, in ranges of whole batches. Each first
+    computes the first batch: a worker whose outputs differ is refused, so that the result is that of one machine, bit
+    by bit; with --mixed-hosts its difference becomes part of the noise.
+
     \b
     Example:
       edgetf reference saved_model --samples test.npz -o ref
       edgetf reference model.keras --samples test.npz -o ref
       edgetf reference saved_model --samples test.npz -o ref --on serving:http://gpu-host:8501/v1/models/digits
       edgetf reference saved_model --samples test.npz -o ref --on serving:grpc://gpu-host:8500/digits
+      edgetf reference saved_model --samples test.npz -o ref --scheduler tls://lab:8786
     """
     from edgetf.api.reference import PLACES, SERVING
     from edgetf.api.reference import reference as run
@@ -80,6 +92,9 @@ def reference(
         labels_are=labels_are,
         allow_nan=allow_nan,
         trust=trust,
+        scheduler=scheduler,
+        certificates=certificates,
+        mixed_hosts=mixed_hosts,
         force=force,
     ).document
     if as_json:

@@ -76,13 +76,14 @@ class Depends:
         }
 
     def reference(self, model: PlannedModel, host: Host) -> Facts:
+        options = self._plan.options
         return {
             **host.versions,
             "model": self._model(model.path),
             "test": self._source(model.test),
             "signature": _of(model.signature),
             "labels_are": _of(model.labels_are),
-            "on": _of(self._plan.options.on),
+            "on": _of([options.on, "mixed"] if options.mixed_hosts else options.on),
             "machine": host.machine,
             "options": _of([model.allow_nan, model.trust]),
         }

@@ -58,6 +58,7 @@ TUNING: dict[str, Key] = {
 }
 OPTIONS: dict[str, Key] = {
     "on": Key(Type.TEXT, "where TensorFlow runs: auto, gpu, cpu, or serving:URL"),
+    "mixed_hosts": Key(Type.FLAG, "references also by workers with other outputs: more noise"),
     "calibration": Key(Type.COUNT, "the number of samples to calibrate on"),
     "runtime": Key(Type.TEXT, "the runtime of all devices, instead of each one's own"),
     "delegate": Key(Type.TEXT, "the delegate of all devices, instead of each one's own"),

@@ -94,6 +94,7 @@ class Options:
     """How results are made; fields are the keys of `[options]`. None: each device's own."""
 
     on: str = "auto"
+    mixed_hosts: bool = False
     calibration: int = CALIBRATION
     runtime: str | None = None
     delegate: str | None = None

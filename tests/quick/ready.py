@@ -32,6 +32,8 @@ MODULES = (
     "edgetf.conversion.source_child",
     "edgetf.conversion.worker",
     "edgetf.models.compression_worker",
+    "edgetf.plans.fleet.range_child",
+    "edgetf.plans.fleet.reference_child",
 )
 _NEUTRAL = {"KERAS_BACKEND": "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 _GENERATION = "TF_USE_LEGACY_KERAS"

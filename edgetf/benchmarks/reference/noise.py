@@ -22,7 +22,7 @@ from edgetf.results import Noise, ReferenceLatency
 from edgetf.samples import Array, Samples
 
 ROWS = 128  # samples that are computed again, however long it takes
-_MOST_ROWS = 1024  # if they take no more than _AGAIN_S seconds one by one: the largest error grows with their number
+MOST_ROWS = 1024  # if they take no more than _AGAIN_S seconds one by one: the largest error grows with their number
 _AGAIN_S = 2.0
 _MIN_RUNS, _MAX_S, _WARMUP_S = 50, 30.0, 2.0
 _MIN_S, LESS_S = 1.0, 0.3  # of the first latency, and of the others
@@ -53,7 +53,7 @@ def measure_noise(
     `batch` is how many were computed at once; a single sample takes `sample_ms`.
     """
     n, alone = len(samples), samples.batch
-    rows = rows_again(n, batch, min(_MOST_ROWS, int(_AGAIN_S * 1e3 / sample_ms)))
+    rows = rows_again(n, batch, min(MOST_ROWS, int(_AGAIN_S * 1e3 / sample_ms)))
     known = first_outputs(outputs, rows, batch)
 
     def run(call: Function, size: int) -> Outputs:

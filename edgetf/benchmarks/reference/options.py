@@ -17,6 +17,17 @@ class Place(str, Enum):
 
 
 @dataclass(frozen=True)
+class Hosts:
+    """The workers of a scheduler that compute instead of this process, and the folder of the certificates for it.
+
+    Those whose outputs differ are refused, or, if they may be `mixed`, their difference is part of the noise."""
+
+    scheduler: str
+    certificates: str | None = None
+    mixed: bool = False
+
+
+@dataclass(frozen=True)
 class ReferenceOptions:
     """`serving` is the address of a TensorFlow Serving that computes instead of `on`; `allow_nan` is for
     samples with NaN, which the model imputes; `trust` lets a Keras file contain code, and a SavedModel reach outside of
@@ -29,3 +40,4 @@ class ReferenceOptions:
     force: bool = False
     trust: bool = False
     labels_are: LabelsAre | None = None
+    hosts: Hosts | None = None

@@ -31,6 +31,7 @@ _SCHEMA = 2
 _SHAPE = "<i8"
 _HEADER = 256  # bytes before the numbers, a multiple of 64 as the format wants it
 _SAVE_S = 2.0
+_BLOCK = 1 << 22  # bytes that are copied at once
 _PROGRESS = "progress.json"
 
 
@@ -102,10 +103,7 @@ class Partial:
             raise self._damaged()
         for k, (name, values) in enumerate(sorted(outputs.items())):
             fresh = Written(name, f"output-{k}.npy", values.dtype.str, values.shape[1:], 0)
-            known = self._rows.setdefault(name, fresh)
-            if (known.dtype, len(known.shape)) != (fresh.dtype, len(fresh.shape)):
-                hint = "export the model with outputs of one kind"
-                raise EdgetfError(f"the output {name!r} changes its type or its axes from sample to sample", hint)
+            known = self._known(name, fresh)
             with (self.folder / known.file).open("ab") as file:
                 if known.rows == 0:
                     file.write(bytes(_HEADER))
@@ -114,6 +112,39 @@ class Partial:
                 file.write(np.array([fresh.shape] * len(values), _SHAPE).tobytes())
             ragged = known.ragged or known.shape != fresh.shape
             self._rows[name] = replace(known, rows=known.rows + len(values), ragged=ragged)
+        self._has_written(done, batch)
+
+    def extend(self, part: Partial) -> None:
+        """Append all that `part` has: the outputs of the next samples, in the same batches, block by block.
+
+        Raises EdgetfError if an output has another type or number of axes than before.
+        """
+        assert part.progress is not None
+        done, batch = self.progress.done if self.progress else 0, part.progress.batch
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._rows and self._rows.keys() != part._rows.keys():
+            raise self._damaged()
+        for k, (name, more) in enumerate(sorted(part._rows.items())):
+            known = self._known(name, replace(more, file=f"output-{k}.npy", rows=0, ragged=False))
+            for own, other, header in ((known.file, more.file, _HEADER), (known.shapes, more.shapes, 0)):
+                with (self.folder / own).open("ab") as file, (part.folder / other).open("rb") as source:
+                    if known.rows == 0:
+                        file.write(bytes(header))
+                    source.seek(header)
+                    shutil.copyfileobj(source, file, _BLOCK)
+            ragged = known.ragged or more.ragged or known.shape != more.shape
+            self._rows[name] = replace(known, rows=known.rows + more.rows, ragged=ragged)
+        self._has_written(done + part.progress.done, batch)
+
+    def _known(self, name: str, fresh: Written) -> Written:
+        """What is written of an output: nothing yet, or rows like `fresh`. Raises EdgetfError for other ones."""
+        known = self._rows.setdefault(name, fresh)
+        if (known.dtype, len(known.shape)) != (fresh.dtype, len(fresh.shape)):
+            hint = "export the model with outputs of one kind"
+            raise EdgetfError(f"the output {name!r} changes its type or its axes from sample to sample", hint)
+        return known
+
+    def _has_written(self, done: int, batch: int) -> None:
         self.progress = Progress(_SCHEMA, self.key, batch, done, tuple(self._rows.values()))
         if monotonic() - self._saved >= _SAVE_S:
             self.save()

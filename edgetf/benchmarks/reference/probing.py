@@ -36,8 +36,8 @@ class Habits:
     """
 
     batch: int
-    unbatched: frozenset[str]
-    unclear: frozenset[str]
+    unbatched: tuple[str, ...]
+    unclear: tuple[str, ...]
     random: tuple[str, ...]
     mixing: tuple[str, ...]
 
@@ -66,7 +66,7 @@ def find_habits(
             unclear = {name for name in once if name not in unbatched and known.get(name) != (1,)}
             unbatched |= unclear
     random, mixing = _look_for_chance(ask, samples, batch, half, frozenset(unbatched))
-    return Habits(own if mixing else batch, frozenset(unbatched), frozenset(unclear), random, mixing)
+    return Habits(own if mixing else batch, tuple(sorted(unbatched)), tuple(sorted(unclear)), random, mixing)
 
 
 def as_rows(value: Array, count: int, batched: bool) -> Array:

@@ -174,6 +174,10 @@ class Connection:
                 return future.result()
         raise _error_of(future, name)
 
+    def role_for_references(self, on: str) -> str:
+        """The resource of workers that compute references `on` a place: a GPU, if one is wanted and offered."""
+        return GPU if on in ("auto", "gpu") and self.offering(GPU) else CONVERT
+
     def run(self, name: str, request: Request, needs: Sequence[str]) -> Reply:
         """The reply to a call, after the files that the worker lacks were sent to it."""
         plain = files.to_plain(request)
@@ -182,10 +186,10 @@ class Connection:
             reply = files.read_plain(answer, Reply)
             if not reply.missing:
                 return reply
-            self._send(name, request, set(reply.missing))
+            self.send(name, [*request.roots, *([request.modules] if request.modules else [])], set(reply.missing))
 
-    def _send(self, name: str, request: Request, missing: set[str]) -> None:
-        roots = [*request.roots, *([request.modules] if request.modules else [])]
+    def send(self, name: str, roots: Sequence[Root], missing: set[str]) -> None:
+        """Send the files of `roots` whose digests are `missing` on a worker."""
         for root in roots:
             for file, digest in root.files.items():
                 if digest in missing:

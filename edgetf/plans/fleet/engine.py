@@ -27,7 +27,7 @@ from edgetf.events import Note, OnEvent
 from edgetf.plans.call import Call
 from edgetf.plans.engine import ABSENT, Here, Result, Seat
 from edgetf.plans.facts import Host
-from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, Connection
+from edgetf.plans.fleet.client import CONVERT, DEVICE, Connection
 from edgetf.plans.fleet.lanes import Lanes
 from edgetf.plans.fleet.visit import Visit
 from edgetf.plans.plan import Plan
@@ -47,6 +47,7 @@ class Fleet:
 
     def __init__(self, address: str, certificates: Path | None, plan: Plan, note: Callable[[str], None]) -> None:
         self.connection, self.plan, self._note = Connection(address, certificates), plan, note
+        self.certificates = certificates
         self.nonce = uuid4().hex
         self._here, self._lanes = Here(plan.devices_file), Lanes()
         self._losses: Counter[str] = Counter()
@@ -97,18 +98,18 @@ class Fleet:
             return _Seat(self, worker, f"{DEVICE}{device}")
         if verb is Verb.REFERENCE and self.plan.options.on.startswith(SERVING):  # its address is one of this machine
             return self._here
-        role = self._role(verb)
+        if verb is Verb.REFERENCE:
+            return self._seat_of_reference()
+        found = self.connection.offering(CONVERT)
+        return _Seat(self, min(found, key=lambda name: self._running[name]), CONVERT) if found else self._here
+
+    def _seat_of_reference(self) -> Seat:
+        """The first worker by name, always the same one, since a reference depends on it; others help it."""
+        role = self.connection.role_for_references(self.plan.options.on)
         found = self.connection.offering(role)
         if not found:
             return self._here
-        # a reference depends on its machine: always the same one
-        worker = found[0] if verb is Verb.REFERENCE else min(found, key=lambda name: self._running[name])
-        return _Seat(self, worker, role)
-
-    def _role(self, verb: Verb) -> str:
-        """The resource that a step without a device needs."""
-        wants_gpu = verb is Verb.REFERENCE and self.plan.options.on in ("auto", "gpu")
-        return GPU if wants_gpu and self.connection.offering(GPU) else CONVERT
+        return _Seat(self, found[0], role) if len(found) == 1 else _JoinedSeat(self, found[0], role)
 
     def eagerness(self, device: str) -> int:
         is_there = device == LOCAL or device in self._offered()
@@ -205,3 +206,16 @@ class _Seat:
             with self.fleet.exclusive():
                 variants = Path(call.arguments["variants"])
                 KeptHistory(None, None, None, variants).keep(read_benchmark(place), on_event)
+
+
+@dataclass(frozen=True)
+class _JoinedSeat(_Seat):
+    """The first of several workers that compute a reference in ranges: `joined` runs here, and computes there."""
+
+    def _once(self, call: Call, place: Path, wait: bool, on_event: OnEvent) -> None:
+        hosts = {"scheduler": self.fleet.connection.address, "certificates": self.fleet.certificates}
+        self.fleet.count(self.worker, 1)
+        try:
+            call.run(place, on_event, **hosts, mixed_hosts=self.fleet.plan.options.mixed_hosts)
+        finally:
+            self.fleet.count(self.worker, -1)

@@ -15,7 +15,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ _swept = {"at": 0.0}  # when this process has last looked for what is old
 
 
 @contextmanager
-def _naming_host() -> Iterator[None]:
+def naming_host() -> Iterator[None]:
     """Raise errors of the system as EdgetfErrors with this host's name: the driver is on another one."""
     try:
         yield
@@ -74,7 +74,7 @@ def devices_file() -> Path | None:
     return Path(named) if named else None
 
 
-@_naming_host()
+@naming_host()
 def offer() -> dict[str, Any]:
     """The facts of this worker, as a plain `Offer`."""
     host = this_host(devices_file())
@@ -83,7 +83,7 @@ def offer() -> dict[str, Any]:
     return plain
 
 
-@_naming_host()
+@naming_host()
 def put(digest: str, part: str, offset: int, data: bytes, is_last: bool) -> None:
     """Write a piece of a file. The last one makes it complete, if its content has the digest. Raises EdgetfError.
 
@@ -110,7 +110,7 @@ def put(digest: str, part: str, offset: int, data: bytes, is_last: bool) -> None
         beside.replace(place)
 
 
-@_naming_host()
+@naming_host()
 def get(key: str, nonce: str, name: str, offset: int) -> bytes:
     """A piece of a result's file."""
     place = home() / "results" / _folder_name(key, nonce)
@@ -120,7 +120,7 @@ def get(key: str, nonce: str, name: str, offset: int) -> bytes:
         return file.read(PIECE)
 
 
-@_naming_host()
+@naming_host()
 def call(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Run the call of a plain `Request`, unless its result is there; a plain `Reply`."""
     _sweep_sometimes()
@@ -137,12 +137,11 @@ def _result_of(request: Request, place: Path, work: Path) -> Reply:
     places = {path: str(top) for path, top in tops.items()}
     reply = Reply()
     if not (place / DOCUMENTS[Verb(request.verb)]).is_file():
-        digests = {digest for root in roots for digest in root.files.values()}
-        if missing := [one for one in sorted(digests) if not _touched(home() / "files" / one)]:
-            return Reply(missing=tuple(missing))
+        if lacking := missing(roots):
+            return Reply(missing=tuple(lacking))
         remove(work)
         for root in roots:
-            _lay_out(root, tops[root.path])
+            lay_out(root, tops[root.path])
         relocate_documents(places)
         reply = _run(request, place, places, work)
     if reply.exit_code:
@@ -152,6 +151,12 @@ def _result_of(request: Request, place: Path, work: Path) -> Reply:
     found = sorted(one for one in place.rglob("*") if one.is_file())
     made = {str(one.relative_to(place)): files.sha256_file(one) for one in found}
     return replace(reply, files=made, places={**places, "": str(place)})
+
+
+def missing(roots: Sequence[Root]) -> list[str]:
+    """The digests of the files that have to be sent first; the others are marked as used."""
+    digests = {digest for root in roots for digest in root.files.values()}
+    return [one for one in sorted(digests) if not _touched(home() / "files" / one)]
 
 
 def _run(request: Request, place: Path, places: Mapping[str, str], work: Path) -> Reply:
@@ -203,7 +208,7 @@ def _lost(cause: Cause, message: str) -> Reply:
     return Reply(exit_code=int(ExitCode.DEVICE_FAILED), cause=cause.value, message=message)
 
 
-def _lay_out(root: Root, top: Path) -> None:
+def lay_out(root: Root, top: Path) -> None:
     """Lay the root out as it was at the driver; documents are written when their paths are known."""
     is_file = set(root.files) == {"."}
     for name, digest in root.files.items():

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edgetf.benchmarks.reference.options import ReferenceOptions
+from edgetf.benchmarks.reference.probing import Habits
+from edgetf.results import Precision, ReferenceDevice
+
 PIECE = 4 << 20  # bytes of a file that are sent at once
 
 
@@ -65,3 +69,50 @@ class Offer:
     versions: dict[str, str]
     devices: dict[str, str]
     local: tuple[str, ...]
+
+
+# ranges of a reference ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The inputs of the samples from `begin` to before `end`: by name their type, and the form of a row.
+
+    `batch`, `unbatched` and `allow_nan` are those of Samples. The rows themselves are sent as bytes, in this order.
+    """
+
+    begin: int
+    end: int
+    dtypes: dict[str, str]
+    forms: dict[str, tuple[int, ...]]
+    batch: int
+    unbatched: tuple[str, ...]
+    allow_nan: bool
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to the TensorFlow of a session.
+
+    `verb` is "open" (load the model, find its habits, compute the canary), "rows" (compute the outputs of `rows`) or
+    "measure" (latency and noise on `rows`, which are the first). `habits` are those of the first host.
+    """
+
+    verb: str
+    rows: Rows
+    options: ReferenceOptions
+    habits: Habits | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A host that has loaded the model. `canary` are digests of the first batch's outputs by name, without random ones;
+    a batch takes `seconds`, and its outputs `bytes`."""
+
+    device: ReferenceDevice
+    precision: Precision
+    versions: dict[str, str]
+    habits: Habits
+    canary: dict[str, str]
+    seconds: float
+    bytes: int

@@ -61,6 +61,12 @@ def root_of(source: str) -> Root | None:
     return Root(str(place), place.name, {".": files.sha256_file(place)}) if place.is_file() else None
 
 
+def root_of_links(folder: Path) -> Root:
+    """The same of a folder with links to folders, such as a copy of a model's graph with links to its variables."""
+    found = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
+    return Root(str(folder), folder.name, {str(one.relative_to(folder)): files.sha256_file(one) for one in found})
+
+
 def roots_of(sources: Iterable[str]) -> tuple[Root, ...]:
     """What has to be sent of several sources, each path once."""
     return merged(root for one in dict.fromkeys(sources) if (root := root_of(one)) is not None)

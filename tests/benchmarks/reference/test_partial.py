@@ -106,6 +106,33 @@ def test_rows_of_different_lengths_are_padded_and_survive_an_interruption(tmp_pa
     assert np.load(path)[:, :, 0].tolist() == [[2, 2, 0], [0, 0, 0], [3, 3, 3], [1, 0, 0]]
 
 
+@pytest.mark.parametrize("lengths", [(2, 2, 2, 2), (2, 0, 3, 1), (3, 3, 1, 1)])
+def test_parts_that_are_joined_are_the_same_files_as_rows_that_are_appended(
+    tmp_path: Path, lengths: tuple[int, ...]
+) -> None:
+    rows = [{"boxes": np.full((1, k, 2), n, np.float32), "a": np.arange(n, n + 1)} for n, k in enumerate(lengths)]
+    whole, joined = Partial(tmp_path / "whole", "key"), Partial(tmp_path / "joined", "key")
+    for k, row in enumerate(rows):
+        whole.append(row, k + 1, 1)
+    for begin in (0, 1, 3):  # ranges of one, two and one samples
+        part = Partial(tmp_path / f"part-{begin}", "range")
+        for k, row in enumerate(rows[begin : {0: 1, 1: 3, 3: 4}[begin]]):
+            part.append(row, k + 1, 1)
+        part.save()
+        joined.extend(Partial(part.folder, "range"))
+    assert joined.progress == whole.progress
+    found = []
+    for one in (whole, joined):
+        (out := tmp_path / f"{one.folder.name}-out").mkdir()
+        one.finish(out)
+        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert found[0] == found[1]
+    other = Partial(tmp_path / "other", "range")
+    other.append({"boxes": np.zeros((1, 2), np.float32), "a": np.zeros(1, np.int64)}, 1, 1)
+    with pytest.raises(EdgetfError, match="changes its type or its axes"):
+        joined.extend(other)
+
+
 DAMAGES: list[Callable[[dict[str, Any]], object]] = [
     lambda plain: plain.update(done=-1),
     lambda plain: plain.update(batch=0),
