@@ -19,11 +19,11 @@ class Scheme:
 
     `weights` and `activations` name dtypes; `io` is the dtype of the model's inputs and outputs. `min_sqnr_db` is the
     minimum signal-to-quantization-noise ratio of outputs without classes; None if the numbers themselves must be
-    reproduced (see `benchmarks.judging.verdict`). `unpacks` means that the interpreter converts the weights to float32
-    when it loads them: arithmetic and memory are those of float32. `untuned` is the reason why `tune` does not mix it
-    with others; `tail` is the number of a model's last operations that `tune` may take from it, 0 for all.
-    `golden_share` is the tolerance of a bundle's golden outputs, as a share of their spread: that of float arithmetic.
-    None where outputs have steps: 1 %, or two steps.
+    reproduced (see `benchmarks.judging.verdict`). `on_request` means that it is made only if asked for by name.
+    `unpacks` means that the interpreter converts the weights to float32 when it loads them: arithmetic and memory are
+    those of float32. `untuned` is the reason why `tune` does not mix it with others; `tail` is the number of a model's
+    last operations that `tune` may take from it, 0 for all. `golden_share` is the tolerance of a bundle's golden
+    outputs, as a share of their spread: that of float arithmetic. None where outputs have steps: 1 %, or two steps.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Scheme:
     io: str
     min_sqnr_db: float | None
     summary: str
+    on_request: bool = False
     unpacks: bool = False
     untuned: str = ""
     tail: int = 0
@@ -77,6 +78,12 @@ _TABLE = (
         untuned="its operations are those of int8",
     ),
     Scheme(
+        *("uint8-io", "int8", "int8", "uint8", 20.0),
+        "int8-io, but in and out are uint8; needs samples; not made unless asked for",
+        on_request=True,  # a benchmark of everything need not run the operations of int8 three times
+        untuned="its operations are those of int8",
+    ),
+    Scheme(
         *("int16x8", "int8", "int16", "float32", 30.0),
         "int8 weights, int16 activations; needs samples",
         tail=4,  # it has no fast kernels on a CPU: in the middle of a graph it costs 50 times the time of int8
@@ -84,6 +91,7 @@ _TABLE = (
 )
 
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _TABLE}
+DEFAULT_SCHEMES: dict[str, Scheme] = {name: scheme for name, scheme in SCHEMES.items() if not scheme.on_request}
 
 
 def find_scheme(name: str) -> Scheme:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetf.flatbuffer import pack, unpack
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 
 _VECTORS = st.lists(st.integers(-3, 3), max_size=3)
 
@@ -25,7 +25,7 @@ def _plain(part: Any) -> Any:
     return part
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", DEFAULT_SCHEMES)
 def test_a_reader_finds_the_same_in_no_more_bytes(converted: Path, scheme: str) -> None:
     content = (converted / f"{scheme}.tflite").read_bytes()
     once = bytes(flatbuffer_utils.convert_object_to_bytearray(unpack(content)[0]))

@@ -40,7 +40,7 @@ from edgetf.results import (
     read_conversion,
 )
 from edgetf.samples import SampleSource
-from edgetf.schemes import SCHEMES, find_scheme
+from edgetf.schemes import DEFAULT_SCHEMES, find_scheme
 
 _LOG = "conversion.log"
 _IDLE_S = 1800.0  # a scheme of a large model sends no event while MLIR works
@@ -122,10 +122,10 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
 
 
 def _default_schemes(options: ConvertOptions, trained: bool) -> tuple[str, ...]:
-    """All schemes that can be made with these options."""
+    """All schemes that can be made with these options, except those that are made on request."""
     if trained:
-        return tuple(name for name, scheme in SCHEMES.items() if is_learned(scheme))
-    return tuple(n for n, s in SCHEMES.items() if options.can_calibrate or not s.needs_samples)
+        return tuple(name for name, scheme in DEFAULT_SCHEMES.items() if is_learned(scheme))
+    return tuple(n for n, s in DEFAULT_SCHEMES.items() if options.can_calibrate or not s.needs_samples)
 
 
 class _Run:

@@ -24,7 +24,7 @@ from edgetf.cli import cli
 from edgetf.errors import ExitCode
 from edgetf.models.zoo import ZOO
 from edgetf.results import CONVERSION_SCHEMA, Verdict
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.click_tree import COMMANDS, EXECUTABLE
 from tests.conftest import Run, Small
 
@@ -123,12 +123,15 @@ def test_commands_that_only_write_files_print_the_paths_as_json(
     expected: dict[tuple[object, ...], dict[str, object]] = {
         ("runner", "-o", "r.pyz"): {"runner": "r.pyz"},
         ("samples", "convert", small.samples, "s.npz"): {"samples": "s.npz", "n": 200, "digest": ...},
-        ("history", "add", benchmarked, "--history", "h.sqlite", "--commit", "1"): {**history, "new": len(SCHEMES)},
+        ("history", "add", benchmarked, "--history", "h.sqlite", "--commit", "1"): {
+            **history,
+            "new": len(DEFAULT_SCHEMES),
+        },
         ("history", "trend", "--history", "h.sqlite", "-o", "t.svg"): {"trend": "t.svg"},
         ("history", "export", benchmarked, "--mlflow", "http://me:secret@m:5000"): {
             "experiment": "edgetf",
             "mlflow": "http://***@m:5000",
-            "runs": len(SCHEMES),
+            "runs": len(DEFAULT_SCHEMES),
         },
     }
     for words, document in expected.items():
@@ -212,7 +215,7 @@ def test_convert_prints_a_table_json_and_failures(edgetf: Run, small: Small, tmp
     document = json.loads(ended.stdout)
     assert document["schema"] == CONVERSION_SCHEMA
     made = [variant["scheme"] for variant in document["variants"]]
-    assert made == [name for name, scheme in SCHEMES.items() if not scheme.needs_samples]
+    assert made == [name for name, scheme in DEFAULT_SCHEMES.items() if not scheme.needs_samples]
     assert set(document["variants"][0]) >= {"scheme", "status", "path", "bytes", "sha256", "seconds", "ops", "error"}
     assert "\x1b" not in ended.stdout + ended.stderr
 

@@ -19,7 +19,7 @@ from edgetf.files import write_document
 from edgetf.results import SamplesUsed
 from edgetf.results.benchmark import BENCHMARK_SCHEMA
 from edgetf.samples import load_samples
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.conftest import Run, Small
 from tests.tuning.made_tuning import made_tuning
 
@@ -69,7 +69,7 @@ def test_the_folder_of_a_benchmark_on_several_devices_is_shown(
     assert [document["schema"] for document in (plain if len(names) > 1 else [plain])] == [BENCHMARK_SCHEMA] * len(
         names
     )
-    assert len(inspect(tmp_path / "bench")) == len(names) * len(SCHEMES)
+    assert len(inspect(tmp_path / "bench")) == len(names) * len(DEFAULT_SCHEMES)
 
 
 def test_a_folder_with_one_document_of_any_kind_is_shown(converted: Path, tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ from edgetf.files import sha256_file
 from edgetf.flatbuffer import read_contents
 from edgetf.results import Status, Verdict, read_conversion
 from edgetf.samples import load_samples, make_samples, save_samples
-from edgetf.schemes import SCHEMES, Scheme
+from edgetf.schemes import DEFAULT_SCHEMES, Scheme
 from tests.conftest import BLOCKS, SHORT, Small, ignore
 
 
 def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: Path, small: Small) -> None:
     conversion = read_conversion(converted)
-    assert [variant.scheme for variant in conversion.variants] == list(SCHEMES)
+    assert [variant.scheme for variant in conversion.variants] == list(DEFAULT_SCHEMES)
     for variant in conversion.variants:
         assert variant.status is Status.OK
         assert variant.path is not None
@@ -38,11 +38,11 @@ def test_every_scheme_becomes_a_file_that_conversion_json_describes(converted: P
     assert conversion.calibration is not None
     assert (conversion.calibration.n, conversion.calibration.samples.n) == (200, 200)
     assert sorted(p.name for p in converted.iterdir()) == sorted(
-        [*(f"{s}.tflite" for s in SCHEMES), "conversion.json", "ranges.json"]
+        [*(f"{s}.tflite" for s in DEFAULT_SCHEMES), "conversion.json", "ranges.json"]
     )
 
 
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
+@pytest.mark.parametrize("scheme", DEFAULT_SCHEMES.values(), ids=list(DEFAULT_SCHEMES))
 def test_a_scheme_decides_dtypes(converted: Path, scheme: Scheme) -> None:
     contents = read_contents(converted / f"{scheme.name}.tflite")
     assert {tensor.dtype for tensor in (*contents.inputs, *contents.outputs)} == {scheme.io}

@@ -14,7 +14,7 @@ from edgetf.conversion.constants import add_buffer, add_code
 from edgetf.conversion.prune import prune
 from edgetf.flatbuffer import count_ops, pack, parse_contents, unpack
 from edgetf.samples import Array
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 
 
 def _run(content: bytes) -> Array:
@@ -47,7 +47,7 @@ def _next(vector: Any) -> Any:
     return np.array([k + (k >= 0) for k in vector], np.int32)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", DEFAULT_SCHEMES)
 def test_a_pruned_flatbuffer_answers_bit_for_bit_and_is_no_larger(converted: Path, scheme: str) -> None:
     content = (converted / f"{scheme}.tflite").read_bytes()
     littered = _littered(content, 2)

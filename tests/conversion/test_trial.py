@@ -19,7 +19,7 @@ from edgetf.conversion.trial import TrialRequest, find_fault, try_variants
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Status, read_conversion
 from edgetf.samples import Array
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.conftest import Run, Small, ignore
 
 FAR = np.linspace(-2, 2, 8, dtype=np.float32)
@@ -70,8 +70,8 @@ def test_a_failing_default_scheme_is_left_out_and_later_ignored(
     assert "left out" in ended.stdout
     out = tmp_path / "out"
     states = {variant.scheme: variant.status for variant in read_conversion(out).variants}
-    kept = [name for name, scheme in SCHEMES.items() if scheme.activations != "int16"]
-    assert states == {name: Status.OK if name in kept else Status.LEFT_OUT for name in SCHEMES}
+    kept = [name for name, scheme in DEFAULT_SCHEMES.items() if scheme.activations != "int16"]
+    assert states == {name: Status.OK if name in kept else Status.LEFT_OUT for name in DEFAULT_SCHEMES}
     assert [target.name for target in find_targets([out])] == kept
     short = ("--blocks", "2", "--samples", samples)
     assert edgetf("benchmark", out, "-o", "bench", *short).returncode == 0

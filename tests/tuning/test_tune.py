@@ -30,7 +30,7 @@ from edgetf.flatbuffer import pack, unpack
 from edgetf.recipes import Aim, Ending, Stand, Tuning, read_tuning
 from edgetf.results import Benchmark, Failure, Status, Verdict, read_benchmark, read_conversion, read_reference
 from edgetf.samples import make_samples, save_samples
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from edgetf.tuning import proof
 from edgetf.tuning import tune as tuning
 from edgetf.tuning.candidates import Candidate
@@ -43,7 +43,7 @@ from tests.limits import limited
 
 WIDE = Criteria(Budgets(max_drop=6.0))  # points: of 300 samples a few may differ
 MEASURING = BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1, energy_s=0.0)
-UNTUNED = {name: row.untuned for name, row in SCHEMES.items() if row.untuned}
+UNTUNED = {name: row.untuned for name, row in DEFAULT_SCHEMES.items() if row.untuned}
 OPTIONS = TuneOptions(criteria=WIDE, measuring=MEASURING, turn=SHORT, turns=BLOCKS)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetf.console.printing import escape, print_lines, print_table
 from edgetf.results import Conversion, Repair, RepairKind, RepairState, Status, Variant
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES, SCHEMES
 
 _REPAIRS = {
     RepairKind.ROUNDING: "weights rounded for what the layers get",
@@ -48,7 +48,7 @@ def show_conversion(conversion: Conversion, out: Path, everything: bool) -> None
         used = conversion.calibration
         print_lines(f"Calibrated on {used.n} of {used.samples.n} samples of {escape(used.samples.source)}.")
     elif everything and not any(v.scheme in SCHEMES and SCHEMES[v.scheme].needs_samples for v in conversion.variants):
-        left = [scheme.name for scheme in SCHEMES.values() if scheme.needs_samples]
+        left = [scheme.name for scheme in DEFAULT_SCHEMES.values() if scheme.needs_samples]
         print_lines(f"Left out because they need --samples: {', '.join(left)}.")
 
 
