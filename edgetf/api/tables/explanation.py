@@ -38,14 +38,16 @@ def show_layers(layers: Sequence[Layer]) -> None:
             escape(layer.op),
             "" if layer.local_db is None else f"{layer.local_db:.1f}",
             "" if layer.accumulated_db is None else f"{layer.accumulated_db:.1f}",
+            "" if layer.time_share is None else f"{layer.time_share:.0%}",
+            escape(layer.ran_on),
             escape(f"{layer.cause}: {layer.remedy}" if layer.cause else ""),
         ]
         for layer in [one for one in layers if not one.not_measured][:_MOST_LAYERS]
     ]
-    columns = ["layer", "op", "local dB", "accumulated dB", "likely cause, and what to try"]
-    print_table(
-        "Layers, those with the largest errors of their own first", columns, rows, right=columns[2:4], long=columns[4:]
-    )
+    columns = ["layer", "op", "local dB", "accumulated dB", "time", "ran on", "likely cause, and what to try"]
+    title = "Layers, those with the largest errors of their own first"
+    right, optional = columns[2:5], [columns[5], columns[4]]
+    print_table(title, columns, rows, right=right, optional=optional, long=columns[6:])
     for layer in layers:
         if layer.not_measured:
             print_lines(

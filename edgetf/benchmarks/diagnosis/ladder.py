@@ -7,6 +7,7 @@ quantization by what its scheme may cost, and a device by the same cost compared
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgetf import files
+from edgetf.benchmarks.diagnosis.costly import ran_on
 from edgetf.benchmarks.diagnosis.layers import Layer, blame
 from edgetf.benchmarks.diagnosis.twins import EXACT, LadderOptions, Twins, find_twins, run_here
 from edgetf.benchmarks.judging import verdict
@@ -36,7 +38,8 @@ from edgetf.samples.inputs import write_inputs
 
 # 1: first
 # 2: layers that could not be measured, with the reason
-LADDER_SCHEMA = 2
+# 3: what computed each layer, and its share of the time; 2 is still read
+LADDER_SCHEMA = 3
 _FOLDER = "ladder"  # beside `benchmark.json`
 
 
@@ -128,12 +131,20 @@ def write_explanation(place: Path, ladder: Ladder, layers: Sequence[Layer]) -> N
 def read_kept(folder: Path, document: Benchmark) -> list[Kept]:
     """The ladders kept beside `document` in `folder` that are its own, in the order of its results."""
     paths = [folder / _FOLDER / f"{result.variant}.json" for result in document.results]
-    found = [files.read_document(path, Kept, LADDER_SCHEMA) for path in paths if path.is_file()]
+    found = [files.read_document(path, Kept, LADDER_SCHEMA, _upgrade) for path in paths if path.is_file()]
     return [one for one in found if one.benchmark == document.created]
 
 
+def _upgrade(plain: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema 2, without the times of layers, as one of this schema; any other as it is."""
+    return plain | {"schema": LADDER_SCHEMA} if plain.get("schema") == 2 else plain
+
+
 def find_layers(place: Path, options: LadderOptions) -> list[Layer]:
-    """What the layers of the variant cost, compared with float32; see `blame`. Raises EdgetfError as `climb` does."""
+    """What the layers of the variant cost, compared with float32 (see `blame`), and in time on the device.
+
+    Raises EdgetfError as `climb` does.
+    """
     twins = find_twins(place, options)
     if twins.float32 is None or twins.float32.sha256 == twins.target.sha256:
         hint = "give --variants a folder with float32.tflite of the same conversion"
@@ -144,7 +155,16 @@ def find_layers(place: Path, options: LadderOptions) -> list[Layer]:
         assert target.private is not None
         assert float32 is not None
         assert float32.private is not None
-        return blame(float32.private, target.private, twins.samples.inputs, target.layers, target.signature)
+        found = blame(float32.private, target.private, twins.samples.inputs, target.layers, target.signature)
+    return [_timed(layer, twins.result) for layer in found]
+
+
+def _timed(layer: Layer, result: Result) -> Layer:
+    """The layer with what computed it on the device, and its share of the time there, if it was timed."""
+    for op in result.ops:
+        if layer.tensor in (op.name, re.sub(r"^\[(.*)\]:\d+$", r"\1", op.name)):
+            return replace(layer, ran_on=ran_on(op, result), time_share=op.share)
+    return layer
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ _DOUBTFUL_DB = 40.0  # of a layer alone; above it there is nothing to explain
 class Layer:
     """One op of the quantized graph, by the name of its Keras layer. SQNRs are in dB, capped at 120.
 
-    They are null if they could not be measured, and `not_measured` is the reason.
+    They are null if they could not be measured, and `not_measured` is the reason. `ran_on` is what computed it on the
+    device, the delegate or "TFLite" for its own kernels (empty if unknown), `time_share` its share of the time there
+    (null if it was not timed).
     """
 
     layer: str
@@ -52,6 +54,8 @@ class Layer:
     cause: str
     remedy: str
     not_measured: str = ""
+    ran_on: str = ""
+    time_share: float | None = None
 
 
 def blame(

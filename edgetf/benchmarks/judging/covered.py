@@ -6,7 +6,7 @@ coverage is unknown, a budget for it is undecided; if nothing was delegated, eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from edgetf.benchmarks.judging.verdict import Budgets, Judged
 from edgetf.figures import Coverage
@@ -18,12 +18,26 @@ _KINDS = 3  # of left operations that a sentence names
 
 def judge_coverage(result: Result, budgets: Budgets) -> dict[str, Judged]:
     """The verdicts on `min_delegated` and `max_partitions`, by name, if they are set."""
-    found = {}
+    found, coverage = {}, result.coverage
+    unknown = Judged(Verdict.INCONCLUSIVE, "the device did not report what its delegate took")
     if (least := budgets.min_delegated) is not None:
-        found["delegated"] = _judge(result, lambda one: one.share >= least, f"at least {least:.4g} of all")
+        found["delegated"] = unknown if coverage is None else _judge_share(coverage, least)
     if (most := budgets.max_partitions) is not None:
-        found["pieces"] = _judge(result, lambda one: 0 < one.partitions <= most, f"at most {pieces_in_words(most)}")
+        found["pieces"] = unknown if coverage is None else _judge_pieces(coverage, most)
     return found
+
+
+def _judge_share(coverage: Coverage, least: float) -> Judged:
+    taken = f"{coverage.delegated} of {_operations(coverage.operations)}, budget {100 * least:.4g} %"
+    reason = taken if coverage.is_complete else f"{taken}; {left_in_words(coverage)} on TFLite's kernels"
+    return Judged(Verdict.PASS if coverage.share >= least else Verdict.FAIL, reason)
+
+
+def _judge_pieces(coverage: Coverage, most: int) -> Judged:
+    reason = (
+        f"{pieces_in_words(coverage.partitions)}, budget {most}" if coverage.partitions else "nothing was delegated"
+    )
+    return Judged(Verdict.PASS if 0 < coverage.partitions <= most else Verdict.FAIL, reason)
 
 
 def coverage_in_words(coverage: Coverage) -> str:
@@ -47,8 +61,8 @@ def left_in_words(coverage: Coverage) -> str:
     count = coverage.operations - coverage.delegated
     named = [f"{one.count} {one.kind}" for one in coverage.left[:_KINDS]]
     rest = sum(one.count for one in coverage.left[_KINDS:])
-    words = list_in_words([*named, *([f"{rest} other{'' if rest == 1 else 's'}"] if rest else [])]) if named else f"the other {count}"
-    return f"{words} {'stays' if count == 1 else 'stay'}"
+    named += [f"{rest} other{'' if rest == 1 else 's'}"] if rest else []
+    return f"{list_in_words(named) or f'the other {count}'} {'stays' if count == 1 else 'stay'}"
 
 
 def coverages_in_words(results: Iterable[Result]) -> list[str]:
@@ -76,10 +90,3 @@ def _time(coverage: Coverage) -> str:
     if share is None:
         return ""
     return " (less than 1 % of the time)" if share < 0.01 else f" ({100 * share:.0f} % of the time)"
-
-
-def _judge(result: Result, keeps: Callable[[Coverage], bool], budget: str) -> Judged:
-    if result.coverage is None:
-        return Judged(Verdict.INCONCLUSIVE, "the device did not report what its delegate took")
-    verdict = Verdict.PASS if keeps(result.coverage) else Verdict.FAIL
-    return Judged(verdict, f"{coverage_in_words(result.coverage)}, budget: {budget}")

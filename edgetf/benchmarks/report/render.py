@@ -6,11 +6,13 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edgetf import files
+from edgetf.benchmarks.diagnosis.costly import costly_of
 from edgetf.benchmarks.diagnosis.ladder import read_kept
 from edgetf.benchmarks.judging import front
 from edgetf.benchmarks.judging.choose import Objective, rank
@@ -30,11 +32,12 @@ from edgetf.benchmarks.timing.rounds import load_timings
 from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Benchmark, ClassFigures, Result, read_benchmark
-from edgetf.units import human_ms
+from edgetf.units import human_bytes, human_ms
 from edgetf.verdicts import LOOKS
 
 _SCRIPT = "report.js.j2"
 _MANY = 10  # with this number of variants the table has a filter
+_LONGEST, _LONGEST_OF_MANY = 5, 3  # operations of one variant to show
 _CLASSES = 5  # classes of one output to show
 _WIDEST = 18  # letters of a name that is not wrapped
 
@@ -76,6 +79,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     environment.filters.update(
         sustained_in_words=sustained_in_words, energy_in_words=energy_in_words, ms=human_ms, change=change
     )
+    environment.filters.update(bytes=human_bytes, costly=partial(costly_of, results=document.results))
     script, _, _ = loader.get_source(environment, _SCRIPT)
     results = document.results
     evidence = gather(document, folder, reference)
@@ -86,6 +90,8 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     choices = rank(document, checked, asked.objective, asked.gate.budgets)
     stories = stories_of(document, choices)
     tuning = find_tuning(folder, document)
+    longest = _LONGEST if len(stories) < _MANY else _LONGEST_OF_MANY
+    costly = [(story, costly_of(story.result, results, longest)) for story in stories if story.result.ops]
     return environment.get_template("report.html.j2").render(
         document=document,
         answers=answers_of(document, choices),
@@ -111,6 +117,10 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
         candidates=draw_candidates(tuning) if tuning else None,
         tuned_front=front_of(tuning) if tuning else [],
         climbed=read_kept(folder, document),
+        costly=costly,
+        estimated=any(one.estimated for _, ops in costly for one in ops),
+        layered=any(one.layer for _, ops in costly for one in ops),
+        helps=any(one.help for _, ops in costly for one in ops),
         worst_classes=_worst_classes(results),
         confusions=confuse(pairs),
         worst=find_worst(pairs, evidence.samples) if evidence.samples is not None else [],

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .delegates import DELEGATES, NO_DELEGATE
+from .delegates import NO_DELEGATE, find_delegate
 from .job import Coverage, Job, JobError, LeftOperations
 
 _DELEGATE = "DELEGATE"  # the kind of a delegate's node
@@ -43,17 +43,20 @@ class Operation:
 class Graph:
     """The operations of the first graph by number, and those inside of each delegate's node by the number of that.
 
-    `ends` are the graph's own inputs and outputs, `sizes` the bytes of each tensor.
+    `ends` are the graph's own inputs and outputs, `sizes` the bytes of each tensor. `default_pieces` are the nodes of
+    TFLite's default delegate, which takes what the one that was asked for has left.
     """
 
     operations: Mapping[int, Operation]
     pieces: Mapping[int, tuple[int, ...]]
     ends: frozenset[int]
     sizes: Mapping[int, int]
+    default_pieces: frozenset[int] = frozenset()
 
     def places(self) -> dict[int, int]:
         """The delegate's node in which each delegated operation is."""
-        return {k: piece for piece, inside in self.pieces.items() for k in inside}
+        own = {piece: inside for piece, inside in self.pieces.items() if piece not in self.default_pieces}
+        return {k: piece for piece, inside in own.items() for k in inside}
 
     def crossing_bytes(self) -> int:
         """The bytes of all tensors that go from a piece to another or to TFLite's kernels, or back, in one inference.
@@ -90,7 +93,7 @@ def read_graph(interpreter: Any) -> Graph:
 
 def accelerator_of(job: Job) -> str:
     """The name of a Job's delegate for messages; empty if it asks for none."""
-    return "" if job.delegate == NO_DELEGATE else DELEGATES[job.delegate].label
+    return "" if job.delegate == NO_DELEGATE else find_delegate(job.delegate).label
 
 
 def coverage_of(graph: Graph, accelerator: str) -> Coverage:
@@ -103,7 +106,7 @@ def coverage_of(graph: Graph, accelerator: str) -> Coverage:
     return Coverage(
         operations=len(graph.operations),
         delegated=len(places),
-        partitions=len(graph.pieces),
+        partitions=len(graph.pieces.keys() - graph.default_pieces),
         left=[LeftOperations(kind, count, reasons[kind]) for kind, count in kinds.most_common()],
         crossing_bytes=graph.crossing_bytes(),
         accelerator=accelerator,
@@ -160,4 +163,4 @@ def _reason(left: list[Operation], taken: list[Operation], accelerator: str) -> 
         return f"{accelerator} took no operation on {activations}"
     on = f"{activations} with {weights} weights" if weights not in ("", activations) else activations
     alike = any((one.kind, one.activations, one.weights) == (kind, activations, weights) for one in taken)
-    return f"its shapes or options: {accelerator} took others on {on}" if alike else f"{accelerator} took none on {on}"
+    return f"shapes or options: {accelerator} took others on {on}" if alike else f"{accelerator} took no {kind} on {on}"

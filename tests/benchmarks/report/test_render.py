@@ -88,13 +88,29 @@ def test_there_is_a_space_between_the_sentences_on_a_variant(benchmarked: Path) 
         stable_reason="blocks differ",
         sustained=Sustained(180.0, (Minute(1.0, 100, None, None), Minute(1.2, 100, None, None)), 1.2),
         energy=Energy("pmic", 1.0, 0.9, 1.1, 2.0, 3.0),
-        ops=(OpTime("CONV_2D", "", 1.0, 0.6), OpTime("FULLY_CONNECTED", "dense", 0.5, 0.3)),
+        ops=(
+            OpTime("CONV_2D", "", 1.0, 0.6),
+            OpTime("FULLY_CONNECTED", "a/b", 0.5, 0.3, "dense", True, estimated=True),
+        ),
     )
     text = " ".join(Page(render(with_results(document, full), benchmarked)).text.split())
     assert "Its timing was not stable: blocks differ. After 3 minutes of load" in text
-    assert "Most of the time goes to CONV_2D (60 %), dense (30 %)." in text
+    assert "Most of the time goes to CONV_2D (60 %), FULLY_CONNECTED of dense (about 30 %)." in text
     story = text[text.index("Each variant in words") : text.index("Latency over time")]
     assert not re.search(r"[a-z)]\.[A-Z]", story)
+
+
+def test_operations_and_what_ran_where_have_sections_if_they_are_known(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    text = Page(render(document, benchmarked)).text
+    ran, longest = text.index("What ran where"), text.index("Operations that take longest")
+    assert "SOFTMAX" in text[ran:longest]
+    assert "conv2d" in text[longest:]
+    assert "≈" in text[longest:]
+    older = [replace(result, coverage=None, ops=()) for result in document.results]
+    text = Page(render(with_results(document, *older), benchmarked)).text
+    assert "What ran where" not in text
+    assert "Operations that take longest" not in text
 
 
 def stories(document: Benchmark) -> dict[str, Story]:

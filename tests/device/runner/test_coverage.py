@@ -71,7 +71,7 @@ def test_operations_of_each_piece_and_bytes_that_cross_are_found_by_the_tensors(
     assert (coverage.operations, coverage.delegated, coverage.partitions) == (5, 4, 2)
     # 2 goes from one piece to the other, 3 to the operation that was left, and 5 back from it: 16 bytes each
     assert coverage.crossing_bytes == 3 * 16
-    why = "XNNPACK took none on float32 with int8 weights"
+    why = "XNNPACK took no DEPTHWISE_CONV_2D on float32 with int8 weights"
     assert coverage.left == [LeftOperations("DEPTHWISE_CONV_2D", 1, why)]
 
 
@@ -92,7 +92,7 @@ def test_reasons_are_what_the_rest_of_the_graph_shows() -> None:
     ]
     left = {one.kind: one.reason for one in coverage_of(read_graph(_Listed(nodes)), "XNNPACK").left}
     assert left == {
-        "ADD": "its shapes or options: XNNPACK took others on float32",
+        "ADD": "shapes or options: XNNPACK took others on float32",
         "WHILE": "control flow, which TFLite itself runs",
         "FlexErf": "an operation of TensorFlow itself",
     }
