@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from edgetf.benchmarks.history.changes import Change, ChangeKind
 from edgetf.benchmarks.history.changes import compare as run
 from edgetf.benchmarks.history.store import (
     Entry,
+    Row,
     add_results,
     choose_commit,
     commit_of,
     commits_of,
     default_place,
+    latest,
     name_of,
+    rows,
 )
 from edgetf.benchmarks.history.store import entries as read
 from edgetf.benchmarks.history.trend import draw_trend
@@ -54,7 +57,7 @@ class History:
         """
         names = commits_of(self.path, model)
         before, after = (choose_commit(one, names) for one in (old, new))
-        known = read(self.path, name=model, commits=(before, after))
+        known = latest(self.path, (before, after), model)
         return run(known, before, after, {one_of(ChangeKind, one, "allow") for one in allow})
 
     def add(self, bench: Bench | Place, *, commit: str | None = None) -> int:
@@ -63,12 +66,22 @@ class History:
         named = commit if commit is not None else commit_of(place)
         return sum(add_results(doc, named, name_of(doc, place), self.path) for doc in documents_of(bench))
 
-    def trend(self, out: Place, *, device: str = DEVICE, model: str | None = None, force: bool = False) -> Path:
-        """Plot latency and accuracy drop over time to the SVG file `out`. Raises EdgetfError if the file exists."""
-        file = Path(out)
-        refuse_existing(file, force)
-        write_whole(file, draw_trend(self.entries(device=device, model=model), device).encode())
-        return file
+    def trend(
+        self,
+        out: Place,
+        *,
+        device: str = DEVICE,
+        model: str | None = None,
+        variant: str | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Plot latency and accuracy drop over time to the SVG file `out`. Raises EdgetfError if the file exists.
+
+        If there are more variants than a plot has colours and dashes for, those whose results are the oldest are left
+        out; the plot says how many.
+        """
+        draw(rows(self.path, variant, device, model), device, Path(out), force)
+        return Path(out)
 
 
 def history(path: Place | None = None) -> History:
@@ -89,3 +102,11 @@ def history(path: Place | None = None) -> History:
     >>> edgetf.history().compare("v1.0", "HEAD")  # doctest: +SKIP
     """
     return History(default_place() if path is None else Path(path))
+
+
+def draw(found: Iterable[Row], device: str, out: Path, force: bool) -> tuple[str, ...]:
+    """Plot `found` to the SVG file `out`; returns the variants that it leaves out. Raises EdgetfError."""
+    refuse_existing(out, force)
+    trend = draw_trend(found, device)
+    write_whole(out, trend.svg.encode())
+    return trend.left_out

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, force_option, json_option, print_lines, print_table, verdict_mark
+from edgetf.cli.console import (
+    PATH,
+    escape,
+    force_option,
+    json_option,
+    print_lines,
+    print_note,
+    print_table,
+    verdict_mark,
+)
 from edgetf.defaults import DEVICE, LISTED
 from edgetf.errors import ExitCode
 
 if TYPE_CHECKING:
     from edgetf.benchmarks.history.changes import Change
-    from edgetf.benchmarks.history.store import Entry
+    from edgetf.benchmarks.history.store import Row
 
 history_option = click.option(
     "--history", "place", type=PATH, metavar="FILE", help="The SQLite file. [default: $EDGETF_HISTORY, or the user's]"
@@ -57,31 +68,57 @@ def list_(place: Path | None, variant: str | None, device: str | None, last: int
     Example:
       edgetf history list --variant int8
     """
-    from edgetf.benchmarks.history.store import count, default_place, entries
-    from edgetf.files import to_plain
-    from edgetf.texts import printable
+    from edgetf.benchmarks.history.store import count, default_place
 
     where = place or default_place()
-    found = entries(where, variant, device, last=None if as_json or not last else last)
+    older = max(count(where, variant, device) - last, 0) if last else 0
     if as_json:
-        plain = [{**{k: getattr(one, k) for k in _TEXTS}, "result": to_plain(one.result)} for one in found]
-        click.echo(json.dumps(plain, indent=1))
-        return
-    rows = [_listed(one) for one in found]
-    if len(rows) > _TABLE:
-        click.echo("\n".join("\t".join(map(printable, row)) for row in rows))
+        _list_json(where, variant, device, last or None)
     else:
-        columns = ["measured", "commit", "model", "variant", "device", "median ms", "verdict"]
-        cells = [[*(escape(cell) for cell in row[:-1]), verdict_mark(row[-1]) if row[-1] else ""] for row in rows]
-        print_table("History", columns, cells, optional=["model", "device", "measured"])
-    if older := count(where, variant, device) - len(rows):
-        print_lines(f"{older:,} older entries: --last 0 lists all.")
+        _list(where, variant, device, last or None)
+    if older:
+        (print_note if as_json else print_lines)(f"{older:,} older entries: --last 0 lists all.")
+
+
+def _list(place: Path, variant: str | None, device: str | None, last: int | None) -> None:
+    from edgetf.benchmarks.history.store import rows
+
+    found = map(_listed, rows(place, variant, device, last=last))
+    first = list(islice(found, _TABLE + 1))
+    if len(first) > _TABLE:
+        _print_plainly(chain(first, found))
+        return
+    columns = ["measured", "commit", "model", "variant", "device", "median ms", "verdict"]
+    cells = [[*(escape(cell) for cell in row[:-1]), verdict_mark(row[-1]) if row[-1] else ""] for row in first]
+    print_table("History", columns, cells, optional=["model", "device", "measured"])
+
+
+def _print_plainly(rows: Iterable[Sequence[str]]) -> None:
+    from edgetf.texts import printable
+
+    waiting = iter(rows)
+    while some := list(islice(waiting, _TABLE)):
+        click.echo("\n".join("\t".join(map(printable, row)) for row in some))
+
+
+def _list_json(place: Path, variant: str | None, device: str | None, last: int | None) -> None:
+    """Print the entries as they are read: all of them together may be larger than the memory."""
+    from edgetf.benchmarks.history.store import each_entry, entries
+    from edgetf.files import to_plain
+
+    found = each_entry(place, variant, device) if last is None else iter(entries(place, variant, device, last=last))
+    before = "["
+    for one in found:
+        plain = {**{k: getattr(one, k) for k in _TEXTS}, "result": to_plain(one.result)}
+        click.echo(f"{before}\n{json.dumps(plain, indent=1)}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
 
 
 _TEXTS = ("digest", "created", "commit", "name", "model", "variant", "device", "machine", "settings", "samples")
 
 
-def _listed(one: Entry) -> list[str]:
+def _listed(one: Row) -> list[str]:
     glance = one.glance
     latency = "{:.3g}\n[{:.3g}, {:.3g}]".format(*glance.latency_ms) if glance.latency_ms else "failed"
     verdict = glance.verdict.value if glance.verdict else ""
@@ -145,8 +182,11 @@ def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place
         click.echo(json.dumps([to_plain(one) for one in changes], indent=1))
     else:
         columns = ["variant", "device", "what", "before", "after", "change", "p", "that is"]
-        rows = [_row(one) for one in changes]
-        print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7], optional=["p"], long=["that is"])
+        if len(changes) > _TABLE:
+            _print_plainly(_cells(one) for one in changes)
+        else:
+            rows = [_coloured(one) for one in changes]
+            print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7], optional=["p"], long=["that is"])
     failures = [one for one in changes if is_failure(one, allowed)]
     may = dict.fromkeys(f"--allow {one.kind.value}" for one in failures if one.kind is not ChangeKind.FIGURE)
     if may and not as_json:
@@ -154,7 +194,7 @@ def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place
     return ExitCode.BUDGET_MISSED if failures else ExitCode.DONE
 
 
-def _row(one: Change) -> list[str]:
+def _cells(one: Change) -> list[str]:
     from edgetf.benchmarks.history.changes import Unit
 
     digits = ",.0f" if one.unit is Unit.BYTES else ".4g"
@@ -165,34 +205,44 @@ def _row(one: Change) -> list[str]:
             if one.unit is Unit.MILLISECONDS
             else f"[{one.low:+.2f}, {one.high:+.2f}]"
         )
-    colour = {"worse": "red", "better": "green"}.get(one.effect.value, "")
-    mark = f"[{colour}]{escape(one.summary)}[/]" if colour else escape(one.summary)
     figures = ["" if value is None else format(value, digits) for value in (one.old, one.new)]
-    cells = [one.variant, one.device, one.what, *figures, change]
-    return [*(escape(cell) for cell in cells), "" if one.p is None else f"{one.p:.2g}", mark]
+    p = "" if one.p is None else f"{one.p:.2g}"
+    return [one.variant, one.device, one.what, *figures, change, p, one.summary]
+
+
+def _coloured(one: Change) -> list[str]:
+    *cells, summary = map(escape, _cells(one))
+    colour = {"worse": "red", "better": "green"}.get(one.effect.value, "")
+    return [*cells, f"[{colour}]{summary}[/]" if colour else summary]
 
 
 @history.command()
 @click.option("--device", default=DEVICE, show_default=True, metavar="NAME", help="The device.")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.svg", help="The picture to write.")
 @model_option
+@click.option("--variant", metavar="NAME", help="Only this variant.")
 @history_option
 @force_option
 @json_option
-def trend(device: str, out: Path, model: str | None, place: Path | None, force: bool, as_json: bool) -> None:
+def trend(
+    device: str, out: Path, model: str | None, variant: str | None, place: Path | None, force: bool, as_json: bool
+) -> None:
     """Plot latency and accuracy drop of all variants over time.
 
     \b
     Example:
       edgetf history trend --device pi -o trend.svg
     """
-    from edgetf.api.history import history as find
+    from edgetf.api.history import draw
+    from edgetf.benchmarks.history.store import default_place, rows
     from edgetf.files import is_stream
 
-    find(place).trend(out, device=device, model=model, force=force)
+    left_out = draw(rows(place or default_place(), variant, device, model), device, out, force)
     if as_json:
-        click.echo(json.dumps({"trend": str(out)}))
+        click.echo(json.dumps({"trend": str(out), **({"left_out": left_out} if left_out else {})}))
         return
+    if left_out:
+        print_note(f"{len(left_out):,} variants with older results are not drawn: choose one with --variant")
     if not is_stream(out):
         print_lines(f"Written to {escape(str(out))}; open it in a browser.")
 

@@ -7,6 +7,7 @@ too: the user must confirm the removal of a variant, its parity or its latency, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -14,13 +15,14 @@ from enum import Enum
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from edgetf.benchmarks.history.store import Entry, find_commit
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Accuracy, MetricState, Parity, Result, Status, Verdict
 
 try:
-    from scipy import stats
+    from scipy import special
 except ModuleNotFoundError as error:
     raise MissingExtraError("scipy", "report") from error
 
@@ -271,19 +273,18 @@ def _latency(about: _About, old: Result, new: Result) -> Change:
         return replace(about.change(_MEDIAN, why, medians), unit=Unit.MILLISECONDS)
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return replace(about.change(_MEDIAN, "not compared: all blocks are equal", medians), unit=Unit.MILLISECONDS)
-    test = stats.ttest_ind(other, one, equal_var=False)
-    interval = test.confidence_interval(1 - _ALPHA)
-    low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
+    p, ends = _welch(other, one)
+    low, high = (float(np.exp(end)) for end in ends)
     summary, effect = ("slower", Effect.WORSE) if low > 1 else ("faster", Effect.BETTER)
     found = about.change(_MEDIAN, summary, medians, effect)
-    return replace(found, unit=Unit.MILLISECONDS, low=low, high=high, p=float(test.pvalue))
+    return replace(found, unit=Unit.MILLISECONDS, low=low, high=high, p=p)
 
 
 def _accuracy(about: _About, output: str, old: Accuracy, new: Accuracy) -> Change:
     """Fisher's exact test of right and wrong. Pairs of samples are not stored, so that a real change may be missed."""
-    right = [round(one.variant * one.n) for one in (old, new)]
+    right = [min(round(one.variant * one.n), one.n) for one in (old, new)]
     counts = [[right[0], old.n - right[0]], [right[1], new.n - right[1]]]
-    p = _p_value(right, (old.n, new.n)) if old.n + new.n > _EXACT else float(stats.fisher_exact(counts).pvalue)
+    p = _p_value(right, (old.n, new.n)) if old.n + new.n > _EXACT else _exact(counts)
     low, high = _newcombe(right[1], new.n, right[0], old.n)
     less = new.variant < old.variant
     summary, effect = ("less accurate", Effect.WORSE) if less else ("more accurate", Effect.BETTER)
@@ -291,21 +292,47 @@ def _accuracy(about: _About, output: str, old: Accuracy, new: Accuracy) -> Chang
     return replace(found, low=low, high=high, p=p)
 
 
+def _exact(counts: Sequence[Sequence[int]]) -> float:
+    from scipy import stats  # takes a second to import
+
+    return float(stats.fisher_exact(counts).pvalue)
+
+
 def _p_value(right: Sequence[int], of: Sequence[int]) -> float:
     """The test of two shares by the normal distribution, for numbers at which Fisher's takes minutes."""
     share = sum(right) / sum(of)
     apart = right[0] / of[0] - right[1] / of[1]
     deviation = np.sqrt(share * (1 - share) * (1 / of[0] + 1 / of[1]))
-    return float(2 * stats.norm.sf(abs(apart) / deviation)) if deviation > 0 else 1.0
+    return 2 * float(special.ndtr(-abs(apart) / deviation)) if deviation > 0 else 1.0
+
+
+def _welch(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
+    """The p-value and the interval of mean(one) - mean(other) by Welch's t-test (Biometrika 34:28).
+
+    As `scipy.stats.ttest_ind` gives them, which takes twenty times as long.
+    """
+    shares = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
+    error, apart = math.sqrt(sum(shares)), float(np.mean(one) - np.mean(other))
+    freedom = sum(shares) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(shares, (one, other), strict=True))
+    reach = float(special.stdtrit(freedom, 1 - _ALPHA / 2)) * error
+    return 2 * float(special.stdtr(freedom, -abs(apart) / error)), (apart - reach, apart + reach)
 
 
 def _newcombe(a: int, n: int, b: int, m: int) -> tuple[float, float]:
     """Interval of a/n - b/m in points (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
-    one, other = (stats.binomtest(k, total).proportion_ci(1 - _ALPHA, method="wilson") for k, total in ((a, n), (b, m)))
+    (one_low, one_high), (other_low, other_high) = _wilson(a, n), _wilson(b, m)
     p, q = a / n, b / m
-    low = p - q - np.hypot(p - one.low, other.high - q)
-    high = p - q + np.hypot(one.high - p, q - other.low)
-    return 100 * float(low), 100 * float(high)
+    low = p - q - math.hypot(p - one_low, other_high - q)
+    high = p - q + math.hypot(one_high - p, q - other_low)
+    return 100 * low, 100 * high
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    """The interval of k/n by Wilson's score, as `scipy.stats.binomtest` gives it together with a p-value, in 2 ms."""
+    z = float(special.ndtri(1 - _ALPHA / 2))
+    p, scale = k / n, 1 + z**2 / n
+    center, reach = (p + z**2 / (2 * n)) / scale, z / scale * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return (0.0 if k == 0 else center - reach), (1.0 if k == n else center + reach)
 
 
 def _by_holm(changes: list[Change]) -> list[Change]:

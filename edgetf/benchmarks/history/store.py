@@ -1,7 +1,8 @@
 """The history file: every benchmark is stored. In: `benchmark.json`. Out: rows of an SQLite file.
 
 A row is a variant on a device, with the commit of the repository of its file (or of the current folder), the complete
-result as JSON, and columns for queries. `changes` compares entries.
+result as JSON, and columns for queries. `changes` compares entries. Lists and plots take `Row`s, which have the figures
+of `glances` and not the results: these are hundreds of megabytes in a long history.
 """
 
 from __future__ import annotations
@@ -10,24 +11,36 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgetf import files
+from edgetf.benchmarks.history.glances import (
+    FIGURES,
+    TABLE,
+    Glance,
+    add_glances,
+    batches,
+    fill,
+    nice_of,
+    read_glance,
+    unreadable,
+)
 from edgetf.errors import EdgetfError, clean, nearest
-from edgetf.limits import fault_of_text, find_fault
+from edgetf.limits import fault_of_text
 from edgetf.process import HungError, ask
 from edgetf.reading import parsing
-from edgetf.results import Benchmark, Result, Verdict
+from edgetf.results import Benchmark, Result
 
 # 1: first
 _SCHEMA = 1
 _PLACE = "EDGETF_HISTORY"
 _GIT_S = 10.0
+_AT_ONCE = 500  # rows in memory
 _DIRTY = "+"  # appended to a commit if files differ from it
 _TABLE = """
 create table if not exists result (
@@ -73,47 +86,25 @@ class Entry:
         try:
             return files.read_plain(json.loads(self.text), Result)
         except Exception as error:  # cattrs can raise any exception
-            raise self._unreadable() from error
+            raise unreadable(self.variant, self.created) from error
 
     @cached_property
     def nice(self) -> int:
         """The priority that it ran with; 0 if that is not stored."""
-        try:
-            return int(json.loads(self.text)["nice"])
-        except Exception:  # a text that is not a Result is an error only if it is compared
-            return 0
-
-    @cached_property
-    def glance(self) -> Glance:
-        """The figures for lists and plots, twenty times as fast. Raises EdgetfError as `result` does."""
-        try:
-            plain = json.loads(self.text)
-            times, parity = plain["latency_ms"], plain["parity"]
-            outputs = parity["outputs"] if parity else []
-            drop = next((found for output in outputs if (found := output["accuracy"])), None)
-            glance = Glance(
-                (float(times["median"]), float(times["low"]), float(times["high"])) if times else None,
-                (float(drop["drop_points"]), float(drop["low"]), float(drop["high"])) if drop else None,
-                Verdict(parity["verdict"]) if parity else None,
-            )
-            if fault := find_fault(glance):
-                raise ValueError(fault)
-            return glance
-        except Exception as error:  # a text that is not a Result can raise any exception
-            raise self._unreadable() from error
-
-    def _unreadable(self) -> EdgetfError:
-        message = f"the history holds a result of another version: {self.variant}, {self.created}"
-        return EdgetfError(message, "name another file with --history")
+        return nice_of(self.text)
 
 
 @dataclass(frozen=True)
-class Glance:
-    """Median in ms and accuracy drop in points, each with its interval, and the verdict; None if missing."""
+class Row:
+    """What lists and plots show of an entry. Reading it does not read the result."""
 
-    latency_ms: tuple[float, float, float] | None
-    drop_points: tuple[float, float, float] | None
-    verdict: Verdict | None
+    digest: str
+    created: str
+    commit: str
+    name: str
+    variant: str
+    device: str
+    glance: Glance
 
 
 def default_place() -> Path:
@@ -177,7 +168,9 @@ def add_results(document: Benchmark, commit: str, name: str, place: Path) -> int
             " samples, result) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
-        return base.total_changes - before
+        new = base.total_changes - before
+        add_glances(base, [row[0] for row in base.execute("select id from result where digest = ?", (digest,))])
+        return new
 
 
 def entries(
@@ -190,39 +183,130 @@ def entries(
 ) -> list[Entry]:
     """The entries, oldest first, optionally of one variant, device or model, or of some `commits`, or only the `last`
     ones. Raises EdgetfError."""
-    marks = ",".join("?" * len(commits or ()))
-    chosen = f' and "commit" in ({marks})' if commits is not None else ""
+    where, values = _where(variant=variant, device=device, name=name)
+    if commits is not None:
+        where, values = f'{where} and "commit" in ({",".join("?" * len(commits))})', [*values, *commits]
     with _reading(place) as base:
         found = base.execute(
-            'select digest, created, "commit", name, model, variant, device, machine, settings, samples, result'
-            " from result where (? is null or variant = ?) and (? is null or device = ?) and (? is null or name = ?)"
-            f"{chosen} order by created desc, id desc limit ?",
-            (*(one for one in (variant, device, name) for _ in "12"), *(commits or ()), -1 if last is None else last),
+            f"select {_COLUMNS} from result where {where} order by created desc, id desc limit ?",
+            (*values, -1 if last is None else last),
         ).fetchall()
-    with parsing(place, "a history of edgetf", "name another file with --history"):
+    with parsing(place, *_BOUNDARY):
         return [_entry(row) for row in reversed(found)]
+
+
+def each_entry(place: Path, variant: str | None = None, device: str | None = None) -> Iterator[Entry]:
+    """All entries as `entries` returns them, one at a time: the results of a long history do not fit in memory."""
+    where, values = _where(variant=variant, device=device)
+    with _reading(place) as base:
+        asked = base.execute(f"select id from result where {where} order by created, id", values)
+        for keys in batches([key for (key,) in asked]):
+            yield from _in_order(keys, _with_keys(base, place, keys))
+
+
+def rows(
+    place: Path,
+    variant: str | None = None,
+    device: str | None = None,
+    name: str | None = None,
+    last: int | None = None,
+) -> Iterator[Row]:
+    """The Row of each of `entries`, oldest first. Raises EdgetfError, also for a result of another version."""
+    where, values = _where(variant=variant, device=device, name=name)
+    with _reading(place) as base:
+        fill(base)
+        asked = (
+            f'select digest, created, "commit", name, variant, device, {FIGURES} from result join glance using (id)'
+            f" where {where} order by created"
+        )
+        if last is None:
+            found = base.execute(f"{asked}, id", values)
+            while some := found.fetchmany(_AT_ONCE):
+                yield from _rows(place, some)
+        else:
+            found = base.execute(f"{asked} desc, id desc limit ?", (*values, last))
+            yield from _rows(place, found.fetchall()[::-1])
+
+
+def latest(place: Path, commits: Sequence[str], name: str | None = None) -> list[Entry]:
+    """The entries of some `commits` that a comparison takes: the last one of each variant, with equal conditions.
+
+    A commit may have been measured a thousand times. Raises EdgetfError.
+    """
+    where, values = _where(name=name)
+    with _reading(place) as base:
+        fill(base)
+        asked = base.execute(
+            'select result.id, "commit", name, variant, device, machine, settings, nice from result'
+            f' join glance using (id) where {where} and "commit" in ({",".join("?" * len(commits))})'
+            " order by created, id",
+            (*values, *commits),
+        )
+        last: dict[tuple[Any, ...], int] = {}
+        for key, *conditions in asked:
+            last[tuple(conditions)] = key
+        return [one for keys in batches([*last.values()]) for one in _in_order(keys, _with_keys(base, place, keys))]
+
+
+_COLUMNS = 'digest, created, "commit", name, model, variant, device, machine, settings, samples, result'
+_BOUNDARY = ("a history of edgetf", "name another file with --history")
+
+
+def _where(**wanted: str | None) -> tuple[str, list[str]]:
+    """The condition that columns have the values that are given, and these values."""
+    given = {column: value for column, value in wanted.items() if value is not None}
+    return " and ".join([f"{column} = ?" for column in given] or ["true"]), [*given.values()]
+
+
+def _with_keys(base: sqlite3.Connection, place: Path, keys: Sequence[int]) -> dict[int, Entry]:
+    asked = f"select id, {_COLUMNS} from result where id in ({','.join('?' * len(keys))})"
+    found = base.execute(asked, keys).fetchall()
+    with parsing(place, *_BOUNDARY):
+        return {key: _entry(row) for key, *row in found}
 
 
 def _entry(row: Sequence[Any]) -> Entry:
     """The Entry of a row, whose values must be strings."""
-    *texts, result = row
-    if not all(isinstance(text, str) and not fault_of_text(text, is_file=False) for text in texts):
+    digest, created, commit, name, model, variant, device, machine, settings, samples = map(_cleaned, row[:-1])
+    text = str(row[-1])
+    return Entry(digest, created, commit, name, model, variant, device, machine, settings, samples, text)
+
+
+def _rows(place: Path, found: Sequence[Sequence[Any]]) -> list[Row]:
+    made = []
+    with parsing(place, *_BOUNDARY):
+        for values in found:
+            digest, created, commit, name, variant, device = map(_cleaned, values[:6])
+            if (glance := read_glance(values[6:])) is None:
+                raise unreadable(variant, created)
+            made.append(Row(digest, created, commit, name, variant, device, glance))
+    return made
+
+
+@lru_cache(maxsize=1024)  # most texts are those of the row before
+def _cleaned(text: Any) -> str:
+    if not isinstance(text, str) or fault_of_text(text, is_file=False):
         raise ValueError("a row has values of other types")
-    return Entry(*[clean(text) for text in texts] + [str(result)])
+    return clean(text)
 
 
 def count(place: Path, variant: str | None = None, device: str | None = None) -> int:
     """The number of entries."""
+    where, values = _where(variant=variant, device=device)
     with _reading(place) as base:
-        asked = "select count(*) from result where (?1 is null or variant = ?1) and (?2 is null or device = ?2)"
-        return int(base.execute(asked, (variant, device)).fetchone()[0])
+        return int(base.execute(f"select count(*) from result where {where}", values).fetchone()[0])
 
 
 def commits_of(place: Path, name: str | None = None) -> list[str]:
     """The stored commits, optionally of one model, oldest first."""
+    where, values = _where(name=name)
     with _reading(place) as base:
-        asked = 'select "commit" from result where (?1 is null or name = ?1) group by "commit" order by min(created)'
-        return [row[0] for row in base.execute(asked, (name,)).fetchall() if row[0]]
+        asked = f'select "commit" from result where {where} group by "commit" order by min(created)'
+        return [row[0] for row in base.execute(asked, values).fetchall() if row[0]]
+
+
+def _in_order(keys: Sequence[int], found: Mapping[int, Entry]) -> list[Entry]:
+    return [found[key] for key in keys if key in found]
 
 
 @contextmanager
@@ -282,8 +366,11 @@ def _open(place: Path) -> Iterator[sqlite3.Connection]:
                 message = f"{place} has schema {version}, this edgetf reads {_SCHEMA}"
                 raise EdgetfError(message, "upgrade edgetf, or name another file with --history")
             with base:
-                base.execute(_TABLE)
-                base.execute(f"pragma user_version = {_SCHEMA}")
+                if version != _SCHEMA:
+                    base.execute(_TABLE)
+                    base.execute(f"pragma user_version = {_SCHEMA}")
+                for statement in TABLE:
+                    base.execute(statement)
                 yield base
         finally:
             base.close()

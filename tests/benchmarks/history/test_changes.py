@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from edgetf.benchmarks.history.changes import _EXACT, _p_value
+from edgetf.benchmarks.history.changes import _EXACT, _newcombe, _p_value, _welch, _wilson
 
 
 @pytest.mark.parametrize(("right", "of"), [((48_000, 48_300), (50_000, 50_000)), ((45_000, 45_150), (50_000, 50_000))])
@@ -21,3 +22,31 @@ def test_numbers_of_samples_that_the_exact_test_takes_minutes_for_are_compared_a
     assert _p_value((10**14, 10**14 - 10**9), (10**14, 10**14)) < 1e-6
     assert _p_value((10**14, 10**14), (10**14, 10**14)) == 1.0
     assert _p_value((0, 0), (10**14, 3)) == 1.0
+
+
+@pytest.mark.parametrize("count", [2, 5, 15])
+def test_the_t_test_and_its_interval_are_those_of_scipy(count: int) -> None:
+    random = np.random.default_rng(count)
+    for spread in (1e-9, 0.01, 2.0):
+        one, other = random.normal(1, 0.01, count), random.normal(1.01, spread, count + 1)
+        known = stats.ttest_ind(one, other, equal_var=False)
+        interval = known.confidence_interval(0.95)
+        p, ends = _welch(one, other)
+        assert p == pytest.approx(float(known.pvalue), rel=1e-9)
+        assert ends == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert _welch(np.array([1.0, 1.0]), other)[0] == pytest.approx(
+        stats.ttest_ind([1.0, 1.0], other, equal_var=False).pvalue
+    )
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 500), (500, 500), (3, 7), (480, 500), (99_990, 100_000)])
+def test_the_interval_of_a_share_is_that_of_scipy(k: int, n: int) -> None:
+    known = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert _wilson(k, n) == pytest.approx((known.low, known.high), abs=1e-12)
+
+
+def test_the_interval_of_a_difference_of_shares_is_that_of_the_publication() -> None:
+    """Newcombe 1998, Table II: 56/70 - 48/80, 9/10 - 3/10 and 10/10 - 0/10, method 10."""
+    assert _newcombe(56, 70, 48, 80) == pytest.approx((5.24, 33.39), abs=0.005)
+    assert _newcombe(9, 10, 3, 10) == pytest.approx((17.05, 80.90), abs=0.005)
+    assert _newcombe(10, 10, 0, 10) == pytest.approx((60.75, 100.0), abs=0.005)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgetf.benchmarks.history.changes import Change, ChangeKind, Effect, compare, is_failure
-from edgetf.benchmarks.history.store import Entry, add_results, choose_commit, commit_of, entries, find_commit
+from edgetf.benchmarks.history.store import Entry, add_results, choose_commit, commit_of, entries, find_commit, rows
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.errors import EdgetfError
 from edgetf.files import to_plain
@@ -272,7 +272,7 @@ def test_a_long_history_is_listed_compared_and_drawn_in_no_more_time_than_its_le
                 (f"d{k}", f"2030-01-01T{k:05d}", f"c{k:05d}"),
             )
     base.close()
-    assert len(draw_trend(entries(place), "local")) < 1_500_000
+    assert len(draw_trend(rows(place), "local").svg) < 1_500_000
     listed = edgetf("history", "list", "--history", place)
     assert len(listed.stdout.splitlines()) < 210
     assert "older entries: --last 0 lists all" in listed.stdout
@@ -290,8 +290,8 @@ def test_models_are_not_mixed(document: Benchmark, tmp_path: Path) -> None:
     changes = compare(entries(place), "aaaa", "bbbb")
     assert {change.name for change in changes} == {"digits"}
     with pytest.raises(EdgetfError, match="several models: digits, cats"):
-        draw_trend(entries(place), "local")
-    assert "<svg" in draw_trend(entries(place, name="cats"), "local")
+        draw_trend(rows(place), "local")
+    assert "<svg" in draw_trend(rows(place, name="cats"), "local").svg
 
 
 def test_a_commit_is_found_by_its_prefix_and_a_clean_one_is_preferred(document: Benchmark, tmp_path: Path) -> None:
@@ -369,11 +369,11 @@ def test_whatever_git_answers_a_benchmark_has_a_commit_or_none(
 def test_the_trend_shows_each_commit_and_variant(document: Benchmark, tmp_path: Path) -> None:
     for k, name in enumerate(("aaaa1111", "bbbb2222+")):
         add_results(_measured_again(document, 1 + k, f"2026-01-0{k + 1}T00:00:00+00:00"), name, "m", tmp_path / "h")
-    svg = draw_trend(entries(tmp_path / "h"), "local")
+    svg = draw_trend(rows(tmp_path / "h"), "local").svg
     for word in ("aaaa1111", "bbbb2222+", "int8", "float32", "median ms on local", "drop, points"):
         assert word in svg
     with pytest.raises(EdgetfError, match="the history has no results of 'pi'"):
-        draw_trend(entries(tmp_path / "h"), "pi")
+        draw_trend(rows(tmp_path / "h"), "pi")
 
 
 def test_every_benchmark_of_the_command_is_kept_with_the_commit_of_its_model(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
-from edgetf import files
 from edgetf.api.tables.benchmark import show_benchmark
+from edgetf.benchmarks.history.glances import Glance
 from edgetf.benchmarks.history.mlflow import export
-from edgetf.benchmarks.history.store import Entry
+from edgetf.benchmarks.history.store import Row
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.benchmarks.judging.check import Checked
 from edgetf.benchmarks.judging.gate import to_junit, to_markdown
@@ -31,15 +30,13 @@ RESULT = Result(EVIL, None, EVIL, Status.OK, "litert", 10, None, 1, "xnnpack", l
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800]")
 
 
-def _entry(variant: str, commit: str) -> Entry:
-    digest = f"{variant}{commit}"
-    return Entry(
-        digest, f"2026-01-01{EVIL}", commit, "m", "m", variant, EVIL, EVIL, "", "", json.dumps(files.to_plain(RESULT))
-    )
+def _row(variant: str, commit: str) -> Row:
+    glance = Glance((LATENCY.median, LATENCY.low, LATENCY.high), None, None)
+    return Row(f"{variant}{commit}", f"2026-01-01{EVIL}", commit, "m", variant, EVIL, glance)
 
 
 def test_the_picture_of_a_trend_is_xml_in_which_names_are_text() -> None:
-    svg = draw_trend([_entry(EVIL, EVIL), _entry("_hidden", ""), _entry("x" * 500, "c")], EVIL)
+    svg = draw_trend([_row(EVIL, EVIL), _row("_hidden", ""), _row("x" * 500, "c")], EVIL).svg
     root = ElementTree.fromstring(svg)
     assert not [element for element in root.iter() if element.tag.rpartition("}")[2] not in _DRAWN]
     assert not [name for element in root.iter() for name in element.attrib if name.lower().startswith("on")]
