@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgetf.api.benchmark import benchmark as benchmark
+    from edgetf.api.compile import compile as compile  # noqa: A004
     from edgetf.api.convert import convert as convert
     from edgetf.api.devices import devices as devices
     from edgetf.api.explain import explain as explain
@@ -43,6 +44,7 @@ _WHERE = {
     "cache": "edgetf.plans.cache",
     "check": "edgetf.api.judge",
     "choose": "edgetf.api.judge",
+    "compile": "edgetf.api.compile",
     "convert": "edgetf.api.convert",
     "devices": "edgetf.api.devices",
     "explain": "edgetf.api.explain",
@@ -65,6 +67,7 @@ __all__ = [
     "cache",
     "check",
     "choose",
+    "compile",
     "convert",
     "devices",
     "explain",

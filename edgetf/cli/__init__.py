@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": Command("demo", "All of it on real digits: train, convert, benchmark, check."),
     "run": Command("run", "All steps of a model, or of a plan of many, none twice."),
     "convert": Command("convert", "Make TFLite variants of a Keras model or a SavedModel."),
+    "compile": Command("compile", "Compile variants for an accelerator (NPU)."),
     "reference": Command("reference", "Run a model in TensorFlow, and keep its outputs."),
     "benchmark": Command("benchmark", "Run variants on devices: latency, memory, parity."),
     "check": Command("check", "Judge a benchmark against budgets."),

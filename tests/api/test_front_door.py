@@ -26,6 +26,7 @@ PRINTING = {"json", "keep_going", "schema"}  # options for the output of a comma
 ARGUMENTS = {"bench", "benches", "budget", "bundle", "model", "scheduler", "variants", "what"}
 # options that are given several times, and a word that Python has for itself
 PLURALS = {"scheme": "schemes", "shape": "shapes", "for": "objective"}
+FOR = {"inspect": "target", "compile": "target"}  # what `--for` is called there: `for` is a word of Python
 
 SCRIPT = """
 variants = edgetf.convert(model, "out", samples=x_train[:500], schemes=["float32", "int8"])
@@ -43,12 +44,17 @@ def test_every_command_has_its_function_and_every_function_its_command() -> None
         getattr(edgetf, "konvert")  # noqa: B009
 
 
+def _in_python(command: str, word: str) -> str:
+    """The parameter of an option."""
+    return FOR.get(command, PLURALS["for"]) if word == "for" else PLURALS.get(word, word)
+
+
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if not isinstance(cli.commands[name], click.Group)])
 def test_options_have_the_same_names_in_python_and_on_the_command_line(name: str) -> None:
     options = [one for one in cli.commands[name].params if isinstance(one, click.Option)]
     words = {max(option.opts, key=len).lstrip("-").replace("-", "_") for option in options}
     keywords = set(inspect.signature(getattr(edgetf, name)).parameters) - {"on_event"}
-    named = {PLURALS.get(word, word) for word in words - PRINTING}
+    named = {_in_python(name, word) for word in words - PRINTING}
     assert named <= keywords
     assert keywords - named <= ARGUMENTS
 
@@ -60,7 +66,7 @@ def test_options_have_the_same_defaults_in_python_and_on_the_command_line(name: 
     compared = 0
     for option in cli.commands[name].params:
         word = max(option.opts, key=len).lstrip("-").replace("-", "_")
-        parameter = parameters.get(PLURALS.get(word, word))
+        parameter = parameters.get(_in_python(name, word))
         default = option.get_default(context)
         if isinstance(option, click.Option) and parameter and isinstance(default, (str, int, float, tuple)) and default:
             assert parameter.default == (default[0] if isinstance(default, tuple) else default), word

@@ -40,3 +40,16 @@ def write_unknown(path: Path, name: str = "LSH_PROJECTION") -> Path:
     graph.operators.append(operator)
     path.write_bytes(pack(made))
     return path
+
+
+def write_signed(path: Path) -> Path:
+    """The classifier in float32 with the signature that a conversion gives."""
+    made, _ = unpack(write_model(path, WEIGHTS, NONE).read_bytes())
+    signature, graph = schema.SignatureDefT(), made.subgraphs[0]
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
+    signature.inputs[0].name, signature.inputs[0].tensorIndex = b"x", graph.inputs[0]
+    signature.outputs[0].name, signature.outputs[0].tensorIndex = b"p", graph.outputs[0]
+    made.signatureDefs = [signature]
+    path.write_bytes(pack(made))
+    return path

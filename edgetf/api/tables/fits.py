@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgetf.console.printing import escape, print_lines, print_table
+from edgetf.device.runner.compiled import NPU, OPENVINO_CPU
+from edgetf.targets.aot import OPENVINO_CPU as INTEL_CPU
+from edgetf.targets.aot import Compiled
 from edgetf.targets.fits import MICRO, Fit
 from edgetf.units import human_bytes, list_in_words
 
@@ -60,6 +64,29 @@ def _show_accelerator(fits: Sequence[Fit], tool: str) -> None:
         for reasons, kinds in by_reason.items():
             why = f": {'; '.join(reasons)}" if reasons else ""
             print_lines(escape(f"{Path(fit.path).name}: {list_in_words(kinds)} on the CPU{why}"))
+
+
+def show_compiled(found: Sequence[Compiled], out: Path) -> None:
+    """Print what was compiled for a target (at least one), with what its accelerator takes."""
+    rows = [
+        [
+            escape(one.name),
+            "" if one.operations is None else f"{one.delegated} of {one.operations}",
+            "" if one.partitions is None else str(one.partitions),
+            "" if one.bytes is None else human_bytes(one.bytes),
+            escape(list_in_words([f"{left.count} {left.kind}" for left in one.on_cpu])) if one.on_cpu else "",
+        ]
+        for one in found
+    ]
+    columns = ["variant", "operations on the accelerator", "pieces", "size", "on the CPU"]
+    print_table(f"Compiled for {escape(found[0].target)}", columns, rows, right=["pieces", "size"])
+    for one in found:
+        if one.path is None:
+            print_lines(f"[red]{escape(one.name)}[/]: {escape(one.reason)}", f"  {escape(one.hint)}")
+    delegate = OPENVINO_CPU if found[0].target == INTEL_CPU else NPU
+    print_lines(
+        f"Written to {escape(str(out))}: edgetf benchmark {escape(shlex.quote(str(out)))} --delegate {delegate}"
+    )
 
 
 def _mark(fit: Fit) -> str:

@@ -38,7 +38,8 @@ class Delegate:
     interpreter's OpResolverType (empty: the default).
     `printed` is the name by which `benchmark_model` reports that it applied the delegate. Where it is empty, no report
     is expected; else the lack of one is an error, since the program then ran the graph on the CPU. `node` is how the
-    names of the delegate's nodes begin in its log.
+    names of the delegate's nodes begin in its log. `accelerator` is what LiteRT's CompiledModel is asked for, in the
+    place of the interpreter (empty: it is not used).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Delegate:
     resolver: str = ""
     printed: str = ""
     node: str = ""
+    accelerator: str = ""
 
 
 _ROWS = (
@@ -55,9 +57,12 @@ _ROWS = (
     Delegate(
         "none", "no delegate", (*_ALL, MICRO), "--use_xnnpack=false", resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES"
     ),
+    Delegate("npu", "the NPU", ("litert",), accelerator="npu"),
+    Delegate("openvino-cpu", "OpenVINO on the CPU", ("litert",), accelerator="openvino-cpu"),
     Delegate("gpu", "the GPU delegate", (PROGRAM,), "--use_gpu=true", printed="GPU", node="TfLiteGpu"),
 )
 DELEGATES: dict[str, Delegate] = {row.name: row for row in _ROWS}
+DISPATCH = "DISPATCH_OP"  # the operation in a file compiled ahead of time that an accelerator runs
 NO_DELEGATE = "none"
 DEFAULT_DELEGATE = "xnnpack"  # what all runtimes apply by themselves
 

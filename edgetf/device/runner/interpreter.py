@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from .answers import in_one_line
-from .coverage import Graph, read_graph
-from .delegates import AUTO, DELEGATES, MICRO, RUNTIMES, delegates_of
-from .job import Job
+from .coverage import Graph, coverage_of, read_graph
+from .delegates import AUTO, DELEGATES, DISPATCH, MICRO, RUNTIMES, delegates_of
+from .job import Coverage, Job
 from .job import JobError as JobError
 
 
@@ -127,7 +127,8 @@ class Session:
         options = _delegate_options(runtime, job.delegate)
         if delegates:
             options["experimental_delegates"] = list(delegates)
-        self._interpreter = runtime.module.Interpreter(model_path=job.model, num_threads=threads, **options)
+        make = _compiled() if "accelerator" in options else runtime.module.Interpreter
+        self._interpreter = make(model_path=job.model, num_threads=threads, **options)
         inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
             raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
@@ -137,7 +138,7 @@ class Session:
         if self.batch > 1 and job.unbatched_inputs:
             name = job.unbatched_inputs[0]
             raise JobError(f"it takes {self.batch} samples at once, and {name!r} has no axis for them")
-        self._interpreter.allocate_tensors()
+        self._allocate()
         inputs, outputs = self._signature(job.signature)  # shapes are known now
         self.inputs = [_tensor(name, inputs[name]) for name in row_shapes]
         self.outputs = [_tensor(name, detail) for name, detail in outputs.items()]
@@ -147,6 +148,15 @@ class Session:
         self.reset = self._interpreter.reset_all_variables
         arena = getattr(self._interpreter, "arena", None)
         self.arena_bytes: int | None = None if arena is None else arena.total  # of microcontrollers
+
+    def _allocate(self) -> None:
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:
+            if DISPATCH not in str(error):
+                raise
+            accelerators = " or ".join(row.name for row in DELEGATES.values() if row.accelerator)
+            raise JobError(f"it was compiled for an accelerator: run it with --delegate {accelerators}") from error
 
     def _signature(self, asked: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Details of inputs and outputs by name: the signature's names, or without a signature those of the tensors."""
@@ -187,6 +197,12 @@ class Session:
         """Copies of the outputs as stored, in their order."""
         return [self._interpreter.get_tensor(tensor.index) for tensor in self.outputs]
 
+    def coverage(self, accelerator: str) -> Coverage:
+        """What `accelerator` took of the graph, by the interpreter itself. Raises JobError if that is unknown."""
+        own = getattr(self._interpreter, "coverage", None)
+        found: Coverage = own(accelerator) if own else coverage_of(self.graph(), accelerator)
+        return found
+
     def graph(self) -> Graph:
         """The operations, and those that a delegate took. Raises JobError if the runtime does not list them."""
         return read_graph(self._interpreter)
@@ -204,8 +220,14 @@ def _delegate_options(runtime: Runtime, delegate: str) -> dict[str, Any]:
     known = delegates_of(runtime.name)
     if delegate not in known:
         raise JobError(f"{runtime.name} has no delegate {delegate!r}; it has: {', '.join(known)}")
-    resolver = DELEGATES[delegate].resolver
+    resolver, accelerator = DELEGATES[delegate].resolver, DELEGATES[delegate].accelerator
+    if accelerator:
+        return {"accelerator": accelerator}
     return {"experimental_op_resolver_type": getattr(runtime.module.OpResolverType, resolver)} if resolver else {}
+
+
+def _compiled() -> Any:
+    return importlib.import_module(".compiled", __package__).Interpreter
 
 
 def _tensor(name: str, detail: dict[str, Any]) -> Tensor:

@@ -8,12 +8,7 @@ times are not. There are no delegates, shapes are fixed, and only the first grap
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .answers import in_one_line
+from .from_file import FromFile, printed
 from .job import JobError
 
 # no microcontroller has as much; memory that is not used is not taken
@@ -54,67 +50,28 @@ class Arena:
     tail: int
 
 
-@dataclass(frozen=True)
-class _Runner:
-    """A signature of the first graph: details of its inputs and outputs by name."""
-
-    inputs: dict[str, dict[str, Any]]
-    outputs: dict[str, dict[str, Any]]
-    _subgraph_index: int
-
-    def get_input_details(self) -> dict[str, dict[str, Any]]:
-        return self.inputs
-
-    def get_output_details(self) -> dict[str, dict[str, Any]]:
-        return self.outputs
-
-
-class Interpreter:
+class Interpreter(FromFile):
     """A variant in the smallest arena that it runs in. Raises RuntimeError with the reason if it cannot be loaded."""
 
     def __init__(self, model_path: str, num_threads: int = 1, experimental_op_resolver_type: object = None) -> None:
         content = Path(model_path).read_bytes()
         self.arena = find_arena(content)
         self._interpreter = open_model(content, self.arena.total)
-        schema = importlib.import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
-        self._model = schema.Model.GetRootAs(content, 0)
-        graph = self._model.Subgraphs(0)
-        self._inputs = {int(graph.Inputs(k)): k for k in range(graph.InputsLength())}
-        self._outputs = {int(graph.Outputs(k)): k for k in range(graph.OutputsLength())}
-        known = self._interpreter
-        details = {t: _detail(graph, t, known.get_output_details(k)) for t, k in self._outputs.items()}
-        self._details = {
-            **details,
-            **{t: _detail(graph, t, known.get_input_details(k)) for t, k in self._inputs.items()},
-        }
-
-    def get_signature_list(self) -> dict[str, object]:
-        """The names of the signatures, in their order."""
-        signatures = (self._model.SignatureDefs(k) for k in range(self._model.SignatureDefsLength()))
-        return {_text(one.SignatureKey()): one for one in signatures}
-
-    def get_signature_runner(self, key: str) -> _Runner:
-        """The inputs and outputs of a signature."""
-        one: Any = self.get_signature_list()[key]
-        index = int(one.SubgraphIndex())
-        if index:
-            return _Runner({}, {}, index)  # the session refuses it
-        inputs = (one.Inputs(k) for k in range(one.InputsLength()))
-        outputs = (one.Outputs(k) for k in range(one.OutputsLength()))
-        return _Runner(self._named(inputs), self._named(outputs), index)
-
-    def _named(self, maps: Iterable[Any]) -> dict[str, dict[str, Any]]:
-        return {_text(one.Name()): self._details[int(one.TensorIndex())] for one in maps}
-
-    def get_input_details(self) -> list[dict[str, Any]]:
-        return [self._details[tensor] for tensor in self._inputs]
-
-    def get_output_details(self) -> list[dict[str, Any]]:
-        return [self._details[tensor] for tensor in self._outputs]
+        super().__init__(
+            importlib.import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated"), content
+        )
+        self._inputs = {tensor: k for k, tensor in enumerate(self.input_tensors)}
+        self._outputs = {tensor: k for k, tensor in enumerate(self.output_tensors)}
+        for tensor, k in self._outputs.items():
+            known = self._interpreter.get_output_details(k)
+            self.details[tensor] = self.detail(tensor, known["shape"], known["dtype"])
+        for tensor, k in self._inputs.items():
+            known = self._interpreter.get_input_details(k)
+            self.details[tensor] = self.detail(tensor, known["shape"], known["dtype"])
 
     def resize_tensor_input(self, index: int, shape: list[int]) -> None:
         """Raise JobError: a microcontroller's memory is planned once."""
-        detail = self._details[index]
+        detail = self.details[index]
         own = [int(axis) for axis in detail["shape"]]
         raise JobError(f"input {detail['name']!r} has the shape {own} for microcontrollers, the samples need {shape}")
 
@@ -138,7 +95,7 @@ class Interpreter:
 def open_model(content: bytes, arena: int) -> Any:
     """tflite-micro's interpreter of a model in an arena of so many bytes. Raises RuntimeError with the reason."""
     runtime = importlib.import_module("tflite_micro").runtime
-    with _messages() as messages:
+    with printed() as messages:
         try:
             return runtime.Interpreter.from_bytes(content, arena_size=arena)
         except (RuntimeError, ValueError) as error:
@@ -148,7 +105,7 @@ def open_model(content: bytes, arena: int) -> Any:
 def find_arena(content: bytes) -> Arena:
     """The smallest arena in which a model can be loaded. Raises RuntimeError with the reason if there is none."""
     interpreter = open_model(content, LARGEST_ARENA)
-    with _messages() as messages:
+    with printed() as messages:
         interpreter.print_allocations()
         used = {part: int(size) for part, size in _USED.findall(messages())}
     if set(used) != {"total", "head", "tail"}:
@@ -176,46 +133,3 @@ def reason(raised: str, printed: str) -> str:
     meaning = next((meaning for message, meaning in _MEANINGS if message.search(found)), "")
     raised = "" if found and raised.startswith(_GENERAL) else raised
     return in_one_line("; ".join(filter(None, (meaning, raised, found))))
-
-
-@contextmanager
-def _messages() -> Iterator[Any]:
-    """Enclose calls of the interpreter, which prints to standard error; gives a function that returns what it printed.
-
-    Only for a process that does nothing else: its standard error is redirected meanwhile.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-
-        def read() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        try:
-            yield read
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _detail(graph: Any, index: int, known: dict[str, Any]) -> dict[str, Any]:
-    """A tensor as TFLite's interpreter describes it; name and free axes are only in the file."""
-    tensor, parameters = graph.Tensors(index), known["quantization_parameters"]
-    shape = np.asarray(known["shape"], np.int32)
-    free = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else shape
-    scales, zero_points = list(parameters["scales"]), list(parameters["zero_points"])
-    quantization = (float(scales[0]), int(zero_points[0])) if len(scales) == 1 else (0.0, 0)
-    return {
-        "name": _text(tensor.Name()),
-        "index": index,
-        "shape": shape,
-        "shape_signature": np.asarray(free, np.int32),
-        "dtype": known["dtype"],
-        "quantization": quantization,
-    }
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode(errors="replace")

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .coverage import accelerator_of, coverage_of
-from .delegates import MICRO
+from .coverage import accelerator_of
+from .delegates import DELEGATES, MICRO
 from .interpreter import JobError, Session, find_runtime, naming_sample
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
@@ -62,7 +62,7 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         if timed:
             on_event({"event": "phase", "phase": phase})
         [loaded] = run_children([lambda send: _time(job, out, send)], receive)
-        if job.operations and job.runtime != MICRO:
+        if job.operations and job.runtime != MICRO and not DELEGATES[job.delegate].accelerator:
             on_event({"event": "phase", "phase": "operations"})
             _add_operations(job, facts)
         if job.outputs:
@@ -138,7 +138,7 @@ def _covered(job: Job, session: Session) -> dict[str, Any]:
     if job.runtime == MICRO:  # which has no delegates
         return {}
     try:
-        coverage = coverage_of(session.graph(), accelerator_of(job))
+        coverage = session.coverage(accelerator_of(job))
     except JobError as error:
         return {"unknown": {"coverage": str(error)}}
     return {"coverage": dataclasses.asdict(coverage), "delegate_partitions": coverage.partitions}
