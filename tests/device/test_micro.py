@@ -105,6 +105,7 @@ def test_it_is_an_ordinary_device_with_parity_and_an_arena_and_without_times(
         assert (found.blocks, found.peak_rss_bytes, found.added_rss_bytes) == ((), None, None)
     assert bench.document.warnings == ()  # those on times mean nothing
     assert "B arena" in str(bench)
+    assert "parity and memory, no times" in str(bench)
 
 
 def test_a_budget_on_its_latency_is_never_decided_and_that_on_memory_is_for_the_arena(
@@ -231,6 +232,29 @@ def test_without_the_package_the_device_says_what_to_install(tmp_path: Path) -> 
     assert caught.value.hint == f"{python} -m pip install tflite-micro"
     with pytest.raises(EdgetfError, match="not litert"):
         MicroDevice().examine("litert")
+
+
+def test_conversions_are_not_made_for_a_runtime_whose_operations_no_table_has(edgetf_here: Run, tmp_path: Path) -> None:
+    ended = edgetf_here("tune", tmp_path, "--reference", tmp_path, "--device", "micro", "-o", "tuned")
+    assert ended.returncode == 1
+    assert "edgetf inspect OUT --for micro" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        (
+            "tensorflow/lite/micro/kernels/conv_common.cc Hybrid models are not supported on TFLite Micro.\r\n"
+            "Node CONV_2D (number 2) failed to prepare with status 1\r\n",
+            "there are no kernels for int8 weights with float activations; Hybrid models are not supported on TFLite "
+            "Micro; Node CONV_2D (number 2) failed to prepare with status 1",
+        ),
+        ("a/b.cc:7 It is empty.\r\n\r\nIt is empty.\n", "It is empty"),
+        ("", "TFLM failed to allocate tensors"),
+    ],
+)
+def test_the_reason_is_what_the_kernel_printed_in_one_line(printed: str, found: str) -> None:
+    assert micro.reason("TFLM failed to allocate tensors", printed) == found
 
 
 def test_the_doctor_finds_nothing_about_times(edgetf_here: Run) -> None:

@@ -29,6 +29,8 @@ def show_benchmark(document: Benchmark) -> None:
     title = f"Measured on {machine} {how_it_ran(document.results)}, {document.inputs}"
     if any(result.emulated for result in document.results):
         print_lines("[yellow]The device is emulated: its times differ from those of the hardware.[/]")
+    if any(result.arena_bytes is not None for result in document.results):
+        print_lines("[yellow]By the interpreter for microcontrollers, on this host: parity and memory, no times.[/]")
     rows = [_row(result) for result in document.results]
     figures = [one.name for one in _COLUMNS if not one.is_text]
     print_table(escape(title), _NAMES, rows, right=figures, optional=_optional_columns(rows))
