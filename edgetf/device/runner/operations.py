@@ -24,7 +24,7 @@ from .interpreter import JobError, naming_sample
 from .job import Coverage, Job, OpTime
 from .outputs import load_inputs, open_session
 
-_WARMUP, _FEWEST, _MOST, _MOST_NS = 2, 3, 50, 500_000_000  # runs, and how long all of one session may take
+_WARMUP, _FEWEST, _MOST, _MOST_NS = 1, 3, 50, 250_000_000  # runs, and how long the timed ones may take
 
 _POINTER = ctypes.c_void_p
 _INVOKE = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)  # context, node: status
