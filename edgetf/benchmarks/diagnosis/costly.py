@@ -87,17 +87,27 @@ def _of_runtime(result: Result) -> str:
 
 
 def _of_others(layer: str, result: Result, results: Sequence[Result]) -> str:
-    """The variant that takes least for the layer, if that is clearly less and it does not fail."""
+    """The variant that takes least for the layer, of those that are faster as a whole and do not fail; if that is
+    clearly less."""
     ours = _layer_ms(layer, result) if layer else 0.0
-    others = [one for one in results if one.device == result.device and one.error is None and not _fails(one)]
-    timed = [(ms, one.variant) for one in others if one is not result and (ms := _layer_ms(layer, one))]
-    least, variant = min(timed, default=(ours, ""))
-    about = "about " if any(op.estimated for op in result.ops if op.layer == layer) else ""
-    return f"{variant} takes {about}{human_ms(least)} for the layer" if least < _WORTH * ours else ""
+    faster = [one for one in results if _is_faster(one, result) and not _fails(one)]
+    timed = [(ms, k) for k, one in enumerate(faster) if (ms := _layer_ms(layer, one))]
+    least, k = min(timed, default=(ours, 0))
+    if least >= _WORTH * ours:
+        return ""
+    about = "about " if any(op.estimated for op in faster[k].ops if op.layer == layer) else ""
+    return f"{faster[k].variant} takes {about}{human_ms(least)} for the layer"
+
+
+def _is_faster(one: Result, other: Result) -> bool:
+    """Whether one is measurably faster on the same device: times of operations alone are too coarse for advice."""
+    if one.latency_ms is None or other.latency_ms is None or one.device != other.device:
+        return False
+    return one.latency_ms.high < other.latency_ms.low
 
 
 def _fails(result: Result) -> bool:
-    return result.parity is not None and result.parity.verdict is Verdict.FAIL
+    return result.error is not None or (result.parity is not None and result.parity.verdict is Verdict.FAIL)
 
 
 def _layer_ms(layer: str, result: Result) -> float:

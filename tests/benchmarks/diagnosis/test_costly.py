@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edgetf.benchmarks.diagnosis.costly import costly_of
-from edgetf.figures import Coverage, CoverageSource, OpTime
+from edgetf.figures import Coverage, CoverageSource, Latency, OpTime
 from edgetf.results import Failure, Result, Status
 
 COVERAGE = Coverage(4, 3, 1, (), 0, "XNNPACK", False, CoverageSource.NODES)
@@ -16,7 +16,10 @@ OPS = (
     OpTime("CONV_2D", "m/conv/c", 0.045, 0.045, "conv", True, estimated=True),
     OpTime("RESHAPE", "m/flat/r", 0.005, 0.005, "flat", True, estimated=True),
 )
-INT8 = Result("int8", "int8", "pi", Status.OK, "litert 2.3.0", 1, "", 1, "xnnpack", coverage=COVERAGE, ops=OPS)
+TIME = Latency(1.0, 0.95, 1.05, None, None, 1.0, 0.1, 100)
+INT8 = Result(
+    "int8", "int8", "pi", Status.OK, "litert 2.3.0", 1, "", 1, "xnnpack", coverage=COVERAGE, ops=OPS, latency_ms=TIME
+)
 
 
 def test_operations_of_one_kind_in_one_layer_count_together_and_tiny_ones_are_left_out() -> None:
@@ -37,12 +40,14 @@ def test_what_a_tool_names_inside_of_a_delegate_counts_by_kind() -> None:
 
 def test_a_variant_that_takes_less_for_the_layer_would_help_if_it_does_not_fail() -> None:
     half = tuple(replace(op, mean_ms=op.mean_ms / 2) for op in OPS)
-    fast = replace(INT8, variant="fast", ops=half)
+    fast = replace(INT8, variant="fast", ops=half, latency_ms=replace(TIME, low=0.4, high=0.6))
     assert costly_of(INT8, [INT8, fast], most=1)[0].help == "fast takes about 0.372 ms for the layer"
     assert costly_of(fast, [INT8, fast], most=1)[0].help == ""
     for useless in (
         replace(fast, error=Failure("run", "it died", "")),
         replace(fast, device="other"),
+        replace(fast, latency_ms=replace(TIME, low=0.5, high=0.96)),  # not measurably faster
+        replace(fast, latency_ms=None),
         replace(fast, ops=tuple(replace(op, mean_ms=0.9 * op.mean_ms) for op in OPS)),
     ):
         assert costly_of(INT8, [INT8, useless], most=1)[0].help == ""
