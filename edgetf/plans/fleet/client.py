@@ -6,6 +6,7 @@ come back within `PATIENCE_S` is lost. Nothing waits in silence.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from edgetf import __version__, files
@@ -25,6 +27,8 @@ from edgetf.reading import reason_of
 
 PATIENCE_S = 60.0  # how long a worker may be away
 _POLL_S, _CONNECT_S = 1.0, 10.0
+_LOOK_S = 5.0  # between two looks whether a worker that computes is still there: each costs the scheduler
+_NEAR_S = 2.0  # in which a worker answers whose results are asked for directly
 WORKER, DEVICE, CONVERT, GPU, CPU = "worker:", "device:", "convert", "gpu", "cpu"  # resources
 
 
@@ -54,7 +58,8 @@ class Connection:
             hint = "is it running (edgetf scheduler), and do both have certificates of one set?"
             raise EdgetfError(f"cannot reach the scheduler at {self.address}", hint) from error
         self._offers: dict[str, Offer] = {}
-        self._asked, self._known = -_POLL_S, dict[str, Mapping[str, Any]]()
+        self._asked, self._known = -_LOOK_S, dict[str, Mapping[str, Any]]()
+        self._near: dict[str, bool] = {}
 
     def close(self) -> None:
         """End all that waits for an answer, and the connection."""
@@ -99,14 +104,14 @@ class Connection:
 
     # workers ----------------------------------------------------------------------------------------------------------
 
-    def workers(self) -> dict[str, Mapping[str, Any]]:
-        """What the scheduler knows of each worker, by name."""
-        known = {str(one["name"]): one for one in self._info().values() if _is_worker(one)}
+    def workers(self, age_s: float = _POLL_S) -> dict[str, Mapping[str, Any]]:
+        """What the scheduler knows of each worker, by name; asked again if that is older than `age_s`."""
+        known = {str(one["name"]): one for one in self._info(age_s).values() if _is_worker(one)}
         return dict(sorted(known.items()))
 
-    def _info(self) -> dict[str, Mapping[str, Any]]:
-        """The same by address, also of those that edgetf has not started: asked once a second, whoever wants it."""
-        if monotonic() - self._asked >= _POLL_S:
+    def _info(self, age_s: float = _POLL_S) -> dict[str, Mapping[str, Any]]:
+        """The same by address, also of those that edgetf has not started."""
+        if monotonic() - self._asked >= age_s:
             with self._reached():
                 found = dict(self._client.scheduler_info(n_workers=-1)["workers"])
             self._known, self._asked = found, monotonic()
@@ -163,16 +168,23 @@ class Connection:
             future = self._client.submit(function, *given, key=key, resources=resources, pure=False, retries=0)
         over, seen = threading.Event(), monotonic()
         future.add_done_callback(lambda _: over.set())
-        while not over.wait(_POLL_S):
-            seen = monotonic() if name in self.workers() else seen
+        while not over.wait(_LOOK_S):
+            seen = monotonic() if name in self.workers(_LOOK_S) else seen
             if monotonic() - seen > self.patience_s:
                 future.cancel()
                 message = f"the worker {name} is gone for {self.patience_s:.0f} s"
                 raise DeviceError(message, "start it again: edgetf worker", Cause.LOST)
         if future.status == "finished":
             with self._reached():
-                return future.result()
+                return self._client.gather(future, direct=self._is_near(name))
         raise _error_of(future, name)
+
+    def _is_near(self, name: str) -> bool:
+        """Whether this machine reaches a worker: then its results do not pass through the scheduler."""
+        if name not in self._near:
+            found = [urlsplit(address) for address, one in self._info(_LOOK_S).items() if str(one["name"]) == name]
+            self._near[name] = bool(found) and _answers(found[0].hostname, found[0].port)
+        return self._near[name]
 
     def role_for_references(self, on: str) -> str:
         """The resource of workers that compute references `on` a place: a GPU, if one is wanted and offered."""
@@ -226,6 +238,14 @@ class Connection:
     def _refuse_stopped(self) -> None:
         if self._stopped.is_set():
             raise DeviceError("the run was interrupted", "run the same command again: it resumes")
+
+
+def _answers(host: str | None, port: int | None) -> bool:
+    try:
+        with socket.create_connection((host or "", port or 0), _NEAR_S):
+            return True
+    except OSError:
+        return False
 
 
 def _is_worker(info: Mapping[str, Any]) -> bool:

@@ -20,6 +20,15 @@ from edgetf.plans.fleet.client import CONVERT, CPU, DEVICE, GPU, PATIENCE_S, WOR
 from edgetf.plans.fleet.security import address_of, security_for
 
 _LOOPBACK = "127.0.0.1:0"  # of the HTTP server that Dask's workers always have: it asks nobody for a certificate
+_HEARTBEAT_S = 5.0  # of workers; a connection that breaks is noticed at once
+# Dask's defaults are for tasks of milliseconds that can run anywhere; steps have their worker, and last seconds
+_QUIET = {
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.worker.profile.enabled": False,
+}
 _SPARE = 3  # threads of a worker for files that come and go
 _CALLS = 1_000_000  # at once, of a worker's own resource, which only names it
 
@@ -35,8 +44,12 @@ def serve_scheduler(address: str, certificates: Path | None, started: Callable[[
     dask.config.set({"distributed.scheduler.no-workers-timeout": f"{10 * PATIENCE_S:.0f}s"})
     dask.config.set({"distributed.scheduler.allowed-failures": 2})
 
+    class Scheduler(distributed.Scheduler):  # type: ignore[misc, name-defined]  # of an untyped library
+        def heartbeat_worker(self, *given: Any, **named: Any) -> Any:
+            return {**super().heartbeat_worker(*given, **named), "heartbeat-interval": _HEARTBEAT_S}
+
     async def serve() -> None:
-        own = distributed.Scheduler(
+        own = Scheduler(
             protocol=f"{parts.scheme}://",
             host=_host_of(found),
             port=parts.port,
@@ -128,6 +141,7 @@ def _libraries() -> tuple[Any, Any]:
         import distributed
     except ModuleNotFoundError as error:
         raise MissingExtraError("distributed", "fleet") from error
+    dask.config.set(_QUIET)
     return distributed, dask
 
 
