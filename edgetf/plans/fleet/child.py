@@ -13,7 +13,7 @@ from pathlib import Path
 from edgetf.errors import DeviceError, EdgetfError
 from edgetf.functions import from_folder
 from edgetf.plans.call import Call
-from edgetf.plans.fleet.host_side import message_of
+from edgetf.plans.fleet.host_side import as_failed
 from edgetf.plans.record import Verb
 from edgetf.process import EventPipe
 from edgetf.system import explained
@@ -27,10 +27,11 @@ def main() -> None:
     try:
         with explained(), modules:
             call.run(Path(asked["place"]), events.send, **more)
-    except EdgetfError as error:
+    except EdgetfError as raised:
+        error = as_failed(raised)
         cause = error.cause.value if isinstance(error, DeviceError) else None
         code = int(error.exit_code)
-        events.answer("failed", exit_code=code, cause=cause, message=message_of(error), hint=error.hint)
+        events.answer("failed", exit_code=code, cause=cause, message=error.message, hint=error.hint)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from edgetf import files
 from edgetf.api.cache import cache_home
 from edgetf.device.devices_toml import load_settings
 from edgetf.device.settings import Kind
-from edgetf.errors import Cause, EdgetfError, ExitCode
+from edgetf.errors import Cause, DeviceError, EdgetfError, ExitCode
 from edgetf.events import Answer, Event, Note
 from edgetf.owned import remove
 from edgetf.plans.facts import this_host
@@ -48,20 +48,24 @@ _swept = {"at": 0.0}  # when this process has last looked for what is old
 
 @contextmanager
 def naming_host() -> Iterator[None]:
-    """Raise errors of the system as EdgetfErrors with this host's name: the driver is on another one."""
+    """Raise errors of the system as DeviceErrors with this host's name: the driver is on another one."""
     try:
         yield
     except OSError as error:
         explained = explain(error)
         if explained is None:
             raise
-        raise EdgetfError(f"{platform.node()}: {explained.message}", explained.hint) from error
+        raise _of_host(explained) from error
 
 
-def message_of(error: EdgetfError) -> str:
-    """Its message, with this host's name if it is about the system, such as a full disk."""
+def as_failed(error: EdgetfError) -> EdgetfError:
+    """The error of a call. What the system refuses, such as a full disk, is no fault of the plan but of this host."""
     is_of_system = isinstance(error.__cause__, OSError) or storage_failure(error.message) is not None
-    return f"{platform.node()}: {error.message}" if is_of_system else error.message
+    return _of_host(error) if is_of_system and not isinstance(error, DeviceError) else error
+
+
+def _of_host(error: EdgetfError) -> DeviceError:
+    return DeviceError(f"{platform.node()}: {error.message}", error.hint, Cause.UNFIT)
 
 
 def home() -> Path:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ def _moved(text: str, places: Mapping[str, str]) -> str:
     return text
 
 
+@lru_cache(maxsize=100_000)
+def _known_digest(path: Path, inode: int, size: int, mtime_ns: int, ctime_ns: int) -> str:
+    return files.sha256_file(path)
+
+
+def _digest_of(path: Path) -> str:
+    """The digest of a file, which is read again only if it has changed: most steps of a plan have the same roots."""
+    found = path.stat()
+    return _known_digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 # what is sent --------------------------------------------------------------------------------------------------------
 
 
@@ -54,17 +66,17 @@ def root_of(source: str) -> Root | None:
     place = Path(parts.rest).absolute()
     if place.is_dir():
         found = _files_below(place)
-        return Root(str(place), place.name, {name: files.sha256_file(one) for name, one in found.items()})
+        return Root(str(place), place.name, {name: _digest_of(one) for name, one in found.items()})
     shards = _shards(place) if place.name.endswith(RECORDS) else []
     if shards and shards != [place]:
-        return Root(str(place.parent), place.parent.name, {one.name: files.sha256_file(one) for one in shards})
-    return Root(str(place), place.name, {".": files.sha256_file(place)}) if place.is_file() else None
+        return Root(str(place.parent), place.parent.name, {one.name: _digest_of(one) for one in shards})
+    return Root(str(place), place.name, {".": _digest_of(place)}) if place.is_file() else None
 
 
 def root_of_links(folder: Path) -> Root:
     """The same of a folder with links to folders, such as a copy of a model's graph with links to its variables."""
     found = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
-    return Root(str(folder), folder.name, {str(one.relative_to(folder)): files.sha256_file(one) for one in found})
+    return Root(str(folder), folder.name, {str(one.relative_to(folder)): _digest_of(one) for one in found})
 
 
 def roots_of(sources: Iterable[str]) -> tuple[Root, ...]:
@@ -85,7 +97,7 @@ def modules_of(folder: Path) -> Root:
     """The user's modules in a folder, and in the packages below it."""
     top = folder.absolute()
     found = islice(_modules(top), _MODULES)
-    return Root(str(top), "modules", {str(one.relative_to(top)): files.sha256_file(one) for one in found})
+    return Root(str(top), "modules", {str(one.relative_to(top)): _digest_of(one) for one in found})
 
 
 def _modules(top: Path) -> Iterator[Path]:

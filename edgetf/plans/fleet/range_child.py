@@ -26,15 +26,17 @@ from edgetf.benchmarks.reference.computing import versions_of
 from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.reference.probing import Habits
 from edgetf.conversion.savedmodel import read_source
-from edgetf.errors import EdgetfError
+from edgetf.errors import DeviceError, EdgetfError
 from edgetf.events import ignore
 from edgetf.owned import own_temporary, scratch
+from edgetf.plans.fleet.host_side import as_failed
 from edgetf.plans.fleet.messages import Ask, Opened, Rows
 from edgetf.plans.fleet.ranges import INPUT
 from edgetf.process import EventPipe, reporting
 from edgetf.results import Source
 from edgetf.samples import Samples
 from edgetf.samples.mapped import array_at, map_file
+from edgetf.system import explained
 
 
 class Session:
@@ -108,8 +110,17 @@ def main() -> None:
             asked = json.loads(line)
             ask = files.from_plain(asked["ask"], Ask)
             with reporting(events):
-                session = session or Session(Path(asked["model"]), ask)
-                events.answer("done", **_answer(session, ask, Path(asked["rows"]), Path(asked["made"])))
+                try:
+                    with explained():
+                        session = session or Session(Path(asked["model"]), ask)
+                        answer = _answer(session, ask, Path(asked["rows"]), Path(asked["made"]))
+                except EdgetfError as raised:
+                    error = as_failed(raised)
+                    if not isinstance(error, DeviceError):
+                        raise
+                    events.answer("unfit", message=error.message, hint=error.hint)
+                else:
+                    events.answer("done", **answer)
 
 
 def _answer(session: Session, ask: Ask, folder: Path, made: Path) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def ask(session: str, plain: Mapping[str, Any]) -> dict[str, Any]:
         finally:
             own.used = monotonic()
             owned.remove(rows)
+    if answer.kind == "unfit":
+        raise DeviceError(answer.fields["message"], answer.fields["hint"], Cause.UNFIT)
     return {**answer.fields, "files": {one.name: one.stat().st_size for one in sorted(made.glob("*"))}}
 
 

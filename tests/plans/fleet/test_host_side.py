@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import edgetf
-from edgetf.errors import EdgetfError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.events import Note, OnEvent, to_line
 from edgetf.files import read_plain, sha256_file, to_plain
 from edgetf.plans.fleet import host_side
@@ -224,19 +224,24 @@ def test_notes_come_with_the_reply_and_the_child_knows_whether_to_wait(monkeypat
     assert [one["wait"] for one in asked] == [True, False]
 
 
-def test_an_error_of_the_system_names_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_system_names_the_host_and_is_no_fault_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = os.urandom(1 << 16)
     digest = _file(tmp_path / "file", content)
     with (
         limited(resource.RLIMIT_FSIZE, 4096),
-        pytest.raises(EdgetfError, match=rf"^{platform.node()}: .*File too large"),
+        pytest.raises(DeviceError, match=rf"^{platform.node()}: .*File too large") as caught,
     ):
         host_side.put(digest, "a1", 0, content, True)
+    assert caught.value.cause is Cause.UNFIT
     host_side.put(digest, "a1", 0, content, True)
     assert _names("files") == [digest]
     failed = EdgetfError("cannot use /x: No space left on device")
-    assert host_side.message_of(failed) == f"{platform.node()}: {failed.message}"
-    assert host_side.message_of(EdgetfError("no such scheme")) == "no such scheme"
+    of_host, own = host_side.as_failed(failed), EdgetfError("no such scheme")
+    assert isinstance(of_host, DeviceError)
+    assert (of_host.message, of_host.cause) == (f"{platform.node()}: {failed.message}", Cause.UNFIT)
+    assert host_side.as_failed(own) is own
 
 
 def test_the_sweep_removes_what_is_old_and_nothing_in_use(tmp_path: Path) -> None:

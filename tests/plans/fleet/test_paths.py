@@ -136,3 +136,13 @@ def test_modules_travel_with_the_packages_below_them_and_without_environments(tm
         (tmp_path / "own" / f"m{k}.py").write_text("")
     assert len(modules_of(tmp_path).files) == 1000
     assert "metric.py" in modules_of(tmp_path).files
+
+
+def test_a_file_is_read_again_only_if_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"one")
+    first = root_of(str(tmp_path / "file"))
+    monkeypatch.setattr("edgetf.files.sha256_file", lambda path: pytest.fail("it was read again"))
+    assert root_of(str(tmp_path / "file")) == first
+    monkeypatch.undo()
+    (tmp_path / "file").write_bytes(b"two")
+    assert root_of(str(tmp_path / "file")) != first
