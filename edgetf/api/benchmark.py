@@ -44,6 +44,7 @@ def benchmark(
     devices: str | os.PathLike[str] | None = None,
     runtime: str | None = None,
     delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
     threads: int | None = None,
     affinity: Sequence[int] = (),
     nice: int = 0,
@@ -81,8 +82,10 @@ def benchmark(
     devices
         The file that defines devices.
     runtime, delegate, threads
-        "auto", "litert" or "tflite-runtime"; a delegate that the device has, or "none"; threads while timing. The
-        defaults are the device's settings.
+        "auto", "litert" or "tflite-runtime"; a delegate that the device has, or "none", or the path on the device of a
+        library that is one; threads while timing. The defaults are the device's settings.
+    delegate_options
+        Options of the delegate, by name; by default the device's, if the delegate is.
     affinity, nice
         CPUs to time on, and the priority, as for nice(1).
     blocks
@@ -147,7 +150,10 @@ def benchmark(
         force=force or out is None,
     )
     devices_of = {name: find_settings(name, _path(devices)) for name in names}
-    settled = {name: _settle(base, settings, (runtime, delegate, threads)) for name, settings in devices_of.items()}
+    settled = {
+        name: _settle(base, settings, _Given(runtime, delegate, delegate_options, threads))
+        for name, settings in devices_of.items()
+    }
     folder = Path(out) if out is not None else _cached(places, settled)
     runs = [
         _Run(places, name, _path(devices), folder / name if len(names) > 1 else folder, options)
@@ -159,21 +165,33 @@ def benchmark(
     return Bench(folder, found, failures)
 
 
-def _settle(
-    base: BenchmarkOptions, settings: DeviceSettings, given: tuple[str | None, str | None, int | None]
-) -> BenchmarkOptions:
+@dataclass(frozen=True)
+class _Given:
+    """Options that a device has a default for."""
+
+    runtime: str | None
+    delegate: str | None
+    delegate_options: Mapping[str, str] | None
+    threads: int | None
+
+
+def _settle(base: BenchmarkOptions, settings: DeviceSettings, given: _Given) -> BenchmarkOptions:
     """The options for one device: runtime, delegate and threads as given, otherwise the device's."""
-    runtime, delegate, threads = given
-    refuse_unfit(settings, delegate or settings.delegate, base.affinity)
+    delegate = given.delegate or settings.delegate
+    own = settings.delegate_options if delegate == settings.delegate else {}
+    chosen = {**own, **(given.delegate_options or {})}
+    refuse_unfit(settings, delegate, base.affinity, chosen)
     if not KINDS[settings.kind].timed:
         if base.sustained_s:
             raise EdgetfError(f"{settings.kind.value} devices measure no times", "leave --sustained out")
         base = replace(base, timing=None, energy_s=0.0, blocks=1, patience=1)
+        given = replace(given, threads=1)
     return replace(
         base,
-        runtime=runtime or settings.runtime,
-        delegate=delegate or settings.delegate,
-        threads=threads or settings.threads,
+        runtime=given.runtime or settings.runtime,
+        delegate=delegate,
+        delegate_options=chosen,
+        threads=given.threads or settings.threads,
     )
 
 

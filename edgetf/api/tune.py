@@ -123,6 +123,7 @@ def tune(
     measuring = BenchmarkOptions(
         runtime=target.runtime if target else settings.runtime,
         delegate=settings.delegate,
+        delegate_options=settings.delegate_options,
         threads=settings.threads,
         wait=not no_wait,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -59,7 +59,8 @@ _BUSY_CORES = 0.2  # used by other programs; above it times are doubtful
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """`runtime` and `delegate` are names of `device.runner.delegates`; `threads` are those of the timed interpreter.
+    """`runtime` and `delegate` are names of `device.runner.delegates`, or the delegate is a library on the device;
+    `threads` are those of the timed interpreter.
 
     Variants take `blocks` turns, or up to `patience` times as many if the medians of their blocks do not agree.
     Without a plan for `timing`, a turn only loads the variant. `affinity` are CPUs to run on, `nice` is the priority;
@@ -76,6 +77,7 @@ class BenchmarkOptions:
     runtime: str = AUTO
     delegate: str = DEFAULT_DELEGATE
     threads: int = 1
+    delegate_options: Mapping[str, str] = field(default_factory=dict)
     affinity: tuple[int, ...] = ()
     nice: int = 0
     blocks: int = BLOCKS
@@ -218,6 +220,7 @@ def _job(inputs: dict[str, str], options: BenchmarkOptions, ground: Ground) -> J
         delegate=options.delegate,
         threads=options.threads,
         affinity=list(options.affinity) if options.affinity else None,
+        delegate_options=dict(options.delegate_options),
         nice=options.nice,
         timing=options.timing,
         sustained_s=options.sustained_s,

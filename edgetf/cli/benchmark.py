@@ -22,6 +22,7 @@ from edgetf.cli.console import (
     no_wait_option,
     print_lines,
 )
+from edgetf.cli.delegates import DELEGATE, OPTION
 from edgetf.cli.history import history_option
 from edgetf.defaults import BLOCKS, DEVICE, MAX_DROP
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, RUNTIME_CHOICES
@@ -48,7 +49,20 @@ if TYPE_CHECKING:
 @click.option("--reference", type=PATH, help="Folder of `edgetf reference`, to compare with.")
 @click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
 @click.option("--runtime", type=click.Choice(RUNTIME_CHOICES), help="[default: the device's]")
-@click.option("--delegate", type=click.Choice([*DELEGATES]), help=f"[default: the device's, or {DEFAULT_DELEGATE}]")
+@click.option(
+    "--delegate",
+    type=DELEGATE,
+    help="What takes the operations, or a library that does, on the device: "
+    f"{', '.join(DELEGATES)}, FILE.so. [default: the device's, or {DEFAULT_DELEGATE}]",
+)
+@click.option(
+    "--delegate-option",
+    "delegate_options",
+    multiple=True,
+    type=OPTION,
+    metavar="KEY=VALUE",
+    help="An option of the delegate. Can be repeated.",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
 @click.option("--affinity", type=CPUS, default=(), metavar="CPUS", help="CPUs to time on, such as 2,3 or 4-7.")
 @click.option("--nice", type=click.IntRange(-20, 19), default=0, help="Priority while timing, as of nice(1).")
@@ -86,6 +100,7 @@ def benchmark(
     samples: str | None,
     runtime: str | None,
     delegate: str | None,
+    delegate_options: tuple[tuple[str, str], ...],
     threads: int | None,
     affinity: tuple[int, ...],
     nice: int,
@@ -128,6 +143,7 @@ def benchmark(
       edgetf benchmark out --reference ref --device local --device pi -o bench6
       edgetf benchmark out --reference ref --metric detection:mean_average_precision -o bench5
       edgetf benchmark out/int8.tflite --device phone --delegate gpu --sustained 10m -o bench4
+      edgetf benchmark out/int8.tflite --device pi --delegate libedgetpu.so.1 --delegate-option device=usb -o bench7
     """
     from edgetf.api.benchmark import benchmark as run
 
@@ -148,6 +164,7 @@ def benchmark(
         devices=devices,
         runtime=runtime,
         delegate=delegate,
+        delegate_options=dict(delegate_options) or None,
         threads=threads,
         affinity=affinity,
         nice=nice,

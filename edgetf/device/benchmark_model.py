@@ -12,20 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edgetf.device.runner.answers import count, line, number
-from edgetf.device.runner.delegates import DELEGATES, Delegate
+from edgetf.device.runner.delegates import Delegate, find_delegate
 from edgetf.device.runner.job import Coverage, Job, LeftOperations, OpTime, TimeSummary, TimingPlan
 
 _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 _STATS = re.compile(r"\bcount=(\d+)(.*)")
 _INSIDE = "Delegate internal"  # the heading of a profile's part on the operations inside of a delegate
 _LOG = "log"  # the source of what is known
+_DEFAULT = "TfLiteXNNPack"  # takes what a delegate that is a library has left, whose nodes have any other name
 _MIB = 1 << 20
 _MOST = 1 << 53  # of a figure
 
 
 def common_flags(job: Job, shapes: Sequence[Sequence[int]]) -> list[str]:
     """The flags of every run: threads, delegate, signature, and inputs called in0, in1, ... from files in0, in1, ..."""
-    flags = [f"--num_threads={job.threads}", DELEGATES[job.delegate].flag]
+    flags = [f"--num_threads={job.threads}", *_delegate_flags(job)]
     if job.signature is not None:
         flags.append(f"--signature_to_run_for={job.signature}")
     names = [f"in{k}" for k in range(len(shapes))]
@@ -37,6 +38,15 @@ def common_flags(job: Job, shapes: Sequence[Sequence[int]]) -> list[str]:
         f"--input_layer_shape={sizes}",
         f"--input_layer_value_files={files}",
     ]
+
+
+def _delegate_flags(job: Job) -> list[str]:
+    delegate = find_delegate(job.delegate)
+    if delegate.library:
+        given = ";".join(f"{key}:{value}" for key, value in job.delegate_options.items())
+        return [*delegate.flags, *([f"--external_delegate_options={given}"] if given else [])]
+    chosen = [delegate.options[key][value] for key, value in job.delegate_options.items()]
+    return [*delegate.flags, *filter(None, chosen)]
 
 
 def timing_flags(plan: TimingPlan) -> list[str]:
@@ -56,10 +66,14 @@ def load_flags(seconds: float) -> list[str]:
     ]
 
 
+def fill_flags() -> list[str]:
+    """One run, which leaves a weight cache for the next ones."""
+    return ["--warmup_runs=0", "--warmup_min_secs=0", "--num_runs=1", "--min_secs=0"]
+
+
 def once_flags(output: str) -> list[str]:
     """One run without earlier ones, so that ops with state start again; its outputs go to the file `output`."""
-    once = ["--warmup_runs=0", "--warmup_min_secs=0", "--num_runs=1", "--min_secs=0"]
-    return [*once, f"--output_filepath={output}"]
+    return [*fill_flags(), f"--output_filepath={output}"]
 
 
 def profile_flags(csv: str) -> list[str]:
@@ -96,10 +110,13 @@ def why_not_delegated(log: str, delegate: Delegate) -> str:
     """Why the program ran the graph on the CPU instead of with `delegate`, which it need not report; or ""."""
     if not delegate.printed or f"Explicitly applied {delegate.printed} delegate" in log:
         return ""
-    if _flag_name(delegate.flag) in unknown_flags(log) or "unsupported on this platform" in log:
+    unknown = {_flag_name(flag) for flag in delegate.flags} & set(unknown_flags(log))
+    if unknown or "unsupported on this platform" in log:
         return f"this benchmark_model has no {delegate.printed} delegate for the phone, and ran the graph on the CPU"
     if f"Failed to apply {delegate.printed} delegate" in log:
         return f"{delegate.label} could not be applied to the graph"
+    if delegate.library and f"Though {delegate.printed} delegate is explicitly applied" not in log:
+        return f"benchmark_model made no delegate of {delegate.label}: is it for this phone, and are its options right?"
     return f"{delegate.label} took nothing of the graph: benchmark_model ran it on the CPU"
 
 
@@ -150,7 +167,8 @@ def read_coverage(log: str, delegate: Delegate, csv: str = "") -> Coverage | Non
     them.
     """
     for taken, total, name, pieces in _REPLACED.findall(log):
-        if not delegate.node or not name.startswith(delegate.node):
+        default = name.startswith(_DEFAULT)
+        if not (not default if delegate.library else delegate.node and name.startswith(delegate.node)):
             continue
         left = int(total) - int(taken)
         kinds = _left(csv)

@@ -24,7 +24,7 @@ from typing import get_args, get_origin, get_type_hints
 
 from edgetf import files
 from edgetf.device.kinds import COMMON_KEYS, KINDS
-from edgetf.device.runner.delegates import DELEGATES, RUNTIME_CHOICES
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, RUNTIME_CHOICES, fault_of_options, find_delegate
 from edgetf.device.settings import Bounds, DeviceSettings, Kind, expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
@@ -88,12 +88,18 @@ def _made(kind: Kind, table: Mapping[str, object]) -> DeviceSettings:
 
 def _check_texts(where: str, name: str, table: dict[str, object]) -> None:
     """Raise EdgetfError for a text that no program takes as an argument, and for an `env` of anything but texts."""
-    env = table.get("env", {})
-    assert isinstance(env, dict)
-    for key, value in env.items():
-        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*", key):
-            raise EdgetfError(f"{where}: env.{key} = {value!r} is no variable", 'write env = { NAME = "text" }')
-    for key, text in [("its name", name), *table.items(), *((f"env.{key}", value) for key, value in env.items())]:
+    texts = [("its name", name), *table.items()]
+    for named, form in (("env", r"[A-Za-z_]\w*"), ("delegate_options", r"[^\s=]+")):
+        given = table.get(named, {})
+        assert isinstance(given, dict)
+        for key, value in given.items():
+            if not isinstance(value, str) or not re.fullmatch(form, key):
+                what = "variable" if named == "env" else "option"
+                raise EdgetfError(
+                    f"{where}: {named}.{key} = {value!r} is no {what}", f'write {named} = {{ NAME = "text" }}'
+                )
+            texts += [(f"{named}.{key}", value), (f"a name in {named}", key)]
+    for key, text in texts:
         if isinstance(text, str) and (clean(text) != text or fault_of_text(text, is_file=True)):
             raise EdgetfError(f"{where}: {key} cannot be {text[:80]!r}", "give a shorter text of printable characters")
 
@@ -110,6 +116,16 @@ def _check_meaning(where: str, table: dict[str, object]) -> None:
     for key, allowed in _CHOICES.items():
         if table.get(key, allowed[0]) not in allowed:
             raise EdgetfError(f"{where}: {key} is {table[key]!r}", f"known: {', '.join(allowed)}")
+    try:
+        delegate = find_delegate(str(table.get("delegate", DEFAULT_DELEGATE)))
+    except KeyError:
+        raise EdgetfError(
+            f"{where}: delegate is {table['delegate']!r}", f"known: {', '.join(DELEGATES)}; or a library, *.so"
+        ) from None
+    options = table.get("delegate_options", {})
+    assert isinstance(options, dict)
+    if fault := fault_of_options(delegate, options):
+        raise EdgetfError(f"{where}: {fault[0]}", fault[1])
     kind = KINDS[Kind(str(table["kind"]))]
     for key, hint in kind.required.items():
         if not table.get(key):
@@ -124,7 +140,7 @@ def _type_of(hint: object) -> type:
     return next((part for part in parts if part in _ARTICLES), str)
 
 
-_CHOICES = {"runtime": RUNTIME_CHOICES, "delegate": tuple(DELEGATES)}
+_CHOICES = {"runtime": RUNTIME_CHOICES}
 _ARTICLES: dict[type, str] = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table of texts"}
 TYPES = {key: _type_of(hint) for key, hint in get_type_hints(DeviceSettings).items()}
 BOUNDS: dict[str, Bounds] = {

@@ -129,7 +129,7 @@ def _lacks_micro(facts: Facts | None, settings: DeviceSettings) -> list[Finding]
     return [] if facts is None else lacks_micro(facts, settings.python)
 
 
-COMMON_KEYS = frozenset({"kind", "work_dir", "delegate", "threads", "emulated"})
+COMMON_KEYS = frozenset({"kind", "work_dir", "delegate", "delegate_options", "threads", "emulated"})
 _OF_PYTHON = frozenset({"python", "env", "runtime"})
 
 KINDS: Mapping[Kind, DeviceKind] = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgetf.device import android
 from edgetf.device import benchmark_model as tool
 from edgetf.device.facts import Facts
-from edgetf.device.runner.delegates import DELEGATES, NO_DELEGATE, PROGRAM
+from edgetf.device.runner.delegates import NO_DELEGATE, PROGRAM, WEIGHT_CACHE, find_delegate
 from edgetf.device.runner.interpreter import JobError, Tensor
 from edgetf.device.runner.job import (
     MEASUREMENT_SCHEMA,
@@ -68,7 +68,7 @@ class PhoneJob:
         lines = [android.STATE, _RUN.format(command=self._command(places, flags), nice=nice)]
         used = shlex.join(places[path] for path in (Path(self.job.model), self.program, *self.inputs))
         lines += [_VERIFY.format(files=used), "state > out/state-before"]
-        lines += [_ROW.format(rows=self._take_row(places))]
+        lines += [_ROW.format(rows=self._take_row(places)), *self._find_delegate()]
         if self.job.timing is not None:
             # a look at the frequency while it is loaded, before the warm-up is over
             lines += ["phase timing; row 0", "{ sleep 0.3; state > out/state-during; } &"]
@@ -87,6 +87,13 @@ class PhoneJob:
         return "\n".join([*lines, "phase done", "exit 0", ""])
 
     def _command(self, places: Mapping[Path, str], flags: Sequence[str]) -> str:
+    def _find_delegate(self) -> list[str]:
+        """The digest of a delegate that is a library, which must be on the phone; a weight cache that is filled."""
+        if "/" in (library := find_delegate(self.job.delegate).library):
+            return [_LIBRARY.format(file=shlex.quote(library))]
+        cached = self.job.delegate_options.get(WEIGHT_CACHE) == "true"
+        return [f"phase loading; row 0; run cache {shlex.join(tool.fill_flags())}"] if cached else []
+
         place = "$nice "  # see _RUN
         if self.job.affinity is not None:
             place += f"taskset {sum(1 << cpu for cpu in self.job.affinity):x} "
@@ -125,6 +132,11 @@ done
 """
 
 # `row K`: the inputs of batch K become the files in0, in1, ...
+_LIBRARY = """
+[ -f {file} ] || fail no-delegate
+sha256sum {file} > out/delegate
+"""
+
 _ROW = """
 unread() {{ cp dd-messages out/failed.log; fail no-row; }}
 row() {{ {rows}; }}
@@ -208,7 +220,7 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         reported["peak_rss_bytes"] = watched["peak_rss_bytes"]
     timing = tool.read_timing(_text(out / "timing.log"))
     log = "".join(_text(out / f"{name}.log") for name in ("timing", "profile", "samples"))
-    profile, delegate = _text(out / "profile.csv"), DELEGATES[asked.delegate]
+    profile, delegate = _text(out / "profile.csv"), find_delegate(asked.delegate)
     coverage = tool.read_coverage(log, delegate, profile)
     error, ran = None, _text(out / "digests").split()
     if phase != "done" or (out / "failed").exists():
@@ -231,6 +243,8 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         threads=asked.threads,
         delegate=asked.delegate,
         affinity=asked.affinity,
+        delegate_options=asked.delegate_options,
+        delegate_sha256=next(iter(_text(out / "delegate").split()), None),
         nice=asked.nice,
         nice_effective=0 if (out / "nice").exists() else asked.nice,
         summary=timing,
@@ -271,6 +285,8 @@ def _reason(failed: str, log: str) -> str:
     if failed == "changed":
         return "a file that was sent before has changed there: it was removed, run it again"
     if failed == "no-row":
+    if failed == "no-delegate":
+        return "there is no such delegate on the phone: adb push it, and give its path there"
         return printable(f"a sample could not be read there: {log.strip()}")
     return tool.read_failure(log, int(failed) if failed.isdecimal() and len(failed) < 4 else 1)
 

@@ -34,9 +34,9 @@ class DeviceSettings:
     `python` runs the runner: it has numpy and one interpreter. `work_dir` is relative to the home folder there.
     `known_hosts` verifies the host key, `key` is a private key file; without it, the SSH agent and the usual files
     are tried. Paths on this machine are relative to the file that names them. `env` is for the runner. `runtime`,
-    `delegate` (both of `runner.delegates`) and `threads` are the defaults of jobs. `emulated` means that its times are
-    not those of the hardware: they get no verdict. For a phone, `serial` identifies it, `adb` is the program,
-    `benchmark_model` is TFLite's program for it, on this machine, and `work_dir` is by default
+    `delegate` (both of `runner.delegates`), `delegate_options` and `threads` are the defaults of jobs. `emulated` means
+    that its times are not those of the hardware: they get no verdict. For a phone, `serial` identifies it, `adb` is the
+    program, `benchmark_model` is TFLite's program for it, on this machine, and `work_dir` is by default
     /data/local/tmp/edgetf.
     """
 
@@ -50,6 +50,7 @@ class DeviceSettings:
     work_dir: str = ".cache/edgetf"
     runtime: str = AUTO
     delegate: str = DEFAULT_DELEGATE
+    delegate_options: dict[str, str] = field(default_factory=dict)
     threads: Annotated[int, Bounds(1, 1024)] = 1
     env: dict[str, str] = field(default_factory=dict)
     emulated: bool = False

@@ -218,8 +218,9 @@ class Result:
     outputs. `peak_rss_bytes` is the process's, `added_rss_bytes` the part that the variant added; `arena_bytes` is the
     memory on a microcontroller, of which nothing else is measured but parity. `measurement` is the
     folder with all raw data, relative to the document, `path` the place of the variant's file. `emulated`: the times
-    are not those of the named hardware. `coverage` is what the delegate took of the graph (null if unknown), `ops` are
-    the operations by their time, the longest first (empty if they were not timed).
+    are not those of the named hardware. `delegate_sha256` is the digest of a delegate that is a library. `coverage`
+    is what the delegate took of the graph (null if unknown), `ops` are the operations by their time, the longest first
+    (empty if they were not timed).
     """
 
     variant: str
@@ -231,6 +232,8 @@ class Result:
     sha256: str | None
     threads: int
     delegate: str
+    delegate_options: dict[str, str] = field(default_factory=dict)
+    delegate_sha256: str | None = None
     affinity: tuple[int, ...] = ()
     nice: int = 0
     threads_effective: int | None = None

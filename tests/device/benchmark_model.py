@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
 
 
 def main(arguments: list[str]) -> int:
@@ -37,8 +37,7 @@ def main(arguments: list[str]) -> int:
         log(GPU[how])
         if how == "failed":
             return 1
-    if flags.get("use_xnnpack") != "false":
-        log(REPLACED)
+    report(interpreter, flags)
     init_us = (time.perf_counter() - begin) * 1e6
     feed(interpreter, flags)
     warmup = runs(interpreter, int(flags.get("warmup_runs", 1)), float(flags.get("warmup_min_secs", 0.5)), 150)
@@ -84,14 +83,45 @@ def feed(interpreter: Any, flags: dict[str, str]) -> None:
 def load(flags: dict[str, str]) -> Any:
     plain = flags.get("use_xnnpack") == "false"
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else OpResolverType.AUTO
-    threads = int(flags["num_threads"])
-    interpreter = Interpreter(flags["graph"], num_threads=threads, experimental_op_resolver_type=resolver)
+    threads, delegates = int(flags["num_threads"]), external(flags)
+    interpreter = Interpreter(
+        flags["graph"],
+        num_threads=threads,
+        experimental_op_resolver_type=resolver,
+        experimental_delegates=delegates or None,
+    )
     shapes = [[int(axis) for axis in shape.split(",")] for shape in flags["input_layer_shape"].split(":")]
     for detail, shape in zip(interpreter.get_input_details(), shapes, strict=True):
         if list(detail["shape"]) != shape:
             interpreter.resize_tensor_input(detail["index"], shape)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def external(flags: dict[str, str]) -> list[Any]:
+    """The delegate of a library; like the real one it continues without one that cannot be made."""
+    options = dict(item.split(":") for item in flags.get("external_delegate_options", "").split(";") if item)
+    try:
+        return [load_delegate(flags["external_delegate_path"], options)] if "external_delegate_path" in flags else []
+    except (OSError, ValueError):
+        return []
+
+
+def report(interpreter: Any, flags: dict[str, str]) -> None:
+    """Print what the delegates took, but for the GPU's."""
+    if "external_delegate_path" in flags and external(flags):
+        log(TOOK.format(taken=count_pieces(interpreter)))
+        log(GPU["works"].replace("GPU", "EXTERNAL"))
+    if flags.get("use_xnnpack") != "false":
+        log(REPLACED)
+    if "xnnpack_weight_cache_file_path" in flags:
+        place = Path(flags["xnnpack_weight_cache_file_path"])
+        log("XNNPack weight cache loaded" if place.exists() else "XNNPack weight cache built")
+        place.touch()
+
+
+def count_pieces(interpreter: Any) -> int:
+    return sum(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details()) - 1  # but for XNNPACK's
 
 
 def runs(interpreter: Any, least: int, seconds: float, most: float) -> list[float]:
@@ -127,6 +157,9 @@ REPLACED = (
     "VERBOSE: Replacing 66 out of 67 node(s) with delegate (TfLiteXNNPackDelegate) node, "
     "yielding 1 partitions for subgraph 0."
 )
+TOOK = (
+    "INFO: Replacing {taken} out of 2 node(s) with delegate (FakeDelegate) node, yielding 1 partitions for subgraph 0."
+)
 GPU = {
     "works": "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.",
     "unsupported": "WARN: GPU acceleration is unsupported on this platform.",
@@ -137,7 +170,8 @@ GPU = {
 KNOWN = """
     graph num_threads use_xnnpack use_gpu signature_to_run_for input_layer input_layer_shape input_layer_value_files
     warmup_runs warmup_min_secs num_runs min_secs max_secs output_filepath enable_op_profiling op_profiling_output_mode
-    op_profiling_output_file report_peak_memory_footprint
+    op_profiling_output_file report_peak_memory_footprint external_delegate_path external_delegate_options
+    xnnpack_force_fp16 xnnpack_weight_cache_file_path
 """
 
 PROFILE = """Profiling Info for Benchmark Initialization:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgetf.benchmarks.judging.verdict import Budgets, Judged
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES
 from edgetf.figures import Coverage
 from edgetf.results import Result, Verdict
 from edgetf.units import list_in_words
 
 _KINDS = 3  # of left operations that a sentence names
+_XNNPACK = {row.label for row in DELEGATES.values() if row.node == DELEGATES[DEFAULT_DELEGATE].node}
 
 
 def judge_coverage(result: Result, budgets: Budgets) -> dict[str, Judged]:
@@ -29,7 +31,7 @@ def judge_coverage(result: Result, budgets: Budgets) -> dict[str, Judged]:
 
 def _judge_share(coverage: Coverage, least: float) -> Judged:
     taken = f"{coverage.delegated} of {_operations(coverage.operations)}, budget {100 * least:.4g} %"
-    reason = taken if coverage.is_complete else f"{taken}; {left_in_words(coverage)} on TFLite's kernels"
+    reason = taken if coverage.is_complete else f"{taken}; {left_in_words(coverage)} on {_rest(coverage)}"
     return Judged(Verdict.PASS if coverage.share >= least else Verdict.FAIL, reason)
 
 
@@ -48,12 +50,12 @@ def coverage_in_words(coverage: Coverage) -> str:
     if not coverage.delegated:
         reasons = dict.fromkeys(one.reason for one in coverage.left if one.reason)
         why = f": {next(iter(reasons))}" if len(reasons) == 1 else ""
-        return f"{coverage.accelerator} took none of {every}, which run on TFLite's own kernels{why}"
+        return f"{coverage.accelerator} took none of {every}, which run on {_rest(coverage, 'own ')}{why}"
     pieces = pieces_in_words(coverage.partitions)
     if coverage.is_complete:
         return f"{coverage.accelerator} took all of {every} in {pieces}"
     taken = f"{coverage.accelerator} took {coverage.delegated} of {every} in {pieces}"
-    return f"{taken}; {left_in_words(coverage)} on TFLite's kernels{_time(coverage)}"
+    return f"{taken}; {left_in_words(coverage)} on {_rest(coverage)}{_time(coverage)}"
 
 
 def left_in_words(coverage: Coverage) -> str:
@@ -83,6 +85,11 @@ def pieces_in_words(count: int) -> str:
 
 def _operations(count: int) -> str:
     return "1 operation" if count == 1 else f"{count} operations"
+
+
+def _rest(coverage: Coverage, own: str = "") -> str:
+    """What runs the operations that the delegate left: XNNPACK takes what another delegate leaves."""
+    return f"TFLite's {own}kernels" if coverage.accelerator in _XNNPACK else "the CPU"
 
 
 def _time(coverage: Coverage) -> str:

@@ -42,6 +42,7 @@ def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str
         sha256=target.sha256,
         threads=asked.threads,
         delegate=asked.delegate,
+        delegate_options=asked.delegate_options,
         affinity=tuple(asked.affinity or ()),
         nice=asked.nice,
         emulated=device.emulated,
@@ -72,6 +73,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
     return replace(
         common,
         runtime=f"{first.runtime} {first.runtime_version}".strip(),
+        delegate_sha256=first.delegate_sha256,
         threads_effective=first.threads_effective,
         latency_ms=merge_summaries(summaries) if summaries else summarize(single) if single else None,
         end_to_end_ms=summarize(whole) if whole else None,

@@ -1,23 +1,19 @@
-"""LiteRT's CompiledModel in the form of TFLite's interpreter: what runs variants on accelerators that it compiles for.
+"""Accelerators that LiteRT compiles for: NPUs, and OpenVINO's device for CPUs.
 
 In: a `.tflite` file, or one that was compiled ahead of time (`edgetf compile`), and an accelerator. Out: an Interpreter
-for `interpreter.Session`. LiteRT falls back to the CPU without an error, and reports then that everything is
-accelerated: here, its log decides. A variant of which the accelerator takes nothing is refused, and so is one that runs
-on another device than was asked for.
+for `interpreter.Session`. A variant of which the accelerator takes nothing is refused, by the log, and so is one that
+runs on another device than was asked for.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .answers import in_one_line, line
+from .compiled_model import CompiledModel
 from .delegates import DISPATCH as DISPATCH
-from .from_file import FromFile, printed, text
+from .from_file import text
 from .job import Coverage, JobError
 
 NPU, OPENVINO_CPU = "npu", "openvino-cpu"  # names of accelerators
@@ -31,56 +27,32 @@ _CAUSE = re.compile(r"(?:ERROR|Exception)\b[^\n]*|└ [^\n]*|Cannot load library
 _PLACES = re.compile(r"ERROR: (?:\[[^\]]*\] ?)?|└ |(?<![\w.])/(?:[\w.-]+/)+")  # in LiteRT's source, and folders
 
 
-class Interpreter(FromFile):
+class Interpreter(CompiledModel):
     """A variant on an accelerator, with the CPU for what it does not take.
 
     Raises JobError with the reason if nothing would run on the accelerator.
     """
 
     def __init__(self, model_path: str, num_threads: int = 1, accelerator: str = NPU) -> None:
-        super().__init__(importlib.import_module("ai_edge_litert.schema_py_generated"), Path(model_path).read_bytes())
-        self._refuse_state()
-        self._tensor_names: dict[int, str] = {}
-        self._buffers: dict[str, dict[str, Any]] = {}
+        self._accelerator = accelerator
+        super().__init__(model_path, num_threads)
         codes = (self.model.OperatorCodes(k) for k in range(self.model.OperatorCodesLength()))
         self._precompiled = any(text(one.CustomCode()) == DISPATCH for one in codes)
-        with printed() as log:
-            try:
-                self._compiled = _compile(model_path, num_threads, accelerator)
-                self._key = next(iter(self._compiled.get_signature_list()))
-                self._prepare()
-            except (RuntimeError, ValueError) as error:
-                raise JobError(f"it does not run on the accelerator: {why_not(str(error), log())}") from error
-            self._log = log()
         self._refuse_other_device(accelerator)
 
-    def _refuse_state(self) -> None:
-        tensors = (self.graph.Tensors(k) for k in range(self.graph.TensorsLength()))
-        if any(one.IsVariable() for one in tensors):
-            raise JobError("it keeps a state from one run to the next, which an accelerator cannot forget")
-
-    def _prepare(self) -> None:
-        """Details of inputs and outputs, and buffers for them."""
-        signature = self.get_signature_list().get(self._key)
-        for kind, tensors in (("input", self.input_tensors), ("output", self.output_tensors)):
-            known = getattr(self._compiled, f"get_{kind}_tensor_details")(self._key)
-            names = self._names(signature, kind, tensors)
-            create = getattr(self._compiled, f"create_{kind}_buffer_by_name")
-            for index, name in names.items():
-                self.details[index] = self.detail(index, known[name]["shape"], known[name]["dtype"])
-            self._tensor_names.update(names)
-            self._buffers[kind] = {name: create(self._key, name) for name in names.values()}
-
-    def _names(self, signature: Any, kind: str, tensors: list[int]) -> dict[int, str]:
-        """The names of inputs or outputs by their tensors: those of the signature, else their own."""
-        if signature is None:
-            return {k: text(self.graph.Tensors(k).Name()) for k in tensors}
-        count, of = (
-            (signature.InputsLength, signature.Inputs)
-            if kind == "input"
-            else (signature.OutputsLength, signature.Outputs)
+    def _options(self, litert: Any, threads: int) -> Any:
+        openvino, on_cpu = litert.IntelOpenVinoOptions, self._accelerator == OPENVINO_CPU
+        return litert.Options(
+            hardware_accelerators=litert.HardwareAccelerator.NPU | litert.HardwareAccelerator.CPU,
+            cpu_options=litert.CpuOptions(num_threads=threads),
+            intel_openvino_options=openvino(
+                graph_backend=openvino.GRAPH_BACKEND.CPU if on_cpu else openvino.GRAPH_BACKEND.NPU,
+                configs_map={"INFERENCE_NUM_THREADS": str(threads)} if on_cpu else {},
+            ),
         )
-        return {int(one.TensorIndex()): text(one.Name()) for one in map(of, range(count()))}
+
+    def _why_not(self, raised: str, log: str) -> str:
+        return f"it does not run on the accelerator: {why_not(raised, log)}"
 
     def _refuse_other_device(self, accelerator: str) -> None:
         """Raise JobError if the log shows that the CPU runs everything, or another device than was asked for."""
@@ -104,52 +76,6 @@ class Interpreter(FromFile):
         if not of:
             raise JobError("it was compiled ahead of time: edgetf compile reported what the accelerator takes")
         return Coverage(of, taken, pieces, [], None, accelerator, False, "log")
-
-    def resize_tensor_input(self, index: int, shape: list[int]) -> None:
-        """Raise JobError: an accelerator's code is for one shape."""
-        detail = self.details[index]
-        own = [int(axis) for axis in detail["shape"]]
-        raise JobError(f"input {detail['name']!r} was compiled for the shape {own}, the samples need {shape}")
-
-    def allocate_tensors(self) -> None:
-        """They were allocated when the variant was compiled."""
-
-    def set_tensor(self, index: int, values: np.ndarray[Any, Any]) -> None:
-        self._buffers["input"][self._tensor_names[index]].write(np.ascontiguousarray(values))
-
-    def get_tensor(self, index: int) -> np.ndarray[Any, Any]:
-        detail = self.details[index]
-        shape = [int(axis) for axis in detail["shape"]]
-        count = int(np.prod(shape, dtype=np.int64))
-        values = self._buffers["output"][self._tensor_names[index]].read(count, np.dtype(detail["dtype"]))
-        return np.array(values).reshape(shape)
-
-    def invoke(self) -> None:
-        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
-
-    def reset_all_variables(self) -> None:
-        """There are none: a variant that keeps a state is refused."""
-
-
-def _compile(path: str, threads: int, accelerator: str) -> Any:
-    """The CompiledModel of a file. Raises JobError for a LiteRT without it."""
-    try:
-        model = importlib.import_module("ai_edge_litert.compiled_model").CompiledModel
-        hardware = importlib.import_module("ai_edge_litert.hardware_accelerator").HardwareAccelerator
-        options = importlib.import_module("ai_edge_litert.options")
-    except ImportError as error:
-        raise JobError(f"this LiteRT has no CompiledModel: pip install 'ai-edge-litert>=2.3' ({error})") from error
-    openvino = options.IntelOpenVinoOptions
-    device = openvino.GRAPH_BACKEND.CPU if accelerator == OPENVINO_CPU else openvino.GRAPH_BACKEND.NPU
-    chosen = options.Options(
-        hardware_accelerators=hardware.NPU | hardware.CPU,
-        cpu_options=options.CpuOptions(num_threads=threads),
-        intel_openvino_options=openvino(
-            graph_backend=device,
-            configs_map={"INFERENCE_NUM_THREADS": str(threads)} if accelerator == OPENVINO_CPU else {},
-        ),
-    )
-    return model.from_file(path, options=chosen)
 
 
 def why_not(raised: str, log: str) -> str:

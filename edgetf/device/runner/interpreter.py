@@ -10,14 +10,25 @@ import importlib
 import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .answers import in_one_line
 from .coverage import Graph, coverage_of, read_graph
-from .delegates import AUTO, DELEGATES, DISPATCH, MICRO, RUNTIMES, delegates_of
+from .delegates import (
+    AUTO,
+    DELEGATES,
+    DISPATCH,
+    MICRO,
+    NPUS,
+    RUNTIMES,
+    WEIGHT_CACHE,
+    Delegate,
+    delegates_of,
+    find_delegate,
+)
 from .job import Coverage, Job
 from .job import JobError as JobError
 
@@ -124,11 +135,20 @@ class Session:
         row_shapes: dict[str, tuple[int, ...]],
         delegates: tuple[Any, ...] = (),
     ) -> None:
-        options = _delegate_options(runtime, job.delegate)
-        if delegates:
-            options["experimental_delegates"] = list(delegates)
-        make = _compiled() if "accelerator" in options else runtime.module.Interpreter
-        self._interpreter = make(model_path=job.model, num_threads=threads, **options)
+        delegate = _delegate_of(runtime, job)
+        options = _delegate_options(runtime, delegate, job)
+        taking = [*delegates, *options.pop("experimental_delegates", ())]
+        if taking:
+            options["experimental_delegates"] = taking
+        make = _interpreter_of(runtime, delegate, job)
+        try:
+            self._interpreter = make(model_path=job.model, num_threads=threads, **options)
+        except (RuntimeError, ValueError) as error:
+            if not delegate.library:
+                raise
+            raise JobError(f"{delegate.label} refuses it: {in_one_line(str(error))}") from error
+        # the default delegate comes when memory is allocated, and takes what a library has left
+        self._taken = frozenset(self.graph().pieces) if delegate.library else None
         inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
             raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
@@ -155,7 +175,7 @@ class Session:
         except RuntimeError as error:
             if DISPATCH not in str(error):
                 raise
-            accelerators = " or ".join(row.name for row in DELEGATES.values() if row.accelerator)
+            accelerators = " or ".join(row.name for row in DELEGATES.values() if row.module == NPUS)
             raise JobError(f"it was compiled for an accelerator: run it with --delegate {accelerators}") from error
 
     def _signature(self, asked: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -205,7 +225,8 @@ class Session:
 
     def graph(self) -> Graph:
         """The operations, and those that a delegate took. Raises JobError if the runtime does not list them."""
-        return read_graph(self._interpreter)
+        graph, taken = read_graph(self._interpreter), getattr(self, "_taken", None)
+        return graph if taken is None else replace(graph, default_pieces=frozenset(graph.pieces) - taken)
 
     def delegate_partitions(self) -> int | None:
         """The pieces of the graph that a delegate such as XNNPACK took; None if the runtime does not report them."""
@@ -215,19 +236,46 @@ class Session:
             return None
 
 
-def _delegate_options(runtime: Runtime, delegate: str) -> dict[str, Any]:
-    """What the interpreter is constructed with. Raises JobError for a delegate that the runtime does not have."""
+def lists_nodes(job: Job) -> bool:
+    """Whether TFLite's own interpreter runs the job: it lists the nodes of its graph, which can then be timed."""
+    return job.runtime != MICRO and not _module_of(find_delegate(job.delegate), job)
+
+
+def _delegate_of(runtime: Runtime, job: Job) -> Delegate:
+    """The job's delegate. Raises JobError for one that the runtime does not have."""
     known = delegates_of(runtime.name)
-    if delegate not in known:
-        raise JobError(f"{runtime.name} has no delegate {delegate!r}; it has: {', '.join(known)}")
-    resolver, accelerator = DELEGATES[delegate].resolver, DELEGATES[delegate].accelerator
-    if accelerator:
-        return {"accelerator": accelerator}
+    try:
+        delegate = find_delegate(job.delegate)
+    except KeyError:
+        delegate = None
+    if delegate is None or runtime.name not in delegate.runtimes:
+        raise JobError(f"{runtime.name} has no delegate {job.delegate!r}; it has: {', '.join(known)}")
+    return delegate
+
+
+def _delegate_options(runtime: Runtime, delegate: Delegate, job: Job) -> dict[str, Any]:
+    """What the interpreter is constructed with. Raises JobError for a delegate that cannot be loaded."""
+    if delegate.library:
+        external = importlib.import_module(".external", __package__)
+        loaded = external.load_delegate(runtime.module, delegate.library, job.delegate_options)
+        return {"experimental_delegates": [loaded]}
+    if _module_of(delegate, job):
+        asked = {"accelerator": delegate.accelerator, "options": job.delegate_options}
+        return {name: given for name, given in asked.items() if given}
+    resolver = delegate.resolver
     return {"experimental_op_resolver_type": getattr(runtime.module.OpResolverType, resolver)} if resolver else {}
 
 
-def _compiled() -> Any:
-    return importlib.import_module(".compiled", __package__).Interpreter
+def _module_of(delegate: Delegate, job: Job) -> str:
+    """The module here that runs variants in the place of the runtime; empty if the runtime does."""
+    return delegate.module or ("xnnpack" if job.delegate_options.get(WEIGHT_CACHE, "false") != "false" else "")
+
+
+def _interpreter_of(runtime: Runtime, delegate: Delegate, job: Job) -> Any:
+    name = _module_of(delegate, job)
+    if name and runtime.name != "litert":
+        raise JobError(f"{runtime.name} has no {WEIGHT_CACHE}: measure with --runtime litert")
+    return importlib.import_module(f".{name}", __package__).Interpreter if name else runtime.module.Interpreter
 
 
 def _tensor(name: str, detail: dict[str, Any]) -> Tensor:

@@ -18,7 +18,8 @@ from .delegates import AUTO, DEFAULT_DELEGATE
 # 2: delegate, affinity, nice, sustained_s, energy_s; timing may be null
 # 3: inputs and outputs without an axis for samples
 # 4: `operations`
-JOB_SCHEMA = 4
+# 5: `delegate_options`
+JOB_SCHEMA = 5
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
 # 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
 # 4: `told` is called `summary`; edgetf still reads 3 in stored results
@@ -57,7 +58,8 @@ class Job:
 
     `inputs` maps input names of the signature to `.npy` files with the samples along axis 0. For `unbatched_inputs` one
     sample is the whole input; `unbatched_outputs` have one value an inference (null: those whose axis 0 is no batch).
-    `runtime` and `delegate` are names of `delegates`. `threads` are the interpreter's; `workers` are the processes of
+    `runtime` and `delegate` are names of `delegates`; a delegate may also be a library (see `find_delegate`), whose
+    own `delegate_options` are then given to it. `threads` are the interpreter's; `workers` are the processes of
     the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
     CPUs that the timed process may use, `nice` is its priority as of nice(1).
 
@@ -73,6 +75,7 @@ class Job:
     unbatched_outputs: list[str] | None = None
     runtime: str = AUTO
     delegate: str = DEFAULT_DELEGATE
+    delegate_options: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     workers: int = 0
     affinity: list[int] | None = None
@@ -194,7 +197,8 @@ class Measurement:
     """The result of a job. On failure, `error` has the phase and the reason, and earlier results are kept.
 
     `threads`, `delegate`, `affinity` and `nice` were asked for; `threads_effective` were running after the first
-    inference, and `affinity_effective` and `nice_effective` are what the system granted. `delegate_partitions` counts
+    inference, and `affinity_effective` and `nice_effective` are what the system granted. `delegate_sha256` is the
+    digest of a delegate that is a library (null for others, and if it is unknown). `delegate_partitions` counts
     the pieces of the graph that a delegate such as XNNPACK took (null if the runtime does not report them).
     `arena_bytes` is the memory that a microcontroller needs for the variant; such a measurement has no times and no
     memory of the process, which are those of another machine.
@@ -216,6 +220,8 @@ class Measurement:
     state_after: dict[str, str]
     threads: int
     delegate: str = DEFAULT_DELEGATE
+    delegate_options: dict[str, str] = field(default_factory=dict)
+    delegate_sha256: str | None = None
     affinity: list[int] | None = None
     nice: int = 0
     threads_effective: int | None = None
@@ -273,7 +279,8 @@ def check(job: Job) -> None:
     if not all(type(one) is int and 0 <= one <= _MOST_COUNT for one in counts) or type(job.nice) is not int:
         raise ValueError("it has counts that are none")
     unbatched = [*job.unbatched_inputs, *(job.unbatched_outputs or [])]
-    texts = [job.runtime, job.delegate, job.signature or "", *job.inputs, *unbatched]
+    options = [*job.delegate_options, *job.delegate_options.values()]
+    texts = [job.runtime, job.delegate, job.signature or "", *job.inputs, *unbatched, *options]
     if (
         not all(isinstance(one, str) for one in texts)
         or type(job.outputs) is not bool

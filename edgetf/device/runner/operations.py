@@ -139,7 +139,8 @@ def time_operations(job: Job) -> tuple[list[OpTime], Coverage]:
     graph, times = _run(job)
     plain: dict[int, float] = {}
     if any(len(inside) > 1 for inside in graph.pieces.values()):
-        _, plain = _run(replace(job, delegate=NO_DELEGATE))  # the numbers of operations are those of the file
+        # the numbers of operations are those of the file
+        _, plain = _run(replace(job, delegate=NO_DELEGATE, delegate_options={}))
     ops = _divide(graph, times, plain)
     return ops, _with_shares(coverage_of(graph, accelerator_of(job)), ops)
 

@@ -16,6 +16,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .answers import line
+from .delegates import find_delegate
 from .interpreter import JobError, Session, Tensor, find_runtime, naming_sample
 from .isolate import Send, run_children
 from .job import Job, Output, Pass
@@ -45,7 +46,8 @@ def run_all(job: Job, specs: list[dict[str, Any]], out: Path, on_event: Send) ->
             reserve(out / f"output-{k}.npy", np.dtype(spec.dtype), (batches * spec.rows, *spec.row))
 
     find_runtime(job.runtime)  # imported once, before the forks: it takes 80 ms, and creates no threads
-    workers = max(1, min(job.workers or cores(), batches // _LEAST))
+    most = 1 if find_delegate(job.delegate).alone else job.workers or cores()
+    workers = max(1, min(most, batches // _LEAST))
     bounds = [batches * w // workers for w in range(workers + 1)]
     begin = perf_counter_ns()
     tasks = [_task(job, given, out, first, last) for first, last in zip(bounds, bounds[1:])]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import os
 import platform
 from pathlib import Path
@@ -18,14 +19,15 @@ from typing import Any
 import numpy as np
 
 from .coverage import accelerator_of
-from .delegates import DELEGATES, MICRO
-from .interpreter import JobError, Session, find_runtime, naming_sample
+from .delegates import MICRO, find_delegate
+from .interpreter import JobError, Session, find_runtime, lists_nodes, naming_sample
 from .isolate import ChildError, Send, run_children
 from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
 from .outputs import describe, load_inputs, open_session, run_all
 from .power import measure_power
 from .timing import measure, sustain
+from .xnnpack import with_cache
 
 
 def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
@@ -44,6 +46,7 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
         "state_before": describe_state(),
         "threads": job.threads,
         "delegate": job.delegate,
+        "delegate_options": job.delegate_options,
         "affinity": job.affinity,
         "nice": job.nice,
     }
@@ -61,14 +64,15 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
     try:
         if timed:
             on_event({"event": "phase", "phase": phase})
-        [loaded] = run_children([lambda send: _time(job, out, send)], receive)
-        if job.operations and job.runtime != MICRO and not DELEGATES[job.delegate].accelerator:
-            on_event({"event": "phase", "phase": "operations"})
-            _add_operations(job, facts)
-        if job.outputs:
-            phase = "samples"
-            on_event({"event": "phase", "phase": phase})
-            facts["samples"] = run_all(job, loaded["outputs"], out, on_event)
+        with with_cache(job, out) as job:
+            [loaded] = run_children([lambda send: _time(job, out, send)], receive)
+            if job.operations and lists_nodes(job):
+                on_event({"event": "phase", "phase": "operations"})
+                _add_operations(job, facts)
+            if job.outputs:
+                phase = "samples"
+                on_event({"event": "phase", "phase": phase})
+                facts["samples"] = run_all(job, loaded["outputs"], out, on_event)
     except (ChildError, JobError, OSError, ValueError) as error:
         facts.update(error_phase=phase, error=str(error))
         for partial in out.glob("output-*"):
@@ -137,11 +141,14 @@ def _covered(job: Job, session: Session) -> dict[str, Any]:
     """What the delegate took of the graph, or why that is unknown: read after all times were taken."""
     if job.runtime == MICRO:  # which has no delegates
         return {}
+    facts: dict[str, Any] = {}
+    if library := find_delegate(job.delegate).library:
+        facts["delegate_sha256"] = importlib.import_module(".external", __package__).digest_of(library)
     try:
         coverage = session.coverage(accelerator_of(job))
     except JobError as error:
-        return {"unknown": {"coverage": str(error)}}
-    return {"coverage": dataclasses.asdict(coverage), "delegate_partitions": coverage.partitions}
+        return {**facts, "unknown": {"coverage": str(error)}}
+    return {**facts, "coverage": dataclasses.asdict(coverage), "delegate_partitions": coverage.partitions}
 
 
 def _add_operations(job: Job, facts: dict[str, Any]) -> None:

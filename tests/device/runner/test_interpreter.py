@@ -96,5 +96,5 @@ def test_a_delegate_takes_the_float_graph(float_variant: str) -> None:
     session = _session(float_variant, None, {"image": (8, 8, 1)})
     assert session.delegate_partitions() == 1
     assert _session(float_variant, None, {"image": (8, 8, 1)}, delegate="none").delegate_partitions() == 0
-    with pytest.raises(JobError, match="litert has no delegate 'gpu'; it has: xnnpack, none"):
-        _session(float_variant, None, {"image": (8, 8, 1)}, delegate="gpu")
+    with pytest.raises(JobError, match="litert has no delegate 'tpu'; it has: xnnpack, "):
+        _session(float_variant, None, {"image": (8, 8, 1)}, delegate="tpu")

@@ -1,0 +1,108 @@
+"""LiteRT's CompiledModel in the form of TFLite's interpreter: for accelerators that the interpreter does not have.
+
+In: a `.tflite` file, and from the class that knows the accelerator the options of LiteRT. Out: an Interpreter for
+`interpreter.Session`. LiteRT falls back to the CPU without an error, and reports then that everything is accelerated:
+what it prints decides, and that class reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .answers import in_one_line
+from .from_file import FromFile, printed, text
+from .job import JobError
+
+
+class CompiledModel(FromFile):
+    """A variant that LiteRT has compiled; `_log` is what it printed. Raises JobError with the reason if it does not."""
+
+    def __init__(self, model_path: str, num_threads: int) -> None:
+        super().__init__(importlib.import_module("ai_edge_litert.schema_py_generated"), Path(model_path).read_bytes())
+        self._refuse_state()
+        self._tensor_names: dict[int, str] = {}
+        self._buffers: dict[str, dict[str, Any]] = {}
+        with printed() as log:
+            try:
+                self._compiled = self._compile(model_path, num_threads)
+                self._key = next(iter(self._compiled.get_signature_list()))
+                self._prepare()
+            except (RuntimeError, ValueError) as error:
+                raise JobError(self._why_not(str(error), log())) from error
+            self._log = log()
+
+    def _compile(self, path: str, threads: int) -> Any:
+        """LiteRT's own CompiledModel of a file. Raises JobError for a LiteRT without it."""
+        try:
+            model = importlib.import_module("ai_edge_litert.compiled_model").CompiledModel
+            litert = importlib.import_module("ai_edge_litert.options")
+        except ImportError as error:
+            raise JobError(
+                f"this LiteRT has no CompiledModel: pip install 'ai-edge-litert>=2.1.5' ({error})"
+            ) from error
+        return model.from_file(path, options=self._options(litert, threads))
+
+    def _options(self, litert: Any, threads: int) -> Any:
+        """The options of LiteRT, made with its module for them."""
+        raise NotImplementedError
+
+    def _why_not(self, raised: str, log: str) -> str:
+        """Why it was not compiled, in one line, by what LiteRT raised and what it printed."""
+        return in_one_line(raised)
+
+    def _refuse_state(self) -> None:
+        tensors = (self.graph.Tensors(k) for k in range(self.graph.TensorsLength()))
+        if any(one.IsVariable() for one in tensors):
+            raise JobError("it keeps a state from one run to the next, which an accelerator cannot forget")
+
+    def _prepare(self) -> None:
+        """Details of inputs and outputs, and buffers for them."""
+        signature = self.get_signature_list().get(self._key)
+        for kind, tensors in (("input", self.input_tensors), ("output", self.output_tensors)):
+            known = getattr(self._compiled, f"get_{kind}_tensor_details")(self._key)
+            names = self._names(signature, kind, tensors)
+            create = getattr(self._compiled, f"create_{kind}_buffer_by_name")
+            for index, name in names.items():
+                self.details[index] = self.detail(index, known[name]["shape"], known[name]["dtype"])
+            self._tensor_names.update(names)
+            self._buffers[kind] = {name: create(self._key, name) for name in names.values()}
+
+    def _names(self, signature: Any, kind: str, tensors: list[int]) -> dict[int, str]:
+        """The names of inputs or outputs by their tensors: those of the signature, else their own."""
+        if signature is None:
+            return {k: text(self.graph.Tensors(k).Name()) for k in tensors}
+        count, of = (
+            (signature.InputsLength, signature.Inputs)
+            if kind == "input"
+            else (signature.OutputsLength, signature.Outputs)
+        )
+        return {int(one.TensorIndex()): text(one.Name()) for one in map(of, range(count()))}
+
+    def resize_tensor_input(self, index: int, shape: list[int]) -> None:
+        """Raise JobError: an accelerator's code is for one shape."""
+        detail = self.details[index]
+        own = [int(axis) for axis in detail["shape"]]
+        raise JobError(f"input {detail['name']!r} was compiled for the shape {own}, the samples need {shape}")
+
+    def allocate_tensors(self) -> None:
+        """They were allocated when the variant was compiled."""
+
+    def set_tensor(self, index: int, values: np.ndarray[Any, Any]) -> None:
+        self._buffers["input"][self._tensor_names[index]].write(np.ascontiguousarray(values))
+
+    def get_tensor(self, index: int) -> np.ndarray[Any, Any]:
+        detail = self.details[index]
+        shape = [int(axis) for axis in detail["shape"]]
+        count = int(np.prod(shape, dtype=np.int64))
+        values = self._buffers["output"][self._tensor_names[index]].read(count, np.dtype(detail["dtype"]))
+        return np.array(values).reshape(shape)
+
+    def invoke(self) -> None:
+        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
+
+    def reset_all_variables(self) -> None:
+        """There are none: a variant that keeps a state is refused."""

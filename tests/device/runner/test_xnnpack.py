@@ -1,0 +1,63 @@
+"""XNNPACK in float16, and with its weights in a file, by LiteRT's CompiledModel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetf.device.local import LocalDevice
+from edgetf.device.runner.interpreter import JobError
+from edgetf.device.runner.job import Job
+from edgetf.device.runner.run import run_job
+from edgetf.device.runner.xnnpack import FLOAT16, Interpreter, with_cache
+from tests.attacks.kit import NONE, WEIGHTS, answers, inputs, write_model
+from tests.conftest import ignore
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    model = write_model(tmp_path / "mine.tflite", WEIGHTS, NONE)
+    np.save(tmp_path / "x.npy", inputs(8))
+    return Job(str(model), {"x": str(tmp_path / "x.npy")}, timing=None)
+
+
+def test_float16_is_computed_and_weights_are_taken_from_the_cache(job: Job, tmp_path: Path) -> None:
+    expected, errors = answers(inputs(8), WEIGHTS, NONE), {}
+    for delegate, options in (("xnnpack", {"weight_cache": "true"}), ("xnnpack-fp16", {})):
+        asked = replace(job, delegate=delegate, delegate_options=options)
+        measurement = LocalDevice().run(asked, tmp_path / delegate, ignore)
+        assert measurement.error is None
+        assert measurement.delegate_options == options
+        assert "does not report what XNNPACK" in measurement.unknown["coverage"]
+        assert {path.name for path in (tmp_path / delegate).iterdir()} == {"measurement.json", "output-0.npy"}
+        errors[delegate] = np.abs(np.load(tmp_path / delegate / "output-0.npy") - expected).max()
+    assert errors["xnnpack"] < 1e-6
+    assert 1e-5 < errors["xnnpack-fp16"] < 1e-2
+
+
+def test_the_cache_is_filled_before_anything_is_timed_and_removed_afterwards(job: Job, tmp_path: Path) -> None:
+    with with_cache(replace(job, delegate_options={"weight_cache": "true"}), tmp_path) as kept:
+        cache = Path(kept.delegate_options["weight_cache"])
+        assert cache.stat().st_size > WEIGHTS.nbytes
+    assert not cache.exists()
+    with with_cache(job, tmp_path) as kept:
+        assert kept is job
+
+
+def test_an_older_runtime_has_neither(job: Job, tmp_path: Path) -> None:
+    options = {"weight_cache": "true"}
+    asked = replace(job, runtime="tflite-runtime")
+    cached = run_job(replace(asked, delegate_options=options), tmp_path, ignore)
+    assert cached.error == "tflite-runtime has no weight_cache: measure with --runtime litert"
+    assert "has no delegate 'xnnpack-fp16'" in str(run_job(replace(asked, delegate="xnnpack-fp16"), tmp_path, ignore))
+
+
+def test_a_refusal_asks_whether_the_cpu_computes_in_float16(job: Job) -> None:
+    made = Interpreter(job.model, accelerator=FLOAT16)
+    assert "does the CPU compute in float16" in made._why_not("", "ERROR: failed to create XNNPACK runtime")
+    assert made._why_not("no memory", "") == "XNNPACK cannot run it: no memory"
+    with pytest.raises(JobError, match="was compiled for the shape"):
+        made.resize_tensor_input(made.get_input_details()[0]["index"], [2, 16])
