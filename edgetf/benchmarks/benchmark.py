@@ -76,8 +76,8 @@ class BenchmarkOptions:
     samples: SampleSource | None = None
     runtime: str = AUTO
     delegate: str = DEFAULT_DELEGATE
-    threads: int = 1
     delegate_options: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
     affinity: tuple[int, ...] = ()
     nice: int = 0
     blocks: int = BLOCKS
@@ -218,9 +218,9 @@ def _job(inputs: dict[str, str], options: BenchmarkOptions, ground: Ground) -> J
         unbatched_outputs=sorted(ground.outputs.unbatched) if ground.reference else None,
         runtime=options.runtime,
         delegate=options.delegate,
+        delegate_options=dict(options.delegate_options),
         threads=options.threads,
         affinity=list(options.affinity) if options.affinity else None,
-        delegate_options=dict(options.delegate_options),
         nice=options.nice,
         timing=options.timing,
         sustained_s=options.sustained_s,

@@ -86,7 +86,6 @@ class PhoneJob:
             lines += [self._pass()]
         return "\n".join([*lines, "phase done", "exit 0", ""])
 
-    def _command(self, places: Mapping[Path, str], flags: Sequence[str]) -> str:
     def _find_delegate(self) -> list[str]:
         """The digest of a delegate that is a library, which must be on the phone; a weight cache that is filled."""
         if "/" in (library := find_delegate(self.job.delegate).library):
@@ -94,6 +93,7 @@ class PhoneJob:
         cached = self.job.delegate_options.get(WEIGHT_CACHE) == "true"
         return [f"phase loading; row 0; run cache {shlex.join(tool.fill_flags())}"] if cached else []
 
+    def _command(self, places: Mapping[Path, str], flags: Sequence[str]) -> str:
         place = "$nice "  # see _RUN
         if self.job.affinity is not None:
             place += f"taskset {sum(1 << cpu for cpu in self.job.affinity):x} "
@@ -131,12 +131,12 @@ for file in {files}; do
 done
 """
 
-# `row K`: the inputs of batch K become the files in0, in1, ...
 _LIBRARY = """
 [ -f {file} ] || fail no-delegate
 sha256sum {file} > out/delegate
 """
 
+# `row K`: the inputs of batch K become the files in0, in1, ...
 _ROW = """
 unread() {{ cp dd-messages out/failed.log; fail no-row; }}
 row() {{ {rows}; }}
@@ -242,9 +242,9 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
         state_after=after or before,
         threads=asked.threads,
         delegate=asked.delegate,
-        affinity=asked.affinity,
         delegate_options=asked.delegate_options,
         delegate_sha256=next(iter(_text(out / "delegate").split()), None),
+        affinity=asked.affinity,
         nice=asked.nice,
         nice_effective=0 if (out / "nice").exists() else asked.nice,
         summary=timing,
@@ -284,9 +284,9 @@ def _reason(failed: str, log: str) -> str:
         return "No space left on device for the outputs"
     if failed == "changed":
         return "a file that was sent before has changed there: it was removed, run it again"
-    if failed == "no-row":
     if failed == "no-delegate":
         return "there is no such delegate on the phone: adb push it, and give its path there"
+    if failed == "no-row":
         return printable(f"a sample could not be read there: {log.strip()}")
     return tool.read_failure(log, int(failed) if failed.isdecimal() and len(failed) < 4 else 1)
 
