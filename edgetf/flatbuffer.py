@@ -11,7 +11,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from edgetf.errors import EdgetfError, MissingExtraError, clean, nearest
 from edgetf.files import read_bytes
+from edgetf.pixels import ENTRY, PixelMap, maps_of
 from edgetf.reading import parsing
 
 _AGAIN = "copy or convert it again"
@@ -60,7 +61,7 @@ class Contents:
 
     `weights` is the size of constant tensors in bytes by dtype, `weight_sparsity` the share of zeros in those of two or
     more axes; `compressed_bytes` is the size after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download; `graph` is
-    the index of the graph with these `inputs` and `outputs`.
+    the index of the graph with these `inputs` and `outputs`; `pixels` has the maps of inputs that take pixels.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Contents:
     weight_sparsity: float | None
     compressed_bytes: int
     graph: int = 0
+    pixels: dict[str, PixelMap] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Number of ops by name, over all versions."""
@@ -306,7 +308,17 @@ def _contents(path: str, content: bytes, model: Any, schema: Any, graph: int) ->
         weight_sparsity=_sparsity(model, types),
         compressed_bytes=len(zlib.compress(content)),
         graph=graph,
+        pixels=pixel_maps(model),
     )
+
+
+def pixel_maps(model: Any) -> dict[str, PixelMap]:
+    """What a model does with the pixels that its inputs take. Raises EdgetfError if that metadata is damaged."""
+    for entry in listed(model.metadata):
+        if _text(entry.name) == ENTRY:
+            with parsing(f"the metadata {ENTRY}", "a map of pixels", _AGAIN):
+                return maps_of(bytes(listed(model.buffers[entry.buffer].data)))
+    return {}
 
 
 def _builtin(code: Any) -> int:

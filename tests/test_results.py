@@ -42,6 +42,14 @@ def test_every_document_starts_with_its_schema(kind: type, schema: int) -> None:
     assert schema >= 1
 
 
+def test_a_conversion_of_the_schema_without_pixels_is_read(converted: Path, tmp_path: Path) -> None:
+    document = json.loads((converted / "conversion.json").read_text())
+    for variant in document["variants"]:
+        del variant["pixels"]
+    (tmp_path / "conversion.json").write_text(json.dumps({**document, "schema": 2}))
+    assert read_conversion(tmp_path) == read_conversion(converted)
+
+
 def test_a_benchmark_of_the_schema_without_coverage_is_read(benchmarked: Path, tmp_path: Path) -> None:
     document = json.loads((benchmarked / "benchmark.json").read_text())
     assert all(result["coverage"]["operations"] for result in document["results"])

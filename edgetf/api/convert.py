@@ -25,6 +25,7 @@ from edgetf.device.devices import find_settings
 from edgetf.device.probe import runtime_of
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
+from edgetf.pixels import PixelMap, parse_map
 from edgetf.results import read_conversion
 
 
@@ -44,6 +45,7 @@ def convert(
     runtime: str | None = None,
     select_tf_ops: bool = False,
     keep_float: str | Sequence[str] = (),
+    pixels: str | Mapping[str, str] = "",
     allow_nan: bool = False,
     trust: bool = False,
     force: bool = False,
@@ -84,6 +86,10 @@ def convert(
         Allow TensorFlow's own operations; the variant then needs the Flex delegate.
     keep_float
         Names of Keras layers, or patterns of them, that stay in float32 in quantized variants.
+    pixels
+        The variants take uint8 pixels, and map them to what the model takes: "0..1", "-1..1", or
+        "mean=123.7,116.3,103.5 std=58.4,57.1,57.4", which makes each channel (pixel - mean) / std; or a dict of these
+        by input name. `samples` stay what the model takes.
     allow_nan
         Allow NaN in samples, for a model that imputes them.
     trust
@@ -125,6 +131,7 @@ def convert(
         trust=trust,
         runtime=_runtime(runtime),
         keep_float=names_of(keep_float),
+        pixels=_maps(pixels),
         allow_nan=allow_nan,
         force=force,
     )
@@ -153,6 +160,12 @@ def _ranges(
     if mse or ranges is None or ranges in (Choice.AUTO.value, Choice.MINMAX.value):
         return RangeChoice(Choice.MSE if mse else Choice(ranges or Choice.AUTO)), None
     return RangeChoice(), Path(ranges)
+
+
+def _maps(pixels: str | Mapping[str, str]) -> dict[str, PixelMap]:
+    """The maps by input name; "" is the only float input."""
+    given = {"": pixels} if isinstance(pixels, str) and pixels else pixels or {}
+    return {name: parse_map(text) for name, text in dict(given).items()}
 
 
 def _runtime(named: str | None) -> str | None:

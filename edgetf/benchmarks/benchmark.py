@@ -21,6 +21,7 @@ from edgetf.benchmarks.judging.ground import (
     with_metrics,
 )
 from edgetf.benchmarks.judging.own_metric import GivenMetric
+from edgetf.benchmarks.judging.pixels import between_pixels
 from edgetf.benchmarks.judging.seen import seen_before
 from edgetf.benchmarks.judging.toothless import by_warning, toothless
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -161,6 +162,7 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     turns = [turn.measurement for course in courses for turn in course.turns]
     samples = None if ground.random else ground.samples.used()
     seen = [] if ground.reference is None else seen_before(targets, ground.samples)
+    mapped = [] if ground.random else between_pixels(targets, ground.samples)
     disturbed = (*bench.kept.stops, *warnings_of(turns), *_unknown(courses))
     return Benchmark(
         schema=BENCHMARK_SCHEMA,
@@ -168,7 +170,7 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
         created=files.now(),
         machine=turns[0].machine if turns else {},
         inputs=ground.describe(),
-        warnings=(*disturbed, *seen, *_copies(ground), *_useless(ground, results)),
+        warnings=(*disturbed, *seen, *mapped, *_copies(ground), *_useless(ground, results)),
         samples=samples,
         reference=ground.reference,
         labels_are=ground.labels_are,

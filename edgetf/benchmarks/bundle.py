@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from edgetf.benchmarks.rows import Outputs
 from edgetf.benchmarks.timing.fixed import copy_private, read_same
 from edgetf.defaults import GOLDEN
 from edgetf.device.runner.manifest import BUNDLE_SCHEMA, MANIFEST, GoldenOutput, Manifest, Provenance
+from edgetf.device.runner.pixels import as_pixels
 from edgetf.device.runner.verify import SEAL_BYTES, seal
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
+from edgetf.flatbuffer import pixel_maps, unpack
 from edgetf.owned import scratch
+from edgetf.pixels import PixelMap
 from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
 from edgetf.schemes import SCHEMES
@@ -77,7 +81,8 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         [target] = copy_private([twins.target], work)
         assert target.private is not None
         content = {_MODEL: read_same(target.private, result.sha256)}
-        inputs = write_inputs({name: values[:count] for name, values in samples.inputs.items()}, work)
+        golden_inputs = as_pixels(content[_MODEL], {name: values[:count] for name, values in samples.inputs.items()})
+        inputs = write_inputs(golden_inputs, work)
         content |= {Path(file).name: Path(file).read_bytes() for file in inputs.values()}
         unbatched = frozenset(one.name for one in twins.reference.outputs if not one.batched)
         outputs = run_here(target, inputs, (samples.unbatched, unbatched), work / "out", on_event, options.asked.wait)
@@ -88,6 +93,7 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
     content |= arrays
     if options.labels is not None:
         content[_LABELS] = files.read_bytes(options.labels, "give a text file with one class per line", _LONGEST_TEXT)
+    maps = pixel_maps(unpack(content[_MODEL])[0])
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     manifest = Manifest(
         schema=BUNDLE_SCHEMA,
@@ -100,15 +106,16 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         unbatched_inputs=sorted(samples.unbatched),
         unbatched_outputs=sorted(unbatched),
         labels=_LABELS if options.labels is not None else None,
-        preprocessing=_words(options.before),
+        preprocessing=_words(options.before) or _no_preprocessing(maps),
         postprocessing=_words(options.after),
         files=digests,
         budgets=vars(options.asked.budgets),
         provenance=_provenance(checked, result, digests[_MODEL], twins),
+        pixels={name: {"mean": list(one.mean), "std": list(one.std)} for name, one in maps.items()},
     )
     _write(out, content, manifest)
     if array is not None:
-        array.write(content[_MODEL], _remarks(manifest, result, out))
+        array.write(content[_MODEL], [*_remarks(manifest, result, out), *filter(None, [_no_preprocessing(maps)])])
     return manifest
 
 
@@ -121,6 +128,12 @@ def _remarks(manifest: Manifest, result: Result, bundle: Path) -> list[str]:
         f"measured on {signed.device} with {signed.runtime}; edgetf {signed.edgetf}, {signed.created}, {bundle.name}",
         *arena,
     ]
+
+
+def _no_preprocessing(maps: Mapping[str, PixelMap]) -> str:
+    """What a program gives to inputs that take pixels; empty if there are none."""
+    parts = [f"{name} takes uint8 pixels as they are: the model gets {one.describe()}" for name, one in maps.items()]
+    return "; ".join(parts)
 
 
 def _golden_outputs(outputs: Outputs, tolerances: dict[str, float]) -> tuple[list[GoldenOutput], dict[str, bytes]]:

@@ -30,6 +30,7 @@ _SCHEMES = "\n".join(f"      {s.name:<{_WIDTH}}{s.summary}" for s in SCHEMES.val
     Example:
       edgetf convert saved_model -o out --samples train.npz
       edgetf convert model.keras -o out --scheme float32 --scheme dynamic
+      edgetf convert saved_model -o out --samples train.npz --scheme uint8-io --pixels 0..1
     """
 )
 @click.argument("model")
@@ -63,6 +64,12 @@ _SCHEMES = "\n".join(f"      {s.name:<{_WIDTH}}{s.summary}" for s in SCHEMES.val
     metavar="LAYER",
     help="Keep this Keras layer, or a pattern, in float; may be repeated.",
 )
+@click.option(
+    "--pixels",
+    multiple=True,
+    metavar="[NAME=]MAP",
+    help="Take uint8 pixels: 0..1, -1..1, or 'mean=M std=S', each a number or R,G,B; (pixel - M) / S. May be repeated.",
+)
 @nan_option
 @trust_option
 @click.option("--keep-going", is_flag=True, help="Exit with 0 if any scheme succeeded.")
@@ -84,6 +91,7 @@ def convert(
     select_tf_ops: bool,
     trust: bool,
     keep_float: tuple[str, ...],
+    pixels: tuple[str, ...],
     allow_nan: bool,
     keep_going: bool,
     force: bool,
@@ -111,6 +119,7 @@ def convert(
         runtime=runtime,
         select_tf_ops=select_tf_ops,
         keep_float=keep_float,
+        pixels=_parse_pixels(pixels),
         allow_nan=allow_nan,
         trust=trust,
         force=force,
@@ -133,3 +142,16 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not equals:
         raise click.UsageError(f"{text!r} is not a shape: give NAME=1,224,224,3")
     return name, shape
+
+
+def _parse_pixels(given: tuple[str, ...]) -> dict[str, str]:
+    """The maps by input name. What is before the first `=` is a name, unless a map has it."""
+    found: dict[str, str] = {}
+    for text in given:
+        head, equals, rest = text.partition("=")
+        is_named = equals and (head not in ("mean", "std") or ".." in rest or "=" in rest.partition(" ")[0])
+        name, described = (head, rest) if is_named else ("", text)
+        if name in found:
+            raise click.UsageError(f"--pixels maps {repr(name) if name else 'the input'} twice")
+        found[name] = described
+    return found

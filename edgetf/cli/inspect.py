@@ -114,6 +114,8 @@ def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> Non
         f"signatures: {escape(signatures)}; the oldest runtime that has its ops: {oldest}",
     )
     print_table("Inputs and outputs", ["", "name", "dtype", "shape", "quantization"], rows)
+    for name, one in contents.pixels.items():
+        print_lines(f"{escape(name)} takes uint8 pixels: the model gets {escape(one.describe())}")
     rows = []
     for op in contents.ops:
         runtimes = " or ".join(map(str, smallest_runtimes([op]))) or "none: custom, or Flex"
@@ -239,6 +241,8 @@ def _inspect_bundle(file: Path, as_json: bool) -> None:
     print_lines(f"[bold]{escape(str(file))}[/]: {escape(clean(manifest.variant))}")
     print_table("Signed for", ["", ""], signed)
     print_table("Files", ["file", "sha256"], rows)
+    texts = [("before", manifest.preprocessing), ("after", manifest.postprocessing)]
+    print_lines(*(f"[bold]{name}[/]: {escape(clean(text))}" for name, text in texts if text))
     print_lines("To verify it on a device: python edgetf-runner.pyz verify FILE")
 
 

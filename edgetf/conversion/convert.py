@@ -27,6 +27,7 @@ from edgetf.defaults import CALIBRATION
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, OnEvent, Phase, Step
 from edgetf.flatbuffer import read_contents
+from edgetf.pixels import PixelMap
 from edgetf.process import Ended, HungError, run_child
 from edgetf.results import (
     CONVERSION_SCHEMA,
@@ -57,7 +58,8 @@ class ConvertOptions:
     Keras file bring code of its own, and a SavedModel reach outside of its graph; `like` are samples that the model is
     known to work on: those to calibrate on are compared with them; `runtime`, such as "tflite-runtime==2.14", is what
     must be able to load the variants; `allow_nan` is for samples with NaN, which the model imputes;
-    `keep_float` are names of Keras layers, or patterns, that stay in float32 in quantized variants.
+    `keep_float` are names of Keras layers, or patterns, that stay in float32 in quantized variants; `pixels` are the
+    maps of inputs that take uint8 pixels, by input name ("" is the only float input).
     """
 
     schemes: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class ConvertOptions:
     runtime: str | None = None
     allow_nan: bool = False
     keep_float: tuple[str, ...] = ()
+    pixels: dict[str, PixelMap] = field(default_factory=dict)
     force: bool = False
 
     @property
@@ -232,6 +235,7 @@ class _Run:
             runtime=options.runtime,
             allow_nan=options.allow_nan,
             keep_float=options.keep_float,
+            pixels=options.pixels,
             crashed=tuple(sorted(self._crashed)),
         )
         self._engines.clear()
@@ -307,6 +311,7 @@ class _Run:
             why_official=fields["why_official"],
             notes=tuple(fields["notes"]),
             repairs=files.from_plain(fields["repairs"], tuple[Repair, ...]),
+            pixels=files.from_plain(fields["pixels"], dict[str, PixelMap]),
         )
 
     def _warn(self, *warnings: str) -> None:

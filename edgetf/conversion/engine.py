@@ -7,7 +7,8 @@ which.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgetf.conversion.informing import lines_on
 from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
 from edgetf.conversion.loops import restore_loops
 from edgetf.conversion.official import configure, convert_official
+from edgetf.conversion.pixels import with_known_ranges
 from edgetf.conversion.private import load_private
 from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Choice, RangeChoice, Ranges
@@ -32,6 +34,7 @@ from edgetf.conversion.scales import repair_scales
 from edgetf.conversion.translate import explain_int16x8
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, count_ops, listed, parse_contents, unpack, weight_types
+from edgetf.pixels import PixelMap
 from edgetf.results import Calibration, Repair, RepairKind, Source
 from edgetf.samples import CALIBRATION_SEED, Samples
 from edgetf.schemes import SCHEMES, Scheme
@@ -63,18 +66,23 @@ class Made:
 
 @dataclass(frozen=True)
 class Observed:
-    """Where the ranges of activations come from: samples, and how to choose on them; or Ranges that are `given`."""
+    """Where the ranges of activations come from: samples, and how to choose on them; or Ranges that are `given`.
+
+    Inputs that take pixels have the range of all pixels, by the `maps` of these to the model's values.
+    """
 
     samples: Samples | None
     calibration: Calibration | None
     choice: RangeChoice = RangeChoice()
     given: Ranges | None = None
+    maps: Mapping[str, PixelMap] = field(default_factory=dict)
 
 
 class Engines:
     """Converts one SavedModel by any number of schemes. Shared steps run once.
 
-    `float_made` and `calibrated` are the float flatbuffer and the Ranges, once a scheme has needed them.
+    `float_made` and `calibrated` are the float flatbuffer and the Ranges, once a scheme has needed them; `maps` are
+    those of inputs that are to take pixels, which no flatbuffer has yet.
     """
 
     def __init__(
@@ -82,7 +90,7 @@ class Engines:
     ) -> None:
         self._saved_model, self._source = saved_model, source
         self._samples, self._calibration = observed.samples, observed.calibration
-        self._choice, self._given = observed.choice, observed.given
+        self._choice, self._given, self.maps = observed.choice, observed.given, observed.maps
         self._flex, self._on_progress = flex, on_progress
         self.float_made: bytes | None = None
         self.calibrated: Ranges | None = None
@@ -286,6 +294,7 @@ class Engines:
         assert self._private is not None
         inputs = self._samples.inputs if self._samples else {}
         ranged, exact = keep_indices(write_ranges(basis.float32, basis.ranges), io, inputs)
+        ranged = with_known_ranges(ranged, self.maps)
         quantized = self._private.quantize_int8(ranged, io, per_channel_dense)
         content, scale_notes = repair_scales(restore_loops(quantized, basis.float32), basis.ranges)
         return content, exact + scale_notes

@@ -29,8 +29,7 @@ Factors = Mapping[int, tuple[int, ...]]
 def read_factors(model: Any) -> Factors:
     """The factors of a model; none if it is not equalized. Raises EdgetfError if they are damaged."""
     for entry in listed(model.metadata):
-        name = entry.name.decode(errors="replace") if isinstance(entry.name, bytes) else entry.name
-        if name == _ENTRY:
+        if _name_of(entry) == _ENTRY:
             with parsing(f"the metadata {_ENTRY}", "a list of factors", "convert the model again"):
                 return _parsed(bytes(listed(model.buffers[entry.buffer].data)))
     return {}
@@ -56,6 +55,14 @@ def add_factors(model: Any, schema: Any, factors: Factors) -> None:
     model.metadata = [*listed(model.metadata), entry]
 
 
+def renumber_factors(model: Any, schema: Any, by: int) -> None:
+    """Make the factors of a model name operations that are `by` places further back."""
+    factors = read_factors(model) if by else {}
+    if factors:
+        model.metadata = [one for one in listed(model.metadata) if _name_of(one) != _ENTRY]
+        add_factors(model, schema, {operation + by: exponents for operation, exponents in factors.items()})
+
+
 def with_factors(content: bytes, factors: Factors) -> bytes:
     """The flatbuffer with its factors; unchanged if there are none."""
     if not factors:
@@ -70,6 +77,10 @@ def spread(exponents: tuple[int, ...], length: int) -> NDArray[np.float64]:
     if length % len(exponents):
         raise ValueError(f"an axis of length {length} does not have {len(exponents)} channels")
     return np.exp2(np.tile(np.asarray(exponents, np.float64) / STEPS, length // len(exponents)))
+
+
+def _name_of(entry: Any) -> str:
+    return entry.name.decode(errors="replace") if isinstance(entry.name, bytes) else str(entry.name)
 
 
 def _encoded(exponents: tuple[int, ...]) -> str:

@@ -20,9 +20,10 @@ import numpy as np
 
 from edgetf.conversion.factors import add_factors
 from edgetf.conversion.groups import groups_of, why_split
+from edgetf.conversion.pixels import add_maps
 from edgetf.conversion.skeleton import BASE, FIXED_POINT, File, Form, Value, difference, graph_fields
 from edgetf.errors import EdgetfError
-from edgetf.flatbuffer import listed, pack, signature_names, tensor_name
+from edgetf.flatbuffer import listed, pack, pixel_maps, signature_names, tensor_name
 
 _FLOAT: Form = ("FLOAT32", None, None)
 
@@ -158,6 +159,7 @@ class _Writer:
             for one in (*listed(signature.inputs), *listed(signature.outputs)):
                 one.tensorIndex = ends[int(one.tensorIndex)]
         chosen = [(k, self.files[name].factors.get(k)) for k, name in enumerate(self.mixture.choice)]
+        add_maps(self.model, self.schema, pixel_maps(self.base.model))
         add_factors(self.model, self.schema, {k: exponents for k, exponents in chosen if exponents is not None})
         return pack(self.model)
 

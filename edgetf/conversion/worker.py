@@ -27,6 +27,7 @@ from edgetf.conversion.informing import informed, lines_on
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
 from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
+from edgetf.conversion.pixels import fold_pixels, maps_for, refuse_other_values
 from edgetf.conversion.ranges import RANGES_SCHEMA, RangeChoice, Ranges
 from edgetf.conversion.rescaling import refuse_scaled_twice
 from edgetf.conversion.savedmodel import ask_shapes, fix_shapes, read_source, save_with_shapes
@@ -36,6 +37,7 @@ from edgetf.errors import EdgetfError, NoLayerError
 from edgetf.events import Phase, Progress
 from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.owned import scratch
+from edgetf.pixels import PixelMap
 from edgetf.process import EventPipe, reporting
 from edgetf.reading import reason_of
 from edgetf.results import Calibration, Source, TensorSpec
@@ -53,8 +55,9 @@ class Request:
 
     A Keras file is first exported to `out/saved_model`. Of the source `samples`, `calibration` rows are used; `ranges`
     is a `ranges.json` that replaces them; `like` is a source to compare the samples with. `trust` allows a Keras file
-    with code, and a SavedModel with effects outside of its graph. With `allow_nan` samples may contain NaN. The schemes
-    in `crashed` are converted the official way.
+    with code, and a SavedModel with effects outside of its graph. With `allow_nan` samples may contain NaN. `pixels`
+    maps the pixels of inputs, by their names ("": the only one). The schemes in `crashed` are converted the official
+    way.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Request:
     runtime: str | None
     allow_nan: bool
     keep_float: tuple[str, ...]
+    pixels: dict[str, PixelMap]
     crashed: tuple[str, ...]
 
 
@@ -97,6 +101,9 @@ def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     layers: dict[str, str] = informed("the names of the layers", lambda: find_layers(place, key), {}, warn)
     events.answer("layers", layers=layers)
     events.answer("shapes", shapes={spec.name: spec.shape for spec in fixed.inputs})
+    maps = maps_for(request.pixels, fixed.inputs)
+    if samples is not None:
+        _warn(events, *refuse_other_values(maps, samples))
     ranges = read_document(Path(request.ranges), Ranges, RANGES_SCHEMA) if request.ranges else None
     private = link_model(Path(source.path), work / "model")
     refuse_exchanged(private, Path(request.model), request.trust)  # what is loaded is what was checked
@@ -104,7 +111,7 @@ def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     engines = Engines(
         save_with_shapes(fixed, out / ".fixed"),
         fixed,
-        Observed(samples, calibration, request.choice, ranges),
+        Observed(samples, calibration, request.choice, ranges, maps),
         request.select_tf_ops,
         lambda done, of: events.send(Progress(done, of)),
     )
@@ -155,6 +162,10 @@ def _convert_one(
             made = keep_float(made, engines.flatbuffer, find_scheme(name), request.keep_float, layers)
             if target is not None and (problems := problems_of(made.content, target)):
                 raise EdgetfError("; ".join(problems), "leave out --keep-float, or try another scheme")
+        if engines.maps:
+            made = replace(made, content=fold_pixels(made.content, engines.maps))
+            if target is not None and (problems := problems_of(made.content, target)):
+                raise EdgetfError("; ".join(problems), "leave out --pixels, or try another scheme")
     except NoLayerError:
         raise  # a name that is mistaken for one scheme is mistaken for all
     except EdgetfError as error:
@@ -173,6 +184,7 @@ def _convert_one(
         "why_official": made.why_official,
         "notes": made.notes,
         "repairs": to_plain(made.repairs),
+        "pixels": to_plain(engines.maps),
     }
     events.answer("converted", scheme=name, seconds=perf_counter() - begin, **facts)
 

@@ -32,6 +32,7 @@ from edgetf.device.runner.job import (
     Window,
     write_json,
 )
+from edgetf.device.runner.pixels import read_pixels
 from edgetf.errors import Cause, DeviceError
 from edgetf.files import sha256_file
 from edgetf.flatbuffer import Contents, TensorInfo, read_contents
@@ -196,11 +197,11 @@ def prepare(job: Job, program: Path, folder: Path) -> PhoneJob:
         raise DeviceError(
             f"the model takes {batch} samples at once, and {n} are not a multiple", "give as many as fit", Cause.UNFIT
         )
-    tensors, files = [], []
+    tensors, files, maps = [], [], read_pixels(job.model) if contents.pixels else {}
     for k, spec in enumerate(contents.inputs):
         values = samples[spec.name]
         tensor = _tensor(spec, values.shape[1:] if spec.name in job.unbatched_inputs else (batch, *values.shape[1:]))
-        _write(tensor, values, folder / f"in{k}")
+        _write(replace(tensor, pixels=maps.get(spec.name)), values, folder / f"in{k}")
         tensors.append(tensor)
         files.append(folder / f"in{k}")
     outputs = tuple(_tensor(spec, _resolved(spec, batch)) for spec in contents.outputs)

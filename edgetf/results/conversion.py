@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from edgetf import files
+from edgetf.pixels import PixelMap
 from edgetf.results.common import Failure, SamplesUsed, Source, Status
 
 # 1: first
 # 2: which inputs have an axis for samples; what a source was exported from; layers; schemes that were left out;
 #    the runtime that ran a variant; repairs, and where each operation of a mixture is from, which older documents of
 #    this schema lack
-CONVERSION_SCHEMA = 2
+# 3: what a variant does with pixels; edgetf still reads 2
+CONVERSION_SCHEMA = 3
 
 
 class RepairKind(str, Enum):
@@ -73,7 +76,7 @@ class Variant:
     `compressed_bytes` the size after DEFLATE; `ran_in` is the runtime, with its version, that ran it after conversion;
     `notes` are other facts, such as faults that were repaired; `repairs` are those that were tried, kept or not.
     `error` has the reason for "left-out", too. `operations` of a mixture (`edgetf tune`) are the sources of its
-    operations.
+    operations. `pixels` has the maps of the inputs that take uint8 pixels, by input name: the file applies them.
     """
 
     scheme: str
@@ -92,6 +95,7 @@ class Variant:
     error: Failure | None = None
     repairs: tuple[Repair, ...] = ()
     operations: tuple[OperationFrom, ...] = ()
+    pixels: dict[str, PixelMap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,4 +130,9 @@ class Conversion:
 
 def read_conversion(place: Path) -> Conversion:
     """Read `conversion.json` at `place` (the file or its folder)."""
-    return files.read_document(files.find_document(place, "conversion.json"), Conversion, CONVERSION_SCHEMA)
+    return files.read_document(files.find_document(place, "conversion.json"), Conversion, CONVERSION_SCHEMA, _upgrade)
+
+
+def _upgrade(plain: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema 2 in this one: it lacks the maps of pixels, which are then none."""
+    return {**plain, "schema": CONVERSION_SCHEMA} if plain.get("schema") == 2 else plain

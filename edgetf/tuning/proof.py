@@ -256,6 +256,7 @@ def _write_winner(proof: Proof, winner: Candidate, content: bytes) -> Path:
         weight_sparsity=contents.weight_sparsity,
         compressed_bytes=contents.compressed_bytes,
         operations=origins,
+        pixels=contents.pixels,
     )
     conversion = replace(
         proof.conversion,

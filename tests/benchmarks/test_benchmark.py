@@ -22,13 +22,13 @@ from edgetf.device.local import LocalDevice
 from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError
 from edgetf.results import Status, Verdict, read_benchmark
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.conftest import BLOCKS, SHORT, Run, Small, ignore
 
 
 def test_every_variant_has_figures_parity_and_everything_raw(benchmarked: Path, converted: Path) -> None:
     document = read_benchmark(benchmarked)
-    assert [result.scheme for result in document.results] == list(SCHEMES)
+    assert [result.scheme for result in document.results] == list(DEFAULT_SCHEMES)
     assert document.reference is not None
     assert document.machine["cores"]
     for result in document.results:
@@ -212,7 +212,7 @@ def test_a_device_that_fails_is_reported_in_each_result(converted: Path, tmp_pat
         [converted], device, tmp_path / "b", BenchmarkOptions(timing=SHORT, blocks=BLOCKS, patience=1), ignore
     )
     assert {result.error.code for result in document.results if result.error} == {"device"}
-    assert len(document.results) == len(SCHEMES)
+    assert len(document.results) == len(DEFAULT_SCHEMES)
 
 
 def test_files_that_do_not_belong_together_are_refused(

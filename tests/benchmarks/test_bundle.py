@@ -23,7 +23,7 @@ from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
 from edgetf.files import write_document
 from edgetf.results import Failure, Status, Verdict, read_benchmark
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.conftest import Run, ignore
 from tests.special_files import SPECIAL, make_special
 
@@ -149,7 +149,7 @@ def test_a_variant_that_did_not_pass_is_bundled_only_on_request(
     write_document(tmp_path / "benchmark.json", replace(document, results=tuple(results)))
     with pytest.raises(EdgetfError, match="int8 was not converted: int8 needs samples") as caught:
         make_bundle(tmp_path, tmp_path / "int8.edgetf", BundleOptions(asked), ignore)
-    assert caught.value.hint == f"there are: {', '.join(name for name in SCHEMES if name != 'int8')}"
+    assert caught.value.hint == f"there are: {', '.join(name for name in DEFAULT_SCHEMES if name != 'int8')}"
     with pytest.raises(EdgetfError, match="already exists"):
         make_bundle(benchmarked, bundle, BundleOptions(asked), ignore)
     options = ("--variant", "int8", "--variants", converted, "--reference", reference, "-o", "int8.edgetf")

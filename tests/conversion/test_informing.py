@@ -80,6 +80,7 @@ def test_no_lint_note_or_name_that_raises_costs_a_conversion(
         runtime=None,
         allow_nan=False,
         keep_float=(),
+        pixels={},
         crashed=(),
     )
     events: Any = _Events()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.docs.pages import ROOT, TEXTS, blocks
 
 
@@ -57,7 +57,9 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
 def _look_at_the_demo(folder: Path) -> None:
     assert {"edgetf.toml", "run.json", "report.html", "saved_model", "demo"} <= {path.name for path in folder.iterdir()}
     shipped = folder / "demo" / "local"
-    assert {f"{scheme}.tflite" for scheme in SCHEMES} <= {path.name for path in (shipped / "variants").iterdir()}
+    assert {f"{scheme}.tflite" for scheme in DEFAULT_SCHEMES} <= {
+        path.name for path in (shipped / "variants").iterdir()
+    }
     assert list(shipped.glob("*.tflite"))
     assert list(shipped.glob("*.edgetf"))
     benchmark = json.loads((shipped / "bench" / "benchmark.json").read_text())

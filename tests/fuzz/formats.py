@@ -13,7 +13,7 @@ FAST = (
     "tuning.json",
     *("training.json", "devices.toml", "budgets.toml", "job.json", "progress.json of a reference"),
     *("progress.json of a benchmark", "bundle", "history", "npz", "npy", "timings.npz", "images", "tflite"),
-    "factors",
+    *("factors", "pixels"),
     *("answers of probe", "answers of a phone", "benchmark_model", "vela", "profile", "vcgencmd", "/proc"),
     *("bytes of local", "bytes over SSH", "notes.json", ".edgetf-partial-devices.json", "moves.json"),
     *("edgetf.toml", "run.json"),

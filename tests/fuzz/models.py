@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ def formats(made: Made) -> list[Format]:
     return [
         Format("tflite", variants, mutate_bytes, partial(use_tflite, made)),
         Format("factors", (b'[[[0, 1], "/QADCAD4CAE="]]',), mutate_json, partial(use_factors, made)),
+        Format("pixels", (b'{"image": {"mean": [127.5], "std": [50.0]}}',), mutate_json, partial(use_pixels, made)),
         Format("keras", (keras,), inner, partial(use_keras, ".keras"), in_child=True),
         Format("h5", (_h5(keras),), mutate_bytes, partial(use_keras, ".h5"), in_child=True),
         Format("saved_model.pb", (graph,), mutate_bytes, partial(use_saved_model, made), slow=True, in_child=True),
@@ -39,6 +41,22 @@ def _as_it_is(chance: Random, content: bytes) -> bytes:
 def use_tflite(made: Made, chance: Random, folder: Path, content: bytes) -> None:
     (folder / "v.tflite").write_bytes(content)
     edgetf("inspect", folder / "v.tflite", *chance.choice([[], ["--json"]]))
+
+
+def use_pixels(made: Made, chance: Random, folder: Path, content: bytes) -> None:
+    """Metadata of a variant that takes pixels."""
+    from edgetf.conversion.pixels import fold_pixels
+    from edgetf.device.runner.interpreter import JobError
+    from edgetf.device.runner.pixels import as_pixels
+    from edgetf.flatbuffer import pack, unpack
+    from edgetf.pixels import PixelMap
+
+    float32 = (made.converted / "float32.tflite").read_bytes()
+    model, _ = unpack(fold_pixels(float32, {"image": PixelMap((127.5,), (50.0,))}))
+    model.buffers[model.metadata[-1].buffer].data = np.frombuffer(content, np.uint8)
+    with suppress(JobError):
+        as_pixels(pack(model), {"image": np.load(made.samples)["image"][:1]})
+    use_tflite(made, chance, folder, pack(model))
 
 
 def use_factors(made: Made, chance: Random, folder: Path, content: bytes) -> None:

@@ -82,6 +82,7 @@ def _remarks(variant: Variant) -> list[str]:
     if variant.weight_sparsity and variant.weight_sparsity >= _PRUNED:
         share, zipped = f"{variant.weight_sparsity:.0%}", f"{variant.compressed_bytes:,}"
         lines.append(f"{share} of its weights are zero; {zipped} bytes when compressed")
+    lines += [f"{name!r} takes uint8 pixels: the model gets {one.describe()}" for name, one in variant.pixels.items()]
     lines += variant.notes
     lines += [repair_line(repair) for repair in variant.repairs]
     if variant.why_official:

@@ -24,6 +24,7 @@ from edgetf.conversion.factors import spread
 from edgetf.conversion.groups import factors_by_tensor
 from edgetf.conversion.layers import layer_of
 from edgetf.device.runner.isolate import ChildError, run_children
+from edgetf.device.runner.pixels import as_pixels
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 from edgetf.samples import Array
@@ -172,6 +173,7 @@ def _all_values(content: bytes, rows: Mapping[str, Array], signature: str | None
     interpreter = _interpreter(content, preserve=True)
     interpreter.allocate_tensors()
     run, fed = _runner(interpreter, signature)
+    rows = as_pixels(content, rows)
     known = [d for d in interpreter.get_tensor_details(number) if d["index"] in made and _is_number(d)]
     values: dict[str, list[Any]] = {detail["name"]: [] for detail in known}
     n = len(next(iter(rows.values())))

@@ -31,6 +31,7 @@ from .delegates import (
 )
 from .job import Coverage, Job
 from .job import JobError as JobError
+from .pixels import Pixels, read_pixels
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _find_micro() -> Runtime:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of the interpreter. `scale` 0 means that it is not quantized."""
+    """An input or output of the interpreter. `scale` 0 means that it is not quantized; `pixels` are those it takes."""
 
     name: str
     index: int
@@ -82,14 +83,17 @@ class Tensor:
     scale: float
     zero_point: int
     free: tuple[int, ...] = ()  # axes whose length is known only after a run
+    pixels: Pixels | None = None
 
     def quantize(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Values as the tensor stores them: round(value / scale) + zero_point, clipped to the dtype.
+        """Values as the tensor stores them: pixels, or round(value / scale) + zero_point, clipped to the dtype.
 
         Values that already have the tensor's dtype are passed as they are. Rounds half to even, as XNNPACK does.
         """
         if values.dtype == self.dtype:
             return np.ascontiguousarray(values)
+        if self.pixels is not None:
+            return self.pixels.of(values)
         if not self.scale:
             raise JobError(
                 f"input {self.name!r} takes {np.dtype(self.dtype).name}, the samples are {values.dtype.name}"
@@ -160,7 +164,8 @@ class Session:
             raise JobError(f"it takes {self.batch} samples at once, and {name!r} has no axis for them")
         self._allocate()
         inputs, outputs = self._signature(job.signature)  # shapes are known now
-        self.inputs = [_tensor(name, inputs[name]) for name in row_shapes]
+        maps = read_pixels(job.model) if any(one["dtype"] is np.uint8 for one in inputs.values()) else {}
+        self.inputs = [_tensor(name, inputs[name], maps.get(name)) for name in row_shapes]
         self.outputs = [_tensor(name, detail) for name, detail in outputs.items()]
         self._unbatched = job.unbatched_inputs
         self.invoke = self._interpreter.invoke
@@ -278,8 +283,8 @@ def _interpreter_of(runtime: Runtime, delegate: Delegate, job: Job) -> Any:
     return importlib.import_module(f".{name}", __package__).Interpreter if name else runtime.module.Interpreter
 
 
-def _tensor(name: str, detail: dict[str, Any]) -> Tensor:
+def _tensor(name: str, detail: dict[str, Any], pixels: Pixels | None = None) -> Tensor:
     scale, zero_point = detail["quantization"]
     shape = tuple(int(axis) for axis in detail["shape"])
     free = tuple(k for k, axis in enumerate(detail.get("shape_signature", shape)) if axis < 0)
-    return Tensor(name, detail["index"], shape, detail["dtype"], float(scale), int(zero_point), free)
+    return Tensor(name, detail["index"], shape, detail["dtype"], float(scale), int(zero_point), free, pixels)

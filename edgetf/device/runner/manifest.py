@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # 2: inputs and outputs without an axis for samples, shapes of outputs
-BUNDLE_SCHEMA = 2
+# 3: what the variant does with pixels, of which the golden inputs then are; 2 is still read
+BUNDLE_SCHEMA = 3
+_WITHOUT_PIXELS = 2
+_READ = (_WITHOUT_PIXELS, BUNDLE_SCHEMA)
 MANIFEST = "manifest.json"
 
 
@@ -52,6 +55,8 @@ class Manifest:
     `inputs` are the `.npy` files of the golden samples by the input names of the signature, `outputs` what the variant
     must answer to them. `unbatched_inputs` and `unbatched_outputs` are as in `job.Job`. `preprocessing` and
     `postprocessing` are for people. `budgets` are those that the verdict was judged by, by the names of options.
+    `pixels` has the inputs that take uint8 pixels: the variant itself makes (pixel - `mean`) / `std` of them, lists of
+    one number or one for each channel.
     """
 
     schema: int
@@ -69,6 +74,7 @@ class Manifest:
     files: dict[str, str]
     budgets: dict[str, float | None]
     provenance: Provenance
+    pixels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
@@ -81,13 +87,15 @@ def parse_manifest(text: bytes) -> Manifest:
     Raises ValueError for what is not a manifest of this schema, or is not whole, and the errors of json.
     """
     fields = json.loads(text)
-    if not isinstance(fields, dict) or fields.get("schema") != BUNDLE_SCHEMA:
+    if not isinstance(fields, dict) or fields.get("schema") not in _READ:
         found = fields.get("schema") if isinstance(fields, dict) else None
-        raise ValueError(f"its manifest has schema {found!r}, this version reads {BUNDLE_SCHEMA}")
+        raise ValueError(f"its manifest has schema {found!r}, this version reads {' and '.join(map(str, _READ))}")
     try:
         outputs = [GoldenOutput(**_known(one, GoldenOutput)) for one in fields["outputs"]]
         provenance = Provenance(**_known(fields["provenance"], Provenance))
-        manifest = Manifest(**{**_known(fields, Manifest), "outputs": outputs, "provenance": provenance})
+        parts = {"outputs": outputs, "provenance": provenance}
+        parts["pixels"] = {} if fields["schema"] == _WITHOUT_PIXELS else fields["pixels"]
+        manifest = Manifest(**{**_known(fields, Manifest), **parts})
         _check(manifest)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"its manifest is not whole: {error}") from error
@@ -114,5 +122,6 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("its manifest has names that are none")
     numbers = [one for one in (manifest.provenance.median_ms, *manifest.budgets.values()) if one is not None]
     numbers += [one.tolerance for one in manifest.outputs]
+    numbers += [number for one in manifest.pixels.values() for number in (*one["mean"], *one["std"])]
     if not all(type(one) in (int, float) for one in numbers):
         raise ValueError("its manifest has numbers that are none")

@@ -27,6 +27,7 @@ from .interpreter import JobError
 from .isolate import ChildError, Send
 from .job import Job, check
 from .manifest import MANIFEST, GoldenOutput, Manifest, parse_manifest
+from .pixels import read_pixels
 from .run import run_job
 
 _LEAST_BYTES, _RATIO = 64 << 20, 100  # a bundle unpacks to no more than this, and so many times its size
@@ -72,6 +73,8 @@ def verify(bundle: Path, runtime: str, on_event: Send) -> Proof:
         if manifest is None or problems:
             return Proof(variant, "", 0, {}, problems)
         job = _job_of(manifest, folder, runtime)
+        if _maps(manifest.pixels) != _maps(read_pixels(job.model)):
+            return Proof(variant, "", 0, {}, ["the manifest maps pixels in another way than the variant"])
         try:
             measurement = run_job(job, folder / "out", on_event)
         except ChildError as error:
@@ -97,6 +100,12 @@ def _job_of(manifest: Manifest, folder: Path, runtime: str) -> Job:
         runtime,
         timing=None,
     )
+
+
+def _maps(known: dict[str, Any]) -> dict[str, Any]:
+    """Maps of pixels as the runner computes with them, to compare."""
+    plain = {name: one if isinstance(one, dict) else vars(one) for name, one in known.items()}
+    return {name: [np.float32(one[part]).tolist() for part in ("mean", "std")] for name, one in plain.items()}
 
 
 def seal(content: bytes) -> bytes:

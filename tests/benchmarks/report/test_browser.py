@@ -15,7 +15,7 @@ from edgetf.benchmarks.judging.choose import choose
 from edgetf.benchmarks.judging.choose_words import answer
 from edgetf.benchmarks.report.render import render, write_report
 from edgetf.results import read_benchmark
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.benchmarks.made_bench import variant, with_results
 from tests.benchmarks.report_bench import EVIL, rich
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
 _DROP = "accuracy change, points"
 _MORE = 5  # variants in addition to the schemes and a slow one
-MANY = len(SCHEMES) + 1 + _MORE
+MANY = len(DEFAULT_SCHEMES) + 1 + _MORE
 _PHONE, _PAPER = 375, 703  # CSS pixels; A4 less margins of 12 mm
 
 # every visible piece of text, its contrast with the background, and the contrast that WCAG 2.1 (1.4.3) requires
@@ -161,7 +161,7 @@ def test_ten_variants_and_more_are_filtered_by_text_and_verdict(seen_many: Seen,
     page = seen_many.page
     assert len(rows(page)) == MANY
     page.get_by_label("Variants with the text").fill("INT8")
-    assert rows(page) == [name for name in SCHEMES if "int8" in name]
+    assert rows(page) == [name for name in DEFAULT_SCHEMES if "int8" in name]
     page.get_by_label("and the verdict").select_option("FAIL")
     assert rows(page) == ["int8"]
     assert page.locator("output").inner_text() == f"1 of {MANY} variants"

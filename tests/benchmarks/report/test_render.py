@@ -19,7 +19,7 @@ from edgetf.benchmarks.report.table import build_table, change
 from edgetf.errors import EdgetfError
 from edgetf.figures import Energy, Minute, OpTime, Sustained
 from edgetf.results import Benchmark, Failure, LabelUse, Status, Verdict, read_benchmark
-from edgetf.schemes import SCHEMES
+from edgetf.schemes import DEFAULT_SCHEMES
 from tests.benchmarks.made_bench import broken, dropped, float32, int8, variant, with_results
 from tests.conftest import Run
 
@@ -51,11 +51,11 @@ def test_it_names_what_was_compared_and_every_verdict(page: Page) -> None:
     assert "on the CPU" in page.text
     assert "no GPU was used" in page.text
     verbs = "|".join(verdict.look.verb for verdict in Verdict)
-    for name in SCHEMES:
+    for name in DEFAULT_SCHEMES:
         assert re.search(rf"\b{name} ({verbs})", page.text), name
     assert all(f"a {verdict.look.shape} {verdict.label}" in page.text for verdict in Verdict)
     assert page.tags.count("svg") == 3  # the front, the turns and the distribution
-    assert page.text.count("TensorFlow takes") == len(SCHEMES)
+    assert page.text.count("TensorFlow takes") == len(DEFAULT_SCHEMES)
 
 
 def test_it_needs_no_network(page: Page) -> None:

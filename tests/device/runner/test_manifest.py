@@ -37,9 +37,9 @@ def test_a_manifest_is_read_as_it_was_written_and_unknown_keys_are_left_out() ->
     assert parse_manifest(json.dumps(fields).encode()) == _MANIFEST
 
 
-@pytest.mark.parametrize("schema", [1, 3, "2", None])
+@pytest.mark.parametrize("schema", [1, 4, "2", None])
 def test_another_schema_is_named(schema: Any) -> None:
-    with pytest.raises(ValueError, match=f"has schema {schema!r}, this version reads {BUNDLE_SCHEMA}"):
+    with pytest.raises(ValueError, match=f"has schema {schema!r}, this version reads 2 and {BUNDLE_SCHEMA}"):
         parse_manifest(replace(_MANIFEST, schema=schema).to_json().encode())
 
 
@@ -65,3 +65,15 @@ def test_any_value_is_refused_with_a_value_error_or_is_of_the_stated_type(key: s
         found = parse_manifest(json.dumps(fields).encode())
         assert isinstance(getattr(found, key), (str, list, dict, int, Provenance, type(None)))
         assert found == _MANIFEST or getattr(found, key) == value
+
+
+def test_a_manifest_of_the_schema_without_pixels_is_read() -> None:
+    fields = json.loads(_MANIFEST.to_json())
+    del fields["pixels"]
+    assert parse_manifest(json.dumps({**fields, "schema": 2}).encode()) == replace(_MANIFEST, schema=2)
+
+
+@pytest.mark.parametrize("pixels", [{"image": {"mean": ["1"], "std": [1.0]}}, {"image": {"mean": [1.0]}}, [1]])
+def test_pixels_that_are_no_map_are_refused(pixels: Any) -> None:
+    with pytest.raises(ValueError, match="its manifest"):
+        parse_manifest(json.dumps({**json.loads(_MANIFEST.to_json()), "pixels": pixels}).encode())
