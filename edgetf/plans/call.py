@@ -51,6 +51,7 @@ def conversion(model: PlannedModel, options: Options) -> Call:
         "signature": model.signature,
         "select_tf_ops": model.select_tf_ops,
         "keep_float": model.keep_float,
+        "pixels": model.pixels or "",
         "allow_nan": model.allow_nan,
         "trust": model.trust,
     }

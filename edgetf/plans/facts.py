@@ -72,6 +72,7 @@ class Depends:
             "shapes": _of(model.shapes),
             "signature": _of(model.signature),
             "keep_float": _of(model.keep_float),
+            "pixels": _of(model.pixels),
             "options": _of([model.select_tf_ops, model.allow_nan, model.trust, self._plan.options.calibration]),
         }
 

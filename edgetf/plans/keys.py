@@ -44,6 +44,7 @@ MODEL: dict[str, Key] = {
     "signature": Key(Type.TEXT, "the signature of a SavedModel"),
     "shapes": Key(Type.SHAPES, "shapes of inputs by name, such as { image = [1, 28, 28, 1] }"),
     "keep_float": Key(Type.TEXTS, "Keras layers, or patterns of them, that stay in float"),
+    "pixels": Key(Type.TEXT, "variants take uint8 pixels: 0..1, -1..1, or mean=M std=S, as of edgetf convert"),
     "select_tf_ops": Key(Type.FLAG, "allow TensorFlow's own operations"),
     "allow_nan": Key(Type.FLAG, "allow NaN in samples, for a model that imputes them"),
     "trust": Key(Type.FLAG, "load a model that contains code, or operations with effects"),

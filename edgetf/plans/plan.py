@@ -74,6 +74,7 @@ class PlannedModel:
     signature: str | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     keep_float: tuple[str, ...] = ()
+    pixels: str | None = None
     select_tf_ops: bool = False
     allow_nan: bool = False
     trust: bool = False
