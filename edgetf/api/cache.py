@@ -5,6 +5,7 @@ It is `$EDGETF_CACHE`, or `edgetf` in `$XDG_CACHE_HOME` or `~/.cache`. Everythin
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -91,6 +92,7 @@ def store(kind: str, name: str, write: Callable[[Path], None], digest: Callable[
             return place / name
 
 
+@functools.cache
 def version_of(package: str) -> str:
     """The version of an installed package; empty if it is not installed."""
     try:

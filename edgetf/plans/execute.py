@@ -148,7 +148,7 @@ class Executor:
             there = eagerness < ABSENT and self._steps.is_stored(Verb.BENCHMARK, facts(member, seat))
             return not there, eagerness
 
-        ordered = sorted(members, key=order)
+        ordered = sorted(members, key=order) if len(members) > 1 else members
         for number, member in enumerate(ordered):
             seat, is_last = self._seat(Verb.BENCHMARK, member), number == len(ordered) - 1
             asked = call.benchmark(model, member, made, self._plan.options)
