@@ -15,9 +15,9 @@ from typing import Any
 from edgetf.api.cache import store
 from edgetf.api.samples import Inputs
 from edgetf.conversion import keras_file
+from edgetf.conversion.early import read_inputs
 from edgetf.conversion.hub import find_model
 from edgetf.conversion.keras_export import export_model
-from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.source_child import read_source_safely
 from edgetf.errors import EdgetfError
 from edgetf.results import TensorSpec
@@ -49,8 +49,7 @@ def inputs_of(model: Any, path: Path, signature: str | None, trust: bool) -> Inp
         known = getattr(model, "inputs", None) if _is_keras(model) else None
         if known:
             return [TensorSpec(one.name.partition(":")[0], tuple(one.shape), _dtype(one)) for one in known]
-        with as_saved_model(path, trust, lambda event: None) as found:
-            return read_source_safely(found.folder, signature).inputs
+        return read_inputs(path, signature, trust, lambda event: None)
 
     return ask
 

@@ -127,14 +127,18 @@ def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> Non
 
 
 def _inspect_model(what: str, signature: str | None, trust: bool, as_json: bool) -> None:
+    from edgetf.conversion.early import refuse_mistakes
     from edgetf.conversion.effects import find_effects
     from edgetf.conversion.hub import find_model
+    from edgetf.conversion.keras_file import is_keras_file
     from edgetf.conversion.origin import as_saved_model
     from edgetf.conversion.source_child import read_source_safely
     from edgetf.files import to_text
     from edgetf.texts import without_secrets
 
     model = find_model(what)
+    if is_keras_file(model):
+        refuse_mistakes(model, signature, {}, None)
     with progress("Inspecting") as on_event, as_saved_model(model, trust, on_event) as found:
         safe = read_source_safely(found.folder, signature)
         source = replace(safe, path=without_secrets(what), origin=found.origin)

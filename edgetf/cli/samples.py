@@ -120,9 +120,8 @@ def convert(
 def _inputs(model: str | None, signature: str | None, trust: bool) -> Sequence[TensorSpec] | None:
     if model is None:
         return None
+    from edgetf.conversion.early import read_inputs
     from edgetf.conversion.hub import find_model
-    from edgetf.conversion.origin import as_saved_model
-    from edgetf.conversion.source_child import read_source_safely
 
-    with progress("Model") as on_event, as_saved_model(find_model(model), trust, on_event) as found:
-        return read_source_safely(found.folder, signature).inputs
+    with progress("Model") as on_event:
+        return read_inputs(find_model(model), signature, trust, on_event)

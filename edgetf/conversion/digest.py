@@ -16,27 +16,33 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgetf.backend import load_tensorflow
+from edgetf.conversion.checkpoint import Checkpoint
+from edgetf.conversion.messages import NeedsTensorFlowError, read_tensor
 from edgetf.files import sha256_file, sha256_tree
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _SAME = {"Identity", "StopGradient", "PreventGradient"}  # their output is their input
 _NAMES = {"shared_name", "container", "debug_name", "config", "config_proto", "executor_type", "allowed_devices"}
+_MOST_CALLS = 100_000  # of functions by functions: each of twenty may call the next one twice
 _TABLES = ("HashTable", "MutableHashTable", "MutableDenseHashTable", "AnonymousHashTable")
 
 
-def digest_of(saved_model: Path, graph: Any, signature: str) -> str:
+def digest_of(saved_model: Path, graph: Any, signature: str, pure: bool = False) -> str:
     """SHA-256, in hex, of what `signature` of the meta graph `graph` computes.
 
-    A graph that TensorFlow 2 did not save gets the digest of the folder's bytes.
+    A graph that TensorFlow 2 did not save gets the digest of the folder's bytes. TensorFlow is loaded only for rare
+    values, such as texts in a checkpoint; if `pure`, these raise NeedsTensorFlowError.
     """
     try:
-        return _Hasher(saved_model, graph).digest(signature)
+        return _Hasher(saved_model, graph, pure).digest(signature)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError, RecursionError, RuntimeError):
         return sha256_tree(saved_model)
 
 
-def _sha(*parts: str | bytes) -> str:
+def _sha(*parts: str | bytes | memoryview) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -48,14 +54,16 @@ def _sha(*parts: str | bytes) -> str:
 class _Hasher:
     """Hashes of one meta graph. Each function and each variable's value is hashed once."""
 
-    def __init__(self, saved_model: Path, graph: Any) -> None:
-        self._folder, self._graph = saved_model, graph
+    def __init__(self, saved_model: Path, graph: Any, pure: bool) -> None:
+        self._folder, self._graph, self._pure = saved_model, graph, pure
         self._functions = {function.signature.name: function for function in graph.graph_def.library.function}
         self._nodes = {node.name: node for node in graph.graph_def.node}
         self._keys = self._checkpoint_keys()
         self._bodies: dict[str, str] = {}
         self._values: dict[str, str] = {}
-        self._reader: Any = None
+        self._variables = saved_model / "variables" / "variables"
+        self._reader: Any = Checkpoint(self._variables)
+        self._calls = 0
 
     def digest(self, signature: str) -> str:
         """The hash of everything that the signature's outputs and effects depend on."""
@@ -107,13 +115,18 @@ class _Hasher:
 
     def _value(self, key: str) -> str:
         if key not in self._values:
-            if self._reader is None:
-                tf = load_tensorflow()
-                self._reader = tf.train.load_checkpoint(str(self._folder / "variables" / "variables"))
-            value = self._reader.get_tensor(key)
-            data = value.tobytes() if value.dtype != object else repr(value.tolist()).encode()
-            self._values[key] = _sha(str(value.dtype), str(value.shape), data)
+            value = self._read(key)
+            self._values[key] = _sha(str(value.dtype), str(value.shape), _bytes_of(value))
         return self._values[key]
+
+    def _read(self, key: str) -> Any:
+        try:
+            return self._reader.get_tensor(key)
+        except NeedsTensorFlowError:
+            if self._pure:
+                raise
+        self._reader = load_tensorflow().train.load_checkpoint(str(self._variables))
+        return self._reader.get_tensor(key)
 
     def _checkpoint_keys(self) -> dict[str, str]:
         """The checkpoint key of each variable, by the name of the node that outputs its handle."""
@@ -151,11 +164,14 @@ class _Hasher:
                 found.append(f"{name}={value.SerializeToString(deterministic=True).hex()}")
         return _sha(node.op, *found)
 
-    @staticmethod
-    def _constant(tensor: Any) -> str:
-        array = load_tensorflow().make_ndarray(tensor)
-        data = array.tobytes() if array.dtype != object else repr(array.tolist()).encode()
-        return _sha(str(tensor.dtype), str(array.shape), data)
+    def _constant(self, tensor: Any) -> str:
+        try:
+            array = read_tensor(tensor)
+        except NeedsTensorFlowError:
+            if self._pure:
+                raise
+            array = load_tensorflow().make_ndarray(tensor)
+        return _sha(str(tensor.dtype), str(array.shape), _bytes_of(array))
 
     def _body(self, name: str) -> str:
         """The hash of a function without its arguments, as the body of a loop or a branch."""
@@ -169,6 +185,9 @@ class _Hasher:
 
     def call(self, name: str, arguments: Sequence[str]) -> tuple[list[str], set[str]]:
         """The hashes of a function's outputs and of its side effects, given the hashes of its arguments."""
+        self._calls += 1
+        if self._calls > _MOST_CALLS:
+            raise ValueError(f"the functions of {self._folder} call each other too often")
         function = self._functions[name]
         given = dict(zip((arg.name for arg in function.signature.input_arg), arguments, strict=True))
         nodes = {node.name: node for node in function.node_def}
@@ -181,6 +200,13 @@ class _Hasher:
 
     def attributes(self, node: Any) -> str:
         return self._attributes(node)
+
+
+def _bytes_of(array: Any) -> bytes | memoryview:
+    """The bytes of a value; a large one that is mapped from a file is not copied."""
+    if array.dtype == object:
+        return repr(array.tolist()).encode()
+    return memoryview(array.reshape(-1).view(np.uint8))
 
 
 class _NotInitialError(Exception):

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgetf.conversion.graph_pure import PURE
+from edgetf.conversion.messages import messages
 from edgetf.conversion.savedmodel import read_proto
 from edgetf.errors import EdgetfError
 from edgetf.texts import printable
@@ -212,12 +213,10 @@ class _Graph:
 
     @cached_property
     def _asset_files(self) -> list[Any]:
-        from tensorflow.core.protobuf import meta_graph_pb2
-
         assets = list(self._meta.asset_file_def)
         if not assets:
             for packed in self._meta.collection_def["saved_model_assets"].any_list.value:
-                assets.append(meta_graph_pb2.AssetFileDef())
+                assets.append(messages().AssetFileDef())
                 packed.Unpack(assets[-1])
         return assets
 

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from edgetf.conversion.keras_findings import Finding, findings_of
+from edgetf.conversion.keras_inputs import inputs_of_config
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.process import EventPipe, reporting
 from edgetf.reading import parsing
+from edgetf.results import TensorSpec
 
 RESAVE = "save the whole model again with: model.save('model.keras')"
 _MOST_BYTES = 256 << 20  # for a configuration: the largest published models have a few megabytes
@@ -34,12 +36,16 @@ _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"}
 
 @dataclass(frozen=True)
 class Header:
-    """What a Keras file is: `generation` 2 or 3; `int8`: trained for int8 with tfmot; `half`: computes in float16."""
+    """What a Keras file is: `generation` 2 or 3; `int8`: trained for int8 with tfmot; `half`: computes in float16.
+
+    `inputs` are empty if the configuration does not state them.
+    """
 
     generation: int
     int8: bool
     half: bool
     findings: tuple[Finding, ...]
+    inputs: tuple[TensorSpec, ...] = ()
 
 
 def read_header(path: Path) -> Header:
@@ -52,6 +58,7 @@ def read_header(path: Path) -> Header:
         int8=any(one.get("class_name") in ("QuantizeWrapper", "QuantizeWrapperV2") for one in known),
         half=any(_half_key(one) for one in known),
         findings=tuple(dict.fromkeys(finding for one in known for finding in findings_of(one))),
+        inputs=inputs_of_config(config),
     )
 
 

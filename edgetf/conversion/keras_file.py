@@ -17,6 +17,7 @@ from edgetf.conversion.keras_findings import Finding
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, ignore
 from edgetf.process import HungError, run_child
+from edgetf.results import TensorSpec
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _IDLE_S = 30.0
@@ -34,7 +35,9 @@ def read_header(path: Path) -> Header:
     Raises EdgetfError for a file that is missing or damaged, or holds weights only.
     """
     fields = _read("header", path)["header"]
-    return Header(**{**fields, "findings": tuple(Finding(**finding) for finding in fields["findings"])})
+    findings = tuple(Finding(**finding) for finding in fields["findings"])
+    inputs = tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in fields["inputs"])
+    return Header(**{**fields, "findings": findings, "inputs": inputs})
 
 
 def read_digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgetf.backend import load_tensorflow
 from edgetf.conversion.digest import digest_of
+from edgetf.conversion.messages import NeedsTensorFlowError, dtype_name, messages
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.files import read_bytes
 from edgetf.reading import parsing
@@ -26,17 +27,22 @@ _MOST_AXIS = (1 << 31) - 1
 _LARGEST = (1 << 31) - 1  # bytes: the maximum size of a protocol buffer
 
 
-def read_source(saved_model: Path, signature: str | None) -> Source:
+def read_source(saved_model: Path, signature: str | None, pure: bool = False) -> Source:
     """The chosen signature (by default `serving_default`, or the only one), and the digest of its computation.
 
-    Raises EdgetfError for a folder that is not a SavedModel and for a signature that is missing or ambiguous.
+    TensorFlow is not loaded, except for rare models; if `pure`, these raise NeedsTensorFlowError. Raises EdgetfError
+    for a folder that is not a SavedModel and for a signature that is missing or ambiguous.
     """
-    load_tensorflow()
-    with parsing(saved_model, "a SavedModel", "export it again"):
-        return _read_source(saved_model, signature)
+    try:
+        with parsing(saved_model, "a SavedModel", "export it again"):
+            return _read_source(saved_model, signature, pure)
+    except EdgetfError as error:
+        if isinstance(error.__cause__, NeedsTensorFlowError):
+            raise error.__cause__ from None
+        raise
 
 
-def _read_source(saved_model: Path, signature: str | None) -> Source:
+def _read_source(saved_model: Path, signature: str | None, pure: bool) -> Source:
     graph = read_graph(saved_model)
     signatures = _signatures_of(graph)
     key = _choose(saved_model, signatures, signature)
@@ -45,9 +51,9 @@ def _read_source(saved_model: Path, signature: str | None) -> Source:
         if info.tensor_shape.unknown_rank:
             hint = "export it with an input_signature that lists the axes, with None for those of any length"
             raise EdgetfError(f"{saved_model}: the input {name!r} has an unknown number of axes", hint)
-    inputs = tuple(_spec(name, info) for name, info in sorted(chosen.inputs.items()))
-    outputs = tuple(_spec(name, info) for name, info in sorted(chosen.outputs.items()))
-    return Source(str(saved_model), digest_of(saved_model, graph, key), key, inputs, outputs)
+    inputs = tuple(_spec(name, info, pure) for name, info in sorted(chosen.inputs.items()))
+    outputs = tuple(_spec(name, info, pure) for name, info in sorted(chosen.outputs.items()))
+    return Source(str(saved_model), digest_of(saved_model, graph, key, pure), key, inputs, outputs)
 
 
 def is_trained_for_int8(saved_model: Path) -> bool:
@@ -220,11 +226,9 @@ def read_proto(saved_model: Path) -> Any:
         raise EdgetfError(f"{saved_model} is an empty folder, not a SavedModel", hint)
     if not file.is_file():
         raise EdgetfError(f"{saved_model} is not a SavedModel: it has no saved_model.pb", hint)
-    load_tensorflow()  # quietly, and only for what is a SavedModel
+    proto = messages().SavedModel()  # first: it reports that TensorFlow is not installed
     from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
 
-    proto = saved_model_pb2.SavedModel()
     try:
         proto.ParseFromString(read_bytes(file, "export it again", _LARGEST))
     except DecodeError as error:
@@ -260,9 +264,8 @@ def _choose(saved_model: Path, signatures: dict[str, Any], asked: str | None) ->
     return next(iter(signatures))
 
 
-def _spec(name: str, info: Any) -> TensorSpec:
-    tf = load_tensorflow()
+def _spec(name: str, info: Any, pure: bool) -> TensorSpec:
     shape = tuple(None if axis.size < 0 else int(axis.size) for axis in info.tensor_shape.dim)
     if clean(name) != name or any(axis is not None and axis > _MOST_AXIS for axis in shape):
         raise ValueError(f"the signature names an invalid tensor: {name!r} {shape}")
-    return TensorSpec(name, shape, tf.dtypes.as_dtype(info.dtype).name)
+    return TensorSpec(name, shape, dtype_name(info.dtype, pure))

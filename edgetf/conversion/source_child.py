@@ -1,7 +1,8 @@
-"""The signature of a SavedModel, read in a child process: `python -m edgetf.conversion.source_child`.
+"""The signature of an untrusted SavedModel. In: a folder. Out: its Source.
 
-In: an untrusted folder. Out: its Source. TensorFlow's readers are native code: input that crashes or blocks them ends
-this process and not edgetf.
+It is read without TensorFlow, except for rare models. These are read in a child process (`python -m
+edgetf.conversion.source_child`): TensorFlow's readers are native code, and input that crashes or blocks them ends this
+process and not edgetf.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from edgetf.conversion.messages import NeedsTensorFlowError
 from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, ignore
@@ -22,7 +24,14 @@ _AGAIN = "export it again"
 
 
 def read_source_safely(saved_model: Path, signature: str | None) -> Source:
-    """Like `read_source`, in a child with a time limit. Also raises EdgetfError if the child dies or hangs."""
+    """Like `read_source`. Also raises EdgetfError if TensorFlow has to read it, in a child, and dies or hangs."""
+    try:
+        return read_source(saved_model, signature, pure=True)
+    except NeedsTensorFlowError:
+        return _read_in_child(saved_model, signature)
+
+
+def _read_in_child(saved_model: Path, signature: str | None) -> Source:
     found: list[Source] = []
 
     def receive(answer: Answer) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_export, keras_file
 from edgetf.conversion.contract import RuntimeVersion, find_target
+from edgetf.conversion.early import load_once, refuse_mistakes
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
 from edgetf.conversion.informing import informed, lines_on
@@ -87,14 +88,14 @@ def main() -> None:
 
 
 def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
-    events.send(Phase("loading TensorFlow"))
-    tf = load_tensorflow()
-    events.answer("versions", versions=_versions(tf))
     out, warn = Path(request.out), partial(_warn, events)
     source = read_source(_saved_model(request, events), request.signature)
     asked = ask_shapes(source, request.shapes)
     samples, calibration = _calibration_samples(request, asked, events)
     fixed = fix_shapes(source, request.shapes, samples)
+    events.send(Phase("loading TensorFlow"))
+    tf = load_tensorflow()  # after what can be wrong with what was given
+    events.answer("versions", versions=_versions(tf))
     marked = source if samples is None else replace(source, inputs=samples.mark(source.inputs))
     events.answer("source", source=to_plain(marked))
     place, key = Path(source.path), source.signature
@@ -208,6 +209,8 @@ def _saved_model(request: Request, events: EventPipe) -> Path:
         return model
     exported = Path(request.out) / "saved_model"
     if not exported.exists():  # an earlier worker may have done it before it crashed
+        given = None if request.samples is None else (request.samples, request.allow_nan)
+        refuse_mistakes(model, request.signature, request.shapes, given, _any_batch)
         events.send(Phase(f"exporting {model.name}"))
         notes = keras_export.export_keras_file(model, exported, request.trust)
         events.answer("notes", notes=notes)
@@ -219,7 +222,7 @@ def _calibration_samples(
 ) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
         return None, None
-    samples = load_samples(request.samples, _any_batch(source), request.allow_nan)
+    samples = load_once(request.samples, tuple(_any_batch(source)), request.allow_nan)
     _warn(events, *refuse_scaled_twice(source, samples))
     chosen = samples.take(request.calibration)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)

@@ -285,9 +285,9 @@ def test_a_model_that_is_exchanged_after_it_was_checked_is_not_loaded_by_referen
     exchange: Callable[..., Any], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "read_source", exchange)
-    monkeypatch.setattr(make, "find_backend", lambda *given: pytest.fail("it would be loaded"))
+    options, refused = ReferenceOptions(on=Place.CPU), lambda *given: pytest.fail("it would be loaded")
     with pytest.raises(EdgetfError, match="model changed while edgetf read it"):
-        make_reference(tmp_path / "model", small.samples, tmp_path / "ref", ReferenceOptions(on=Place.CPU), ignore)
+        make_reference(tmp_path / "model", small.samples, tmp_path / "ref", options, ignore, compute=refused)
 
 
 def test_a_model_that_is_exchanged_after_it_was_checked_is_not_converted(
@@ -304,7 +304,7 @@ def test_a_model_that_is_exchanged_after_it_was_checked_is_not_converted(
         "calibration": 1,
     }
     plain |= {"choice": files.to_plain(ConvertOptions().choice), "ranges": None, "select_tf_ops": False}
-    plain |= {"trust": False, "runtime": None, "allow_nan": False, "keep_float": [], "crashed": []}
+    plain |= {"trust": False, "runtime": None, "allow_nan": False, "keep_float": [], "pixels": {}, "crashed": []}
     request = files.from_plain({"model": str(tmp_path / "model"), "out": str(tmp_path), **plain}, worker.Request)
     with pytest.raises(EdgetfError, match="model changed while edgetf read it"):
         worker._convert_all(request, tmp_path / "work", mock.Mock())

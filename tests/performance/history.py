@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +142,14 @@ def _rows(shape: Shape) -> Iterator[tuple[str, ...]]:
 
 
 def _plain(result: Result) -> dict[str, object]:
-    """The result without fields that are empty by default: another version may not have them."""
-    empty = {field.name for field in fields(Result) if field.default is None}
-    return {key: value for key, value in to_plain(result).items() if value is not None or key not in empty}
+    """The result without fields that have their default: another version may not have them."""
+
+    def is_default(field: Field[object]) -> bool:
+        made = field.default if field.default_factory is MISSING else field.default_factory()
+        return bool(getattr(result, field.name) == made)
+
+    left_out = {field.name for field in fields(Result) if is_default(field)}
+    return {key: value for key, value in to_plain(result).items() if key not in left_out}
 
 
 def _moved(plain: dict[str, object], random: np.random.Generator) -> dict[str, object]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetf.benchmarks.history.store import Entry, find_commit
+from edgetf.benchmarks.judging.statistics import wilson
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.results import Accuracy, MetricState, Parity, Result, Status, Verdict
 
@@ -320,19 +321,11 @@ def _welch(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> tupl
 
 def _newcombe(a: int, n: int, b: int, m: int) -> tuple[float, float]:
     """Interval of a/n - b/m in points (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
-    (one_low, one_high), (other_low, other_high) = _wilson(a, n), _wilson(b, m)
+    (one_low, one_high), (other_low, other_high) = wilson(a, n), wilson(b, m)
     p, q = a / n, b / m
     low = p - q - math.hypot(p - one_low, other_high - q)
     high = p - q + math.hypot(one_high - p, q - other_low)
     return 100 * low, 100 * high
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    """The interval of k/n by Wilson's score, as `scipy.stats.binomtest` gives it together with a p-value, in 2 ms."""
-    z = float(special.ndtri(1 - _ALPHA / 2))
-    p, scale = k / n, 1 + z**2 / n
-    center, reach = (p + z**2 / (2 * n)) / scale, z / scale * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return (0.0 if k == 0 else center - reach), (1.0 if k == n else center + reach)
 
 
 def _by_holm(changes: list[Change]) -> list[Change]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.columns import name_columns
@@ -70,7 +70,7 @@ def lost_columns(reference: Numbers, variant: Numbers, truth: Numbers, once: NDA
 
 def _judge(axis: int, constant: _Mean, had: _Mean, kept: _Mean, half: _Mean) -> str:
     """A sentence on the lost columns of an axis; empty if there are none."""
-    sure = float(stats.norm.ppf(1 - (1 - statistics.CONFIDENCE) / len(had.mean)))
+    sure = float(special.ndtri(1 - (1 - statistics.CONFIDENCE) / len(had.mean)))
     known = (had.mean > _KNOWN * constant.mean) & (had.mean > sure * had.deviation)
     gone = (kept.mean <= _HARDLY * had.mean) & (half.mean < -sure * half.deviation)
     lost = np.flatnonzero(known & gone)

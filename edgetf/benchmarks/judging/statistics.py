@@ -1,10 +1,12 @@
 """The statistics behind verdicts on outputs: intervals for proportions, paired drops and SQNR.
 
-All intervals are two-sided with 95 % confidence.
+All intervals are two-sided with 95 % confidence. `scipy.stats` and `scipy.optimize` take longer to import than most
+commands need in all: what they compute is computed by `scipy.special`, and roots are found on demand.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -14,12 +16,12 @@ from edgetf.errors import MissingExtraError
 from edgetf.results import Accuracy, Agreement
 
 try:
-    from scipy import optimize, stats
+    from scipy import special
 except ModuleNotFoundError as error:
     raise MissingExtraError("scipy", "report") from error
 
 CONFIDENCE = 0.95
-_Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+_Z = float(special.ndtri(0.5 + CONFIDENCE / 2))
 _RESAMPLES = 2000
 _DRAWN = 50  # resamples per batch
 _FEW = 10  # with fewer differences, resampling is not reliable
@@ -30,8 +32,20 @@ Floats = NDArray[np.float64]
 @lru_cache(4096)  # how many samples would decide asks for the same again and again
 def agreement(same: int, n: int) -> Agreement:
     """The share of agreeing samples with its Wilson score interval (Wilson 1927, JASA 22:209)."""
-    interval = stats.binomtest(same, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Agreement(n, same, same / n, float(interval.low), float(interval.high))
+    low, high = wilson(same, n)
+    return Agreement(n, same, same / n, low, high)
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval of k of n, as `scipy.stats.binomtest` gives it."""
+    p, scale = k / n, 1 + _Z**2 / n
+    center, reach = (p + _Z**2 / (2 * n)) / scale, _Z / scale * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return (0.0 if k == 0 else center - reach), (1.0 if k == n else center + reach)
+
+
+def sign_test(lost: int, won: int) -> float:
+    """The p-value of the exact binomial test that both are as likely, as `scipy.stats.binomtest` gives it."""
+    return min(2 * float(special.bdtr(min(lost, won), lost + won, 0.5)), 1.0)
 
 
 def accuracy_drop(reference_right: NDArray[np.bool_], variant_right: NDArray[np.bool_]) -> Accuracy:
@@ -52,7 +66,7 @@ def accuracy_drop(reference_right: NDArray[np.bool_], variant_right: NDArray[np.
         drop_points=100 * (lost - won) / n,
         low=100 * low,
         high=100 * high,
-        mcnemar_p=float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
+        mcnemar_p=sign_test(lost, won) if lost + won else 1.0,
     )
 
 
@@ -69,6 +83,8 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
         won_rate = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
         variance = n * (2 * won_rate + delta * (1 - delta))
         return float((lost - won - n * delta) / np.sqrt(max(variance, 1e-300)))
+
+    from scipy import optimize
 
     observed, edge = (lost - won) / n, 1 - 1e-12
     low = -1.0 if score(-edge) < _Z else optimize.brentq(lambda d: score(d) - _Z, -edge, observed)

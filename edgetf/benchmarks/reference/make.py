@@ -26,7 +26,9 @@ from edgetf.benchmarks.reference.noise import rows_again
 from edgetf.benchmarks.reference.options import ReferenceOptions
 from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.rows import Outputs
+from edgetf.conversion.early import load_once, refuse_mistakes
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
+from edgetf.conversion.keras_file import is_keras_file
 from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.rescaling import refuse_scaled_twice
 from edgetf.conversion.savedmodel import read_source
@@ -34,7 +36,7 @@ from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent, Phase
 from edgetf.owned import own_temporary, scratch
 from edgetf.results import REFERENCE_SCHEMA, ArrayFile, LabelsAre, LabelScore, Reference, Source
-from edgetf.samples import Samples, SampleSource, load_samples
+from edgetf.samples import Samples, SampleSource
 
 _FOLDER = "reference"
 _PARTIAL = ".edgetf-partial-reference"
@@ -55,12 +57,14 @@ def make_reference(
     """
     if out.resolve().is_relative_to(model.resolve()):
         raise EdgetfError(f"{out} is inside of {model}", "give a folder outside of the model with -o")
+    if is_keras_file(model):
+        refuse_mistakes(model, options.signature, {}, (samples, options.allow_nan))
     with as_saved_model(model, options.trust, on_event) as found, ExitStack() as stack:
         known_as = partial(replace, path=str(model), origin=found.origin)
-        on_event(Phase("loading TensorFlow"))
-        load_tensorflow()
         refuse_effects(found.folder, options.trust)
         source, rows = _read(found.folder, samples, options)
+        on_event(Phase("loading TensorFlow"))
+        load_tensorflow()  # after what can be wrong with the samples
         staging = stack.enter_context(files.staged(out, [_FOLDER, "reference.json"], options.force))
         stack.enter_context(own_temporary())
         private = link_model(found.folder, stack.enter_context(scratch()) / "model")
@@ -78,7 +82,7 @@ def _read(saved_model: Path, samples: SampleSource, options: ReferenceOptions) -
     source = read_source(saved_model, options.signature)
     if any(spec.dtype == "string" for spec in source.outputs):
         raise EdgetfError(f"{saved_model} returns texts, which cannot be compared", "choose another --signature")
-    rows = load_samples(samples, source.inputs, options.allow_nan)
+    rows = load_once(samples, source.inputs, options.allow_nan)
     rows.check_outputs(spec.name for spec in source.outputs)
     refuse_scaled_twice(source, rows)
     return replace(source, inputs=rows.mark(source.inputs)), rows

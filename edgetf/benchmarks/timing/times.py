@@ -17,7 +17,7 @@ from edgetf.errors import MissingExtraError
 from edgetf.figures import Block, Energy, Latency, Minute, Sustained
 
 try:
-    from scipy import stats
+    from scipy import special
 except ModuleNotFoundError as error:
     raise MissingExtraError("scipy", "report") from error
 
@@ -43,6 +43,8 @@ def summarize(blocks: Sequence[Times]) -> Latency:
     the deviations for many normal values; less for few). A single block is split into ten parts, whose spread shows
     drift but not the differences between processes.
     """
+    from scipy import stats  # takes longer to import than commands need that measure nothing
+
     pooled = np.sort(np.concatenate([np.asarray(block, np.float64) for block in blocks])) / 1e6
     n, centres = len(pooled), [x / 1e6 for x in _centres(blocks)]
     median, reach = float(np.median(centres)), _reach(centres)
@@ -166,6 +168,8 @@ def energy_of(power: Power) -> Energy | None:
     idle, active = _settled(power.idle_w), _settled(power.active_w)
     if min(len(idle), len(active)) < _FEWEST_READINGS or not power.runs or active.mean() < _LEAST_W:
         return None
+    from scipy import stats
+
     interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(CONFIDENCE)
     mj, watts = 1e3 * power.seconds / power.runs, float(active.mean() - idle.mean())
     low, high = float(interval.low), float(interval.high)
@@ -189,7 +193,7 @@ def _centre_of(block: TimeSummary) -> float:
 
 def _reach(centres: Sequence[float]) -> float:
     """Half of Student's interval, widened for a median."""
-    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(centres) - 1)
+    quantile = special.stdtrit(len(centres) - 1, 0.5 + CONFIDENCE / 2)
     return float(quantile * np.sqrt(np.pi / 2) * np.std(centres, ddof=1) / np.sqrt(len(centres)))
 
 

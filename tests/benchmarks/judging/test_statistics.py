@@ -10,8 +10,18 @@ from edgetf.benchmarks.judging.statistics import (
     accuracy_drop,
     agreement,
     paired_interval,
+    sign_test,
     sqnr_interval,
+    wilson,
 )
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 500), (500, 500), (3, 7), (480, 500), (99_990, 100_000)])
+def test_the_interval_of_a_share_and_the_sign_test_are_those_of_scipy(k: int, n: int) -> None:
+    known = stats.binomtest(k, n)
+    interval = known.proportion_ci(0.95, method="wilson")
+    assert wilson(k, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
+    assert sign_test(k, n - k) == sign_test(n - k, k) == pytest.approx(known.pvalue, rel=1e-9, abs=1e-300)
 
 
 @pytest.mark.parametrize(("rate_lost", "rate_won"), [(0.02, 0.01), (0.005, 0.005), (0.1, 0.02), (0.0, 0.01)])
@@ -65,7 +75,7 @@ def test_an_accuracy_drop_counts_discordant_pairs() -> None:
 def test_agreement_has_wilsons_interval() -> None:
     found = agreement(95, 100)
     interval = stats.binomtest(95, 100).proportion_ci(0.95, method="wilson")
-    assert (found.low, found.high) == (interval.low, interval.high)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
     assert agreement(10, 10).low == pytest.approx(0.7225, abs=1e-4)  # all of a few samples are not a proof
 
 
