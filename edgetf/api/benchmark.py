@@ -24,6 +24,7 @@ from edgetf.console.progress import progress
 from edgetf.defaults import BLOCKS, DEVICE, MAX_DROP
 from edgetf.device.devices import find_device, find_settings, refuse_unfit
 from edgetf.device.kinds import KINDS
+from edgetf.device.runner.delegates import PRECISION, find_delegate
 from edgetf.device.settings import DeviceSettings
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent
@@ -44,7 +45,7 @@ def benchmark(
     devices: str | os.PathLike[str] | None = None,
     runtime: str | None = None,
     delegate: str | None = None,
-    delegate_options: Mapping[str, str] | None = None,
+    delegate_option: Mapping[str, str] | None = None,
     threads: int | None = None,
     affinity: Sequence[int] = (),
     nice: int = 0,
@@ -84,7 +85,7 @@ def benchmark(
     runtime, delegate, threads
         "auto", "litert" or "tflite-runtime"; a delegate that the device has, or "none", or the path on the device of a
         library that is one; threads while timing. The defaults are the device's settings.
-    delegate_options
+    delegate_option
         Options of the delegate, by name; by default the device's, if the delegate is.
     affinity, nice
         CPUs to time on, and the priority, as for nice(1).
@@ -151,7 +152,7 @@ def benchmark(
     )
     devices_of = {name: find_settings(name, _path(devices)) for name in names}
     settled = {
-        name: _settle(base, settings, _Given(runtime, delegate, delegate_options, threads))
+        name: _settle(base, settings, _Given(runtime, delegate, delegate_option, threads))
         for name, settings in devices_of.items()
     }
     folder = Path(out) if out is not None else _cached(places, settled)
@@ -181,6 +182,8 @@ def _settle(base: BenchmarkOptions, settings: DeviceSettings, given: _Given) -> 
     own = settings.delegate_options if delegate == settings.delegate else {}
     chosen = {**own, **(given.delegate_options or {})}
     refuse_unfit(settings, delegate, base.affinity, chosen)
+    if PRECISION in find_delegate(delegate).options:  # it decides on the answers, and is recorded in any case
+        chosen = {PRECISION: "default", **chosen}
     if not KINDS[settings.kind].timed:
         if base.sustained_s:
             raise EdgetfError(f"{settings.kind.value} devices measure no times", "leave --sustained out")

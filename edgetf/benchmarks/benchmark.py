@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from edgetf import __version__, files
+from edgetf.benchmarks.diagnosis.culprit import find_culprit, is_suspect
 from edgetf.benchmarks.judging.distinct import describe_distinct
 from edgetf.benchmarks.judging.ground import (
     Ground,
@@ -40,7 +41,7 @@ from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
-from edgetf.events import Note, OnEvent
+from edgetf.events import Note, OnEvent, Phase
 from edgetf.owned import scratch
 from edgetf.results import (
     BENCHMARK_SCHEMA,
@@ -158,12 +159,13 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     place, folder = bench.kept.place, bench.kept.folder
     courses = measure(targets, bench, partial(is_decided, place=place, ground=ground))
     timed = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
-    results = tuple(_judged(course, one, place, ground) for course, one in zip(courses, timed, strict=True))
+    judged = [_judged(course, one, place, ground) for course, one in zip(courses, timed, strict=True)]
+    results, uncut = _with_culprits(judged, targets, bench)
     turns = [turn.measurement for course in courses for turn in course.turns]
     samples = None if ground.random else ground.samples.used()
     seen = [] if ground.reference is None else seen_before(targets, ground.samples)
     mapped = [] if ground.random else between_pixels(targets, ground.samples)
-    disturbed = (*bench.kept.stops, *warnings_of(turns), *_unknown(courses))
+    disturbed = (*bench.kept.stops, *warnings_of(turns), *_unknown(courses), *uncut)
     return Benchmark(
         schema=BENCHMARK_SCHEMA,
         edgetf=__version__,
@@ -176,6 +178,23 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
         labels_are=ground.labels_are,
         results=results,
     )
+
+
+def _with_culprits(
+    results: Sequence[Result], targets: Sequence[Target], bench: Bench
+) -> tuple[tuple[Result, ...], list[str]]:
+    """The results, those that a delegate spoiled with the first operation that differs; and why some lack it."""
+    found, reasons = [], []
+    for result, target in zip(results, targets, strict=True):
+        if is_suspect(result):
+            bench.on_event(Phase(f"{target.name}, looking for the operation that differs"))
+            try:
+                with scratch() as work:
+                    result = replace(result, culprit=find_culprit(target, bench, work))
+            except EdgetfError as error:
+                reasons.append(f"{target.name}: which operation of the delegate differs is unknown: {error.message}")
+        found.append(result)
+    return tuple(found), reasons
 
 
 def _unknown(courses: Sequence[Course]) -> list[str]:

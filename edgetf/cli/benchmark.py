@@ -164,7 +164,7 @@ def benchmark(
         devices=devices,
         runtime=runtime,
         delegate=delegate,
-        delegate_options=dict(delegate_options) or None,
+        delegate_option=dict(delegate_options) or None,
         threads=threads,
         affinity=affinity,
         nice=nice,

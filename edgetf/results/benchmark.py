@@ -211,6 +211,21 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Culprit:
+    """The first operation of which a delegate gives another answer than TFLite's own kernels, on the same inputs.
+
+    It is the one at `position` of all `operations` of the first graph, of that `kind` and Keras `layer`; `db` is the
+    ratio of signal to noise of its answer, with the graph before it on the delegate too.
+    """
+
+    kind: str
+    layer: str
+    position: int
+    operations: int
+    db: float
+
+
+@dataclass(frozen=True)
 class Result:
     """One Variant on one Device. For a failed run `error` is the reason, and the figures are those until then.
 
@@ -220,7 +235,7 @@ class Result:
     folder with all raw data, relative to the document, `path` the place of the variant's file. `emulated`: the times
     are not those of the named hardware. `delegate_sha256` is the digest of a delegate that is a library. `coverage`
     is what the delegate took of the graph (null if unknown), `ops` are the operations by their time, the longest first
-    (empty if they were not timed).
+    (empty if they were not timed). `culprit` is known if the answers on a delegate fail, and it is to blame.
     """
 
     variant: str
@@ -253,6 +268,7 @@ class Result:
     stable: bool | None = None
     stable_reason: str = "it was not timed"
     parity: Parity | None = None
+    culprit: Culprit | None = None
     measurement: str | None = None
     emulated: bool = False
     error: Failure | None = None

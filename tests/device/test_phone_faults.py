@@ -184,9 +184,9 @@ def test_errors_of_the_program_are_reported_unchanged(phone: Phone, job: Callabl
 GPU = {
     "works": None,
     "unsupported": "this benchmark_model has no GPU delegate for the phone, and ran the graph on the CPU",
-    "though": "the GPU delegate took nothing of the graph: benchmark_model ran it on the CPU",
+    "though": "the GPU took nothing of the graph: benchmark_model ran it on the CPU",
     "failed": "Failed to apply GPU delegate.",
-    "silent": "the GPU delegate took nothing of the graph: benchmark_model ran it on the CPU",
+    "silent": "the GPU took nothing of the graph: benchmark_model ran it on the CPU",
 }
 
 

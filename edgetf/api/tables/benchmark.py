@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from edgetf.benchmarks.judging.covered import coverages_in_words
+from edgetf.benchmarks.judging.covered import coverages_in_words, culprits_in_words
 from edgetf.benchmarks.report.words import (
     energy_in_words,
     how_it_ran,
@@ -44,6 +44,7 @@ def show_benchmark(document: Benchmark) -> None:
     if pairs:
         print_lines(f"No measurable difference in speed: {escape('; '.join(pairs))}.")
     print_lines(*(f"{escape(words)}." for words in coverages_in_words(document.results)))
+    print_lines(*(f"[yellow]{escape(words)}.[/]" for words in culprits_in_words(document.results)))
     print_lines(*(f"[yellow]warning:[/] {escape(unused)}" for unused in unused_labels_of(document.results)))
     for result in document.results:
         _show_words(result)

@@ -79,6 +79,22 @@ def coverages_in_words(results: Iterable[Result]) -> list[str]:
     return [f"{', '.join(variants)}: {words}" for words, variants in found.items()]
 
 
+def culprit_in_words(result: Result) -> str:
+    """One sentence on the operation that differs, with what to try; empty if there is none."""
+    found = result.culprit
+    if found is None:
+        return ""
+    label = result.coverage.accelerator if result.coverage else result.delegate
+    where = f"operation {found.position} of {found.operations}" + (f", layer {found.layer}" if found.layer else "")
+    hint = "; try --delegate-option precision=float32" if result.delegate_options.get("precision") == "default" else ""
+    return f"{label} differs from TFLite's kernels first in {found.kind} ({where}): {found.db:.1f} dB{hint}"
+
+
+def culprits_in_words(results: Iterable[Result]) -> list[str]:
+    """A sentence for each result with an operation that differs."""
+    return [f"{one.variant}: {words}" for one in results if (words := culprit_in_words(one))]
+
+
 def pieces_in_words(count: int) -> str:
     return "one piece" if count == 1 else f"{count} pieces"
 

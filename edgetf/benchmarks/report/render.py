@@ -17,6 +17,7 @@ from edgetf.benchmarks.diagnosis.ladder import read_kept
 from edgetf.benchmarks.judging import front
 from edgetf.benchmarks.judging.choose import Objective, rank
 from edgetf.benchmarks.judging.consistent import refuse_other_noise
+from edgetf.benchmarks.judging.covered import culprit_in_words
 from edgetf.benchmarks.judging.gate import Gate, judge_result
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.report import pareto, plots
@@ -79,7 +80,9 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     environment.filters.update(
         sustained_in_words=sustained_in_words, energy_in_words=energy_in_words, ms=human_ms, change=change
     )
-    environment.filters.update(bytes=human_bytes, costly=partial(costly_of, results=document.results))
+    environment.filters.update(
+        bytes=human_bytes, costly=partial(costly_of, results=document.results), culprit=culprit_in_words
+    )
     script, _, _ = loader.get_source(environment, _SCRIPT)
     results = document.results
     evidence = gather(document, folder, reference)

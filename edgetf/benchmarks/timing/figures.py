@@ -86,6 +86,7 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
         sustained=sum_up_minutes(rest.sustained) if rest.sustained else None,
         energy=energy_of(rest.power) if rest.power else None,
         ops=_ops(course, measured),
+        emulated=common.emulated or any(one.coverage is not None and one.coverage.software for one in measured),
         coverage=_coverage(measured),
         samples_per_second=sum(p.n for p in passed) / sum(p.seconds for p in passed) if passed else None,
         stable=stable,

@@ -27,6 +27,7 @@ class CompiledModel(FromFile):
         self._tensor_names: dict[int, str] = {}
         self._buffers: dict[str, dict[str, Any]] = {}
         with printed() as log:
+            self._printed = log
             try:
                 self._compiled = self._compile(model_path, num_threads)
                 self._key = next(iter(self._compiled.get_signature_list()))

@@ -64,6 +64,7 @@ class Delegate:
 
 NPUS = "compiled"  # the module for accelerators that LiteRT compiles for
 WEIGHT_CACHE = "weight_cache"  # XNNPACK keeps the weights that it has packed in a file, and maps that the next time
+PRECISION = "precision"  # a GPU computes in float16 by default, if it can
 _CACHED = {WEIGHT_CACHE: {"false": "", "true": "--xnnpack_weight_cache_file_path=weights"}}  # in the job's folder
 
 _ROWS = (
@@ -82,7 +83,17 @@ _ROWS = (
     ),
     Delegate("npu", "the NPU", ("litert",), module=NPUS, accelerator="npu"),
     Delegate("openvino-cpu", "OpenVINO on the CPU", ("litert",), module=NPUS, accelerator="openvino-cpu"),
-    Delegate("gpu", "the GPU delegate", (PROGRAM,), ("--use_gpu=true",), printed="GPU", node="TfLiteGpu"),
+    Delegate(
+        "gpu",
+        "the GPU",
+        ("litert", PROGRAM),
+        ("--use_gpu=true",),
+        printed="GPU",
+        node="TfLiteGpu",
+        module="gpu",
+        options={PRECISION: {"default": "", "float32": "--gpu_precision_loss_allowed=false"}},
+        alone=True,
+    ),
 )
 DELEGATES: dict[str, Delegate] = {row.name: row for row in _ROWS}
 DISPATCH = "DISPATCH_OP"  # the operation in a file compiled ahead of time that an accelerator runs

@@ -1,0 +1,177 @@
+"""The first operation of which a delegate gives another answer than TFLite's own kernels.
+
+In: a variant whose answers on a delegate miss their budget, and the device. Out: a Culprit. The graph is cut behind an
+operation, and the rest runs on the device with the delegate and without: bisecting finds the first cut that differs, as
+LiteRT's culprit finder does. That supposes that a difference does not vanish again further down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite, log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetf.benchmarks.timing.rounds import Bench
+from edgetf.benchmarks.timing.targets import Target
+from edgetf.conversion.layers import layer_of
+from edgetf.conversion.prune import prune
+from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, NO_DELEGATE
+from edgetf.device.runner.job import Job
+from edgetf.errors import EdgetfError
+from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
+from edgetf.results import Culprit, Result, Verdict
+from edgetf.samples.inputs import write_inputs
+from edgetf.schemes import SCHEMES
+
+_ROWS = 16  # samples that run
+_SAME_DB = 100.0  # what roundings of float32 do not reach, if the scheme has no budget of its own
+_CAP_DB = 200.0  # no error at all
+_OUTPUT = "output"
+_PARTS = "look at its parts one by one"
+_CPU = {row.name for row in DELEGATES.values() if row.node == DELEGATES[DEFAULT_DELEGATE].node} | {NO_DELEGATE}
+
+
+def is_suspect(result: Result) -> bool:
+    """Whether a delegate other than XNNPACK may have spoiled the answers of a result."""
+    return result.parity is not None and result.parity.verdict is Verdict.FAIL and result.delegate not in _CPU
+
+
+def find_culprit(target: Target, bench: Bench, work: Path) -> Culprit | None:
+    """The first operation that differs; None if the delegate's answers are those of TFLite's kernels.
+
+    Runs on the reserved device of `bench`, with the first samples of its plan. Raises EdgetfError if the variant cannot
+    be cut, or if a part of it does not run there.
+    """
+    content = (target.private or target.path).read_bytes()
+    model, schema = unpack(content)
+    if len(model.subgraphs) > 1:
+        raise EdgetfError("it has several graphs (loops or branches), which are not cut", _PARTS)
+    places = _cuts(model)
+    least_db = SCHEMES[target.scheme].min_sqnr_db if target.scheme in SCHEMES else None
+    compared = _Compared(target, bench, work, content)
+    limit, last = _SAME_DB if least_db is None else least_db, len(places) - 1
+    if last < 0 or (worst := compared.db(places[last])) >= limit:
+        return None
+    low, high = -1, last  # all up to `low` are the same, `high` differs
+    while high - low > 1:
+        middle = (low + high) // 2
+        db = compared.db(places[middle])
+        low, high, worst = (middle, high, worst) if db >= limit else (low, middle, db)
+    operation = model.subgraphs[0].operators[places[high]]
+    name = tensor_name(model.subgraphs[0].tensors[int(operation.outputs[0])])
+    kind = names_of(schema.BuiltinOperator)[builtin_code(model, operation)]
+    count = len(listed(model.subgraphs[0].operators))
+    return Culprit(kind, layer_of(name, target.layers or {}), places[high] + 1, count, worst)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Cuts of a variant, run with the delegate of the bench's plan and without one."""
+
+    target: Target
+    bench: Bench
+    work: Path
+    content: bytes
+
+    def db(self, operation: int) -> float:
+        """How far the answers of the graph up to an operation are from those of TFLite's kernels: signal to noise."""
+        file = self.work / f"cut-{operation}.tflite"
+        file.write_bytes(cut(self.content, operation, self.target.signature))
+        model, _ = unpack(file.read_bytes())
+        asked = self.bench.plan.job
+        given = {m.name.decode(): asked.inputs[m.name.decode()] for m in model.signatureDefs[0].inputs}
+        rows = {name: np.load(path, mmap_mode="r")[:_ROWS] for name, path in given.items()}
+        job = replace(
+            asked,
+            model=str(file),
+            inputs=write_inputs(rows, self.work),
+            signature=None,
+            unbatched_inputs=[name for name in asked.unbatched_inputs if name in given],
+            unbatched_outputs=None,
+            timing=None,
+            sustained_s=0.0,
+            energy_s=0.0,
+            operations=False,
+            workers=1,
+        )
+        ours = self._run(job)
+        theirs = self._run(replace(job, delegate=NO_DELEGATE, delegate_options={}))
+        return _decibels(theirs, ours)
+
+    def _run(self, job: Job) -> np.ndarray[Any, Any]:
+        out = self.work / f"{Path(job.model).stem}-{'alone' if job.delegate == NO_DELEGATE else 'delegate'}"
+        measurement = self.bench.device.run(job, out, lambda event: None)
+        if measurement.error is not None or measurement.samples is None:
+            raise EdgetfError(f"a part of it does not run there: {measurement.error}", _PARTS)
+        values: np.ndarray[Any, Any] = np.load(out / measurement.samples.outputs[0].file, allow_pickle=False)
+        return values.astype(np.float64)
+
+
+def _cuts(model: Any) -> list[int]:
+    """The operations behind which the graph can be cut: those on which an input has an effect, and whose answer is
+    a tensor of numbers that is not a truth value or a text."""
+    graph = model.subgraphs[0]
+    reached = {int(k) for k in graph.inputs}
+    found = []
+    for k, operation in enumerate(listed(graph.operators)):
+        if reached.isdisjoint(int(t) for t in listed(operation.inputs)):
+            continue
+        reached |= {int(t) for t in listed(operation.outputs)}
+        if graph.tensors[int(operation.outputs[0])].type in _NUMBERS:
+            found.append(k)
+    return found
+
+
+_NUMBERS = {0, 1, 2, 3, 4, 7, 9}  # of TensorType: float32, float16, int32, uint8, int64, int16, int8
+
+
+def cut(content: bytes, operation: int, signature: str | None = None) -> bytes:
+    """The graph up to an operation, whose first result is its one output; inputs that have no effect on it are gone."""
+    model, schema = unpack(content)
+    graph = model.subgraphs[0]
+    operators, result = listed(graph.operators), int(graph.operators[operation].outputs[0])
+    needed, kept = {result}, []
+    for k in range(operation, -1, -1):
+        if not needed.isdisjoint(int(t) for t in listed(operators[k].outputs)):
+            needed |= {int(t) for t in listed(operators[k].inputs)}
+            kept.append(operators[k])
+    names = _input_names(model, signature)
+    graph.operators, graph.outputs = kept[::-1], [result]
+    graph.inputs = [int(k) for k in graph.inputs if int(k) in needed]
+    made = schema.SignatureDefT()
+    made.signatureKey, made.subgraphIndex = b"serving_default", 0
+    made.inputs = [_map(schema, names[k], k) for k in graph.inputs]
+    made.outputs = [_map(schema, _OUTPUT, result)]
+    model.signatureDefs, model.metadata, model.metadataBuffer = [made], None, None
+    return prune(pack(model))
+
+
+def _input_names(model: Any, signature: str | None) -> Mapping[int, str]:
+    """The names of the inputs by their tensors: those of the signature, else their own."""
+    graph = model.subgraphs[0]
+    names = {int(k): tensor_name(graph.tensors[int(k)]) for k in graph.inputs}
+    signatures = listed(model.signatureDefs)
+    chosen = [one for one in signatures if signature in (None, one.signatureKey.decode())][:1]
+    return names | {int(m.tensorIndex): m.name.decode() for one in chosen for m in listed(one.inputs)}
+
+
+def _map(schema: Any, name: str, tensor: int) -> Any:
+    made = schema.TensorMapT()
+    made.name, made.tensorIndex = name.encode(), tensor
+    return made
+
+
+def _decibels(right: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
+    """The signal about the mean of all samples to the noise, as verdicts have it; a constant signal counts as it is."""
+    centred = right - right.mean(axis=0)
+    signal = float(np.sum(centred**2)) or float(np.sum(right**2))
+    noise = float(np.sum((found - right) ** 2))
+    if not isfinite(noise):
+        return -_CAP_DB
+    if noise == 0:
+        return _CAP_DB
+    return max(-_CAP_DB, min(10 * log10(signal / noise), _CAP_DB)) if signal > 0 else -_CAP_DB
