@@ -84,7 +84,7 @@ def test_a_comparison_reads_the_last_results_of_its_commits_and_finds_the_same(p
         base.execute(
             "insert into result (digest, created, 'commit', name, model, variant, device, machine, settings, samples,"
             " result) select 'again' || digest, '2027', \"commit\", name, model, variant, device, machine, settings,"
-            " samples, replace(result, '\"nice\": 0', '\"nice\": 5') from result where variant = 'int8'"
+            " samples, json_set(result, '$.nice', 5) from result where variant = 'int8'"
         )
         base.execute(
             "insert into result (digest, created, 'commit', name, model, variant, device, machine, settings, samples,"
