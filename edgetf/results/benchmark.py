@@ -275,6 +275,12 @@ class Result:
     source: Source | None = None
     path: str | None = None
 
+    @property
+    def delegate_with_options(self) -> str:
+        """The delegate with its options, which decide on answers and times: "gpu (precision=float32)"."""
+        options = ", ".join(f"{name}={value}" for name, value in self.delegate_options.items())
+        return f"{self.delegate} ({options})" if options else self.delegate
+
 
 @dataclass(frozen=True)
 class Benchmark:

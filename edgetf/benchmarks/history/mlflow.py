@@ -89,7 +89,8 @@ def _parity(parity: Parity) -> Iterator[tuple[str, float]]:
 
 def _params(document: Benchmark, result: Result) -> Iterator[tuple[str, str]]:
     yield from (("variant", result.variant), ("scheme", result.scheme or ""), ("device", result.device))
-    yield from (("runtime", result.runtime), ("delegate", result.delegate), ("threads", str(result.threads)))
+    yield from (("runtime", result.runtime), ("delegate", result.delegate_with_options))
+    yield "threads", str(result.threads)
     yield "machine", document.machine.get("model") or document.machine.get("cpu", "")
     yield "model_sha256", document.reference.source.digest if document.reference else ""
     yield "samples_sha256", document.samples.digest if document.samples else ""

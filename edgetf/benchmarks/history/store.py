@@ -142,7 +142,8 @@ def add_results(document: Benchmark, commit: str, name: str, place: Path) -> int
     model = document.reference.source.digest if document.reference else ""
     rows = []
     for result in document.results:
-        settings = f"{result.runtime}, {result.delegate}, {result.threads} thread(s), CPUs {list(result.affinity)}"
+        delegate = " ".join(filter(None, (result.delegate_with_options, result.delegate_sha256)))
+        settings = f"{result.runtime}, {delegate}, {result.threads} thread(s), CPUs {list(result.affinity)}"
         machine = document.machine.get("model") or document.machine.get("cpu", "")
         samples = document.samples.digest if document.samples else ""
         text = json.dumps(files.to_plain(result))

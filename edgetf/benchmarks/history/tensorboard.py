@@ -45,7 +45,7 @@ def _settings(result: Result) -> dict[str, Any]:
         "device": result.device,
         "runtime": result.runtime,
         "threads": result.threads,
-        "delegate": result.delegate,
+        "delegate": result.delegate_with_options,
         "verdict": result.parity.verdict.value if result.parity else "none",
     }
 

@@ -36,7 +36,7 @@ def how_it_ran(results: Sequence[Result]) -> str:
     """A phrase on the settings and the number of turns."""
     parts = [f"with {_all(str(r.threads) for r in results)} thread(s)"]
     if any(r.delegate != DEFAULT_DELEGATE for r in results):
-        parts += [f"delegate {_all(r.delegate for r in results)}"]
+        parts += [f"delegate {_all(r.delegate_with_options for r in results)}"]
     parts += (
         [f"on CPUs {_all(str(list(r.affinity))[1:-1] for r in results)}"] if any(r.affinity for r in results) else []
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgetf.api.benchmark import benchmark
 from edgetf.benchmarks.judging.check import check_one
@@ -14,6 +16,7 @@ from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.device.local import LocalDevice
 from edgetf.device.runner.gpu import read_log, why_not
 from edgetf.device.runner.job import Job, LeftOperations
+from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Verdict
 from tests.attacks.kit import BRIEF, NONE, WEIGHTS, answers, inputs, write_model, write_reference, write_samples
 from tests.conftest import ignore
@@ -105,6 +108,39 @@ def test_without_a_gpu_nothing_runs_on_the_cpu_instead(job: Job, tmp_path: Path)
     assert measurement.error.startswith("it does not run on the GPU: ")
     older = LocalDevice().run(replace(job, runtime="tflite-runtime"), tmp_path / "older", ignore)
     assert older.error == "tflite-runtime has no delegate 'gpu'; it has: xnnpack, none"
+
+
+@swiftshader
+def test_the_cpu_takes_what_the_gpu_lacks(job: Job, tmp_path: Path) -> None:
+    """Between the two operations, values become int16 and float32 again."""
+    model, _ = unpack(Path(job.model).read_bytes())
+    graph, kinds = model.subgraphs[0], schema.BuiltinOperator
+    logits = int(graph.operators[0].outputs[0])
+    for name, dtype in ((b"stored", schema.TensorType.INT16), (b"back", schema.TensorType.FLOAT32)):
+        graph.tensors.append(copy.copy(graph.tensors[logits]))
+        graph.tensors[-1].name, graph.tensors[-1].type = name, dtype
+    stored, back = len(graph.tensors) - 2, len(graph.tensors) - 1
+    graph.tensors[stored].quantization = schema.QuantizationParametersT()
+    graph.tensors[stored].quantization.scale = np.array([1e-3], np.float32)
+    graph.tensors[stored].quantization.zeroPoint = np.array([0])
+    between = []
+    for kind, given, made in ((kinds.QUANTIZE, logits, stored), (kinds.DEQUANTIZE, stored, back)):
+        code, operator = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = kind
+        code.version = 2
+        model.operatorCodes.append(code)
+        operator.opcodeIndex, operator.inputs, operator.outputs = len(model.operatorCodes) - 1, [given], [made]
+        between.append(operator)
+    graph.operators[1].inputs = [back]
+    graph.operators = [graph.operators[0], *between, graph.operators[1]]
+    Path(job.model).write_bytes(pack(model))
+    measurement = LocalDevice(env=SOFTWARE).run(job, tmp_path / "out", ignore)
+    assert measurement.error is None
+    coverage = measurement.coverage
+    assert coverage is not None
+    # LiteRT's GPU takes one piece, and does not print what it could have taken besides
+    assert (coverage.operations, coverage.delegated, coverage.partitions, coverage.left) == (4, 1, 1, [])
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "output-0.npy"), answers(inputs(4), WEIGHTS, NONE), atol=1e-3)
 
 
 @swiftshader
