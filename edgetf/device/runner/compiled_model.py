@@ -26,6 +26,7 @@ class CompiledModel(FromFile):
         self._refuse_state()
         self._tensor_names: dict[int, str] = {}
         self._buffers: dict[str, dict[str, Any]] = {}
+        self._read: dict[int, np.ndarray[Any, Any]] = {}
         with printed() as log:
             self._printed = log
             try:
@@ -96,14 +97,20 @@ class CompiledModel(FromFile):
         self._buffers["input"][self._tensor_names[index]].write(np.ascontiguousarray(values))
 
     def get_tensor(self, index: int) -> np.ndarray[Any, Any]:
+        """A copy of an output of the last run."""
+        return self._read[index].copy()
+
+    def invoke(self) -> None:
+        """Run and read the outputs: LiteRT may return before an accelerator is done, and reading waits for it."""
+        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
+        self._read = {index: self._output(index) for index in self.output_tensors}
+
+    def _output(self, index: int) -> np.ndarray[Any, Any]:
         detail = self.details[index]
         shape = [int(axis) for axis in detail["shape"]]
         count = int(np.prod(shape, dtype=np.int64))
         values = self._buffers["output"][self._tensor_names[index]].read(count, np.dtype(detail["dtype"]))
         return np.array(values).reshape(shape)
-
-    def invoke(self) -> None:
-        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
 
     def reset_all_variables(self) -> None:
         """There are none: a variant that keeps a state is refused."""

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .answers import in_one_line, line
 from .compiled_model import CompiledModel
 from .delegates import PRECISION
@@ -70,7 +68,6 @@ class Interpreter(CompiledModel):
     def __init__(
         self, model_path: str, num_threads: int = 1, accelerator: str = "", options: Mapping[str, str] | None = None
     ) -> None:
-        self._read: dict[int, np.ndarray[Any, Any]] = {}
         self._in_float32 = (options or {}).get(PRECISION) == "float32"
         self._alone = True
         super().__init__(model_path, num_threads)
@@ -97,15 +94,6 @@ class Interpreter(CompiledModel):
 
     def _why_not(self, raised: str, log: str) -> str:
         return f"it does not run on the GPU: {why_not(raised, log)}"
-
-    def invoke(self) -> None:
-        """Run and read the outputs: LiteRT returns before the GPU is done, and reading waits for it."""
-        super().invoke()
-        self._read = {index: super(Interpreter, self).get_tensor(index) for index in self.output_tensors}
-
-    def get_tensor(self, index: int) -> np.ndarray[Any, Any]:
-        """A copy of an output of the last run."""
-        return self._read[index].copy()
 
     def coverage(self, accelerator: str) -> Coverage:
         """What the GPU took, by the log: alone, it took everything, or LiteRT would have refused."""
