@@ -2,12 +2,13 @@
 
 In: a variant whose answers on a delegate miss their budget, and the device. Out: a Culprit. The graph is cut behind an
 operation, and the rest runs on the device with the delegate and without: bisecting finds the first cut that differs, as
-LiteRT's culprit finder does. That supposes that a difference does not vanish again further down.
+LiteRT's culprit finder does, but along the edges of the graph: of an operation that differs, all that it computes from
+are the same. That supposes that a difference does not vanish again further down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, log10
 from pathlib import Path
@@ -50,22 +51,40 @@ def find_culprit(target: Target, bench: Bench, work: Path) -> Culprit | None:
     model, schema = unpack(content)
     if len(model.subgraphs) > 1:
         raise EdgetfError("it has several graphs (loops or branches), which are not cut", _PARTS)
-    places = _cuts(model)
     least_db = SCHEMES[target.scheme].min_sqnr_db if target.scheme in SCHEMES else None
     compared = _Compared(target, bench, work, content)
-    limit, last = _SAME_DB if least_db is None else least_db, len(places) - 1
-    if last < 0 or (worst := compared.db(places[last])) >= limit:
+    found = first_different(model, compared.db, _SAME_DB if least_db is None else least_db)
+    if found is None:
         return None
-    low, high = -1, last  # all up to `low` are the same, `high` differs
-    while high - low > 1:
-        middle = (low + high) // 2
-        db = compared.db(places[middle])
-        low, high, worst = (middle, high, worst) if db >= limit else (low, middle, db)
-    operation = model.subgraphs[0].operators[places[high]]
+    place, worst = found
+    operation = model.subgraphs[0].operators[place]
     name = tensor_name(model.subgraphs[0].tensors[int(operation.outputs[0])])
     kind = names_of(schema.BuiltinOperator)[builtin_code(model, operation)]
     count = len(listed(model.subgraphs[0].operators))
-    return Culprit(kind, layer_of(name, target.layers or {}), places[high] + 1, count, worst)
+    return Culprit(kind, layer_of(name, target.layers or {}), place + 1, count, worst)
+
+
+def first_different(model: Any, db: Callable[[int], float], limit: float) -> tuple[int, float] | None:
+    """The operation whose answer is less than `limit` from the right one, while that of none before it is: its index
+    and its ratio; None if the ends of the graph are the same. `db` gives the ratio of the cut behind an operation.
+
+    It runs about log2(operations) times, and more often if there are many branches.
+    """
+    before = _before(model)
+    inner = set().union(*(known - {k} for k, known in before.items()))
+    different = ((k, ratio) for k in before if k not in inner and (ratio := db(k)) < limit)
+    if (found := next(different, None)) is None:
+        return None
+    high, worst = found
+    suspects = before[high]
+    while rest := suspects - {high}:
+        half = len(suspects) / 2
+        middle = min(sorted(rest), key=lambda k: abs(len(before[k] & suspects) - half))
+        if (ratio := db(middle)) >= limit:
+            suspects = suspects - before[middle]
+        else:
+            suspects, high, worst = suspects & before[middle], middle, ratio
+    return high, worst
 
 
 @dataclass(frozen=True)
@@ -84,13 +103,15 @@ class _Compared:
         model, _ = unpack(file.read_bytes())
         asked = self.bench.plan.job
         given = {m.name.decode(): asked.inputs[m.name.decode()] for m in model.signatureDefs[0].inputs}
-        rows = {name: np.load(path, mmap_mode="r")[:_ROWS] for name, path in given.items()}
+        unbatched = [name for name in asked.unbatched_inputs if name in given]
+        most = usable_rows(model, unbatched)
+        rows = {name: np.load(path, mmap_mode="r")[:most] for name, path in given.items()}
         job = replace(
             asked,
             model=str(file),
             inputs=write_inputs(rows, self.work),
             signature=None,
-            unbatched_inputs=[name for name in asked.unbatched_inputs if name in given],
+            unbatched_inputs=unbatched,
             unbatched_outputs=None,
             timing=None,
             sustained_s=0.0,
@@ -111,19 +132,33 @@ class _Compared:
         return values.astype(np.float64)
 
 
-def _cuts(model: Any) -> list[int]:
-    """The operations behind which the graph can be cut: those on which an input has an effect, and whose answer is
-    a tensor of numbers that is not a truth value or a text."""
+def _before(model: Any) -> dict[int, frozenset[int]]:
+    """The operations behind which the graph can be cut, each with itself and those of them that it computes from.
+
+    An input has an effect on them, and their answer is a tensor of numbers that is not a truth value or a text.
+    """
     graph = model.subgraphs[0]
-    reached = {int(k) for k in graph.inputs}
-    found = []
+    made: dict[int, frozenset[int]] = {int(k): frozenset() for k in graph.inputs}  # what each tensor is computed from
+    found = {}
     for k, operation in enumerate(listed(graph.operators)):
-        if reached.isdisjoint(int(t) for t in listed(operation.inputs)):
+        inputs, outputs = ([int(t) for t in listed(tensors)] for tensors in (operation.inputs, operation.outputs))
+        if not outputs or made.keys().isdisjoint(inputs):
             continue
-        reached |= {int(t) for t in listed(operation.outputs)}
-        if graph.tensors[int(operation.outputs[0])].type in _NUMBERS:
-            found.append(k)
+        known = frozenset().union(*(made.get(t, ()) for t in inputs))
+        if graph.tensors[outputs[0]].type in _NUMBERS:
+            known |= {k}
+            found[k] = known
+        made |= dict.fromkeys(outputs, known)
     return found
+
+
+def usable_rows(model: Any, unbatched: Collection[str]) -> int:
+    """About _ROWS samples: as many as fill the batches of a model that takes several at once."""
+    tensors = model.subgraphs[0].tensors
+    batched = [m for m in model.signatureDefs[0].inputs if m.name.decode() not in unbatched]
+    shapes = [listed(one.shapeSignature) or listed(one.shape) for one in (tensors[int(m.tensorIndex)] for m in batched)]
+    batch = max((int(shape[0]) for shape in shapes if shape), default=1)
+    return _ROWS // batch * batch or batch if batch > 1 else _ROWS
 
 
 _NUMBERS = {0, 1, 2, 3, 4, 7, 9}  # of TensorType: float32, float16, int32, uint8, int64, int16, int8

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgetf.api.benchmark import benchmark
-from edgetf.benchmarks.diagnosis.culprit import cut
+from edgetf.benchmarks.diagnosis.culprit import cut, first_different, usable_rows
 from edgetf.benchmarks.judging.covered import culprits_in_words
 from edgetf.benchmarks.report.render import render
 from edgetf.flatbuffer import pack, unpack
@@ -58,6 +58,68 @@ def test_a_cut_is_the_graph_up_to_an_operation(longer: Path) -> None:
     np.testing.assert_allclose(found[0], inputs(1) @ WEIGHTS, rtol=1e-5)
     for values in found[1:]:
         np.testing.assert_allclose(values, answers(inputs(1), WEIGHTS, NONE), rtol=1e-5)
+
+
+def branches(tmp_path: Path, joined: bool, softmax: int = 0) -> bytes:
+    """Five branches of FULLY_CONNECTED, the one of that number with a SOFTMAX; all are outputs, or joined by ADD_N."""
+    model, _ = unpack(write_model(tmp_path / "branches.tflite", WEIGHTS, NONE).read_bytes())
+    graph = model.subgraphs[0]
+    dense, soft = graph.operators
+    graph.operators, ends = [], []
+
+    def add(operator: schema.OperatorT, name: str, inputs: list[int]) -> int:
+        graph.tensors.append(copy.copy(graph.tensors[1]))
+        graph.tensors[-1].name = name.encode()
+        made = copy.copy(operator)
+        made.inputs, made.outputs = inputs, [len(graph.tensors) - 1]
+        graph.operators.append(made)
+        return len(graph.tensors) - 1
+
+    for k in range(5):
+        ends.append(add(dense, f"dense-{k}", [0, 3, 4]))
+        ends[-1:] = [add(soft, "softmax", ends[-1:])] if k == softmax else ends[-1:]
+    graph.outputs = ends
+    if joined:
+        model.operatorCodes.append(schema.OperatorCodeT())
+        number = schema.BuiltinOperator.ADD_N
+        model.operatorCodes[-1].builtinCode = model.operatorCodes[-1].deprecatedBuiltinCode = number
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        graph.outputs = [add(operator, "sum", ends)]
+    return bytes(pack(model))
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("softmax", range(5))
+def test_an_operation_is_found_in_any_branch_of_a_graph(tmp_path: Path, joined: bool, softmax: int) -> None:
+    content = branches(tmp_path, joined, softmax)
+
+    def decibels(operation: int) -> float:
+        model, _ = unpack(cut(content, operation))
+        graph = model.subgraphs[0]
+        return 1.0 if any(graph.tensors[one.outputs[0]].name == b"softmax" for one in graph.operators) else 200.0
+
+    model, _ = unpack(content)
+    assert first_different(model, decibels, 100.0) == (softmax + 1, 1.0)
+    assert first_different(model, decibels, 0.5) is None
+
+
+def test_an_operation_without_a_result_and_one_of_a_truth_value_are_no_cuts(longer: Path) -> None:
+    model, _ = unpack(longer.read_bytes())
+    graph = model.subgraphs[0]
+    graph.operators.insert(1, copy.copy(graph.operators[0]))
+    graph.operators[1].outputs = []
+    graph.tensors[int(graph.operators[2].outputs[0])].type = schema.TensorType.BOOL
+    decibels = {0: 1.0, 3: 0.0, 4: 0.0}
+    assert first_different(model, decibels.__getitem__, 1.0) == (3, 0.0)
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(1, 16), (-1, 16), (4, 16), (10, 10), (32, 32)])
+def test_samples_fill_the_batches_of_the_model(longer: Path, batch: int, rows: int) -> None:
+    model, _ = unpack(cut(longer.read_bytes(), 1))
+    model.subgraphs[0].tensors[int(model.subgraphs[0].inputs[0])].shapeSignature = [batch, 16]
+    assert usable_rows(model, []) == rows
+    assert usable_rows(model, ["x"]) == 16
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc): the delegate of the tests is not built")
