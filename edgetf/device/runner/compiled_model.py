@@ -23,7 +23,7 @@ class CompiledModel(FromFile):
 
     def __init__(self, model_path: str, num_threads: int) -> None:
         super().__init__(importlib.import_module("ai_edge_litert.schema_py_generated"), Path(model_path).read_bytes())
-        self._refuse_state()
+        self._refuse_unfit()
         self._tensor_names: dict[int, str] = {}
         self._buffers: dict[str, dict[str, Any]] = {}
         self._read: dict[int, np.ndarray[Any, Any]] = {}
@@ -56,7 +56,10 @@ class CompiledModel(FromFile):
         """Why it was not compiled, in one line, by what LiteRT raised and what it printed."""
         return in_one_line(raised)
 
-    def _refuse_state(self) -> None:
+    def _refuse_unfit(self) -> None:
+        """Raise JobError for what LiteRT 2.3 compiles and gives wrong answers for."""
+        if set(self.input_tensors) & set(self.output_tensors):
+            raise JobError("one of its inputs is an output too, which LiteRT's CompiledModel fills with other numbers")
         tensors = (self.graph.Tensors(k) for k in range(self.graph.TensorsLength()))
         if any(one.IsVariable() for one in tensors):
             raise JobError("it keeps a state from one run to the next, which an accelerator cannot forget")
@@ -102,10 +105,15 @@ class CompiledModel(FromFile):
 
     def invoke(self) -> None:
         """Run and read the outputs: LiteRT may return before an accelerator is done, and reading waits for it."""
-        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
-        self._read = {index: self._output(index) for index in self.output_tensors}
+        self.run()
+        self._read = {index: self.read(index) for index in self.output_tensors}
 
-    def _output(self, index: int) -> np.ndarray[Any, Any]:
+    def run(self) -> None:
+        """Run, or have an accelerator begin to."""
+        self._compiled.run_by_name(self._key, self._buffers["input"], self._buffers["output"])
+
+    def read(self, index: int) -> np.ndarray[Any, Any]:
+        """An output of the last run, out of LiteRT's buffer."""
         detail = self.details[index]
         shape = [int(axis) for axis in detail["shape"]]
         count = int(np.prod(shape, dtype=np.int64))

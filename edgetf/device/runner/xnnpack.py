@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from .answers import in_one_line
 from .compiled_model import CompiledModel
 from .delegates import WEIGHT_CACHE
@@ -50,6 +52,13 @@ class Interpreter(CompiledModel):
         if self._flags & _FP16 and "XNNPACK" in f"{raised}{log}":
             return f"XNNPACK cannot run it in float16: does the CPU compute in float16? {in_one_line(raised)}"
         return f"XNNPACK cannot run it: {in_one_line(raised)}"
+
+    def invoke(self) -> None:
+        """Run: nothing is left to wait for, and TFLite's own interpreter, with which times are compared, only runs."""
+        self.run()
+
+    def get_tensor(self, index: int) -> np.ndarray[Any, Any]:
+        return self.read(index)
 
     def coverage(self, accelerator: str) -> Coverage:
         """Raise JobError: LiteRT does not report it, and another run may be taken otherwise."""

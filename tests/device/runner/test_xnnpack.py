@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from edgetf.device.local import LocalDevice
+from edgetf.device.runner.compiled_model import CompiledModel
 from edgetf.device.runner.interpreter import JobError
 from edgetf.device.runner.job import Job
 from edgetf.device.runner.run import run_job
 from edgetf.device.runner.xnnpack import FLOAT16, Interpreter, with_cache
+from edgetf.flatbuffer import pack, unpack
 from tests.attacks.kit import NONE, WEIGHTS, answers, inputs, write_model
 from tests.conftest import ignore
 
@@ -45,6 +47,26 @@ def test_the_cache_is_filled_before_anything_is_timed_and_removed_afterwards(job
     assert not cache.exists()
     with with_cache(job, tmp_path) as kept:
         assert kept is job
+
+
+def test_a_run_does_not_read_the_outputs_so_that_times_are_those_of_other_interpreters(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = Interpreter(job.model)
+    with monkeypatch.context() as patch:
+        patch.delattr(Interpreter, "get_tensor")
+        patch.delattr(CompiledModel, "read")
+        interpreter.set_tensor(0, inputs(1))
+        interpreter.invoke()
+    np.testing.assert_allclose(interpreter.get_tensor(2), answers(inputs(1), WEIGHTS, NONE), atol=1e-6)
+
+
+def test_an_input_that_is_an_output_is_refused(job: Job) -> None:
+    model, _ = unpack(Path(job.model).read_bytes())
+    model.subgraphs[0].outputs = [2, 0]
+    Path(job.model).write_bytes(pack(model))
+    with pytest.raises(JobError, match="one of its inputs is an output too"):
+        Interpreter(job.model)
 
 
 def test_an_older_runtime_has_neither(job: Job, tmp_path: Path) -> None:
