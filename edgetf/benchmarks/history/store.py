@@ -40,7 +40,7 @@ from edgetf.results import Benchmark, Result
 _SCHEMA = 1
 _PLACE = "EDGETF_HISTORY"
 _GIT_S = 10.0
-_AT_ONCE = 500  # rows in memory
+_AT_ONCE = 4000  # rows in memory
 _DIRTY = "+"  # appended to a commit if files differ from it
 _TABLE = """
 create table if not exists result (
@@ -214,19 +214,21 @@ def rows(
 ) -> Iterator[Row]:
     """The Row of each of `entries`, oldest first. Raises EdgetfError, also for a result of another version."""
     where, values = _where(variant=variant, device=device, name=name)
+    columns = f'digest, created, "commit", name, variant, device, {FIGURES}, id'
+    asked = f"select {columns} from result join glance using (id) where {where}"
     with _reading(place) as base:
         fill(base)
-        asked = (
-            f'select digest, created, "commit", name, variant, device, {FIGURES} from result join glance using (id)'
-            f" where {where} order by created"
-        )
-        if last is None:
-            found = base.execute(f"{asked}, id", values)
-            while some := found.fetchmany(_AT_ONCE):
-                yield from _rows(place, some)
-        else:
-            found = base.execute(f"{asked} desc, id desc limit ?", (*values, last))
+        if last is not None:
+            found = base.execute(f"{asked} order by created desc, id desc limit ?", (*values, last))
             yield from _rows(place, found.fetchall()[::-1])
+            return
+        # page after page: a query that is still open would refuse all writers as long as a list is read in `less`
+        some = base.execute(f"{asked} order by created, id limit {_AT_ONCE}", values).fetchall()
+        while some:
+            yield from _rows(place, some)
+            after = (some[-1][1], some[-1][-1])
+            page = f"{asked} and (created, id) > (?, ?) order by created, id limit {_AT_ONCE}"
+            some = base.execute(page, (*values, *after)).fetchall()
 
 
 def latest(place: Path, commits: Sequence[str], name: str | None = None) -> list[Entry]:
@@ -278,7 +280,7 @@ def _rows(place: Path, found: Sequence[Sequence[Any]]) -> list[Row]:
     with parsing(place, *_BOUNDARY):
         for values in found:
             digest, created, commit, name, variant, device = map(_cleaned, values[:6])
-            if (glance := read_glance(values[6:])) is None:
+            if (glance := read_glance(values[6:-1])) is None:
                 raise unreadable(variant, created)
             made.append(Row(digest, created, commit, name, variant, device, glance))
     return made

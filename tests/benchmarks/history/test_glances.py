@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetf.benchmarks.history import store
 from edgetf.benchmarks.history.changes import compare
 from edgetf.benchmarks.history.glances import Glance
 from edgetf.benchmarks.history.store import entries, latest, rows
@@ -49,6 +50,20 @@ def test_a_history_of_an_earlier_version_is_listed_and_its_rows_are_those_of_its
     assert [row.created for row in rows(place, "int8", "pi", "models/m1", last=2)] == [
         row.created for row in listed if (row.variant, row.device, row.name) == ("int8", "pi", "models/m1")
     ][-2:]
+
+
+def test_a_list_that_is_read_slowly_lets_others_write_and_has_every_row_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = list(rows(place))
+    monkeypatch.setattr(store, "_AT_ONCE", 5)  # fewer than the rows that have one time
+    assert len({row.created for row in known}) == SHAPE.commits < SHAPE.rows / 5
+    slow = rows(place)
+    begun = [next(slow)]
+    with closing(sqlite3.connect(place, timeout=1)) as base, base:
+        base.execute("delete from result where created = (select max(created) from result)")
+    last = max(row.created for row in known)
+    assert [*begun, *slow] == [row for row in known if row.created != last]
 
 
 def test_a_result_that_is_changed_removed_or_added_by_hand_has_the_right_row(place: Path) -> None:
