@@ -1,8 +1,9 @@
 """Ranges of a reference, on a worker: it receives a model once, then rows, and gives the rows of the outputs.
 
 A session is a TensorFlow process with the model, which answers one request after another, and a folder for what comes
-and goes. It ends when its driver closes it, has asked for nothing for `_UNUSED_S`, or with the worker. Rows of samples
-are of any source: only the driver reads it.
+and goes. It ends when its driver closes it, or with the worker. A process that was asked nothing for `_UNUSED_S` ends
+alone: its driver may be waiting until the worker has computed something else, and the next request starts another one.
+Rows of samples are of any source: only the driver reads it.
 """
 
 from __future__ import annotations
@@ -29,23 +30,29 @@ from edgetf.process import EndedError, HungError, conversing
 INPUT = "input-{}"  # the rows of the k-th input
 _PREFIX = "session-"
 _UNUSED_S, _LOOK_S = 120.0, 5.0
+_KEPT_S = 24 * 3600.0  # after which the driver was certainly killed: longer than any conversion that it waits for
 _IDLE_S = 3600.0  # XLA sends nothing while it compiles a large model
 _NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass
 class _Session:
-    """`held` is what ends with it; one request at a time."""
+    """`held` is what ends with it, `process` the part of it that is TensorFlow; one request at a time."""
 
     folder: Path
     model: Path
     held: ExitStack
+    process: ExitStack
     ask: Callable[[str], Answer] | None = None
     used: float = field(default_factory=monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def place(self, kind: str, begin: int) -> Path:
         return self.folder / f"{kind}-{begin}"
+
+    def end_process(self) -> None:
+        self.ask = None
+        self.process.close()
 
 
 _sessions: dict[str, _Session] = {}
@@ -70,7 +77,7 @@ def begin(session: str, plain: Mapping[str, Any]) -> list[str]:
         except BaseException:
             held.close()
             raise
-        _sessions[session] = _Session(folder, folder / "model", held)
+        _sessions[session] = _Session(folder, folder / "model", held, held.enter_context(ExitStack()))
     threading.Thread(target=_close_unused, args=(session,), daemon=True).start()
     return []
 
@@ -92,9 +99,10 @@ def ask(session: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     request, own = files.read_plain(plain, Ask), _used(session)
     rows, made = (own.place(kind, request.rows.begin) for kind in ("rows", "made"))
     with own.lock:
+        _used(session)  # it may have ended meanwhile
         if own.ask is None:
             command = [sys.executable, "-m", "edgetf.plans.fleet.range_child"]
-            own.ask = own.held.enter_context(conversing(command, idle_s=_IDLE_S))
+            own.ask = own.process.enter_context(conversing(command, idle_s=_IDLE_S))
         owned.remove(made)
         asked = {"ask": dict(plain), "model": str(own.model), "rows": str(rows), "made": str(made)}
         try:
@@ -143,12 +151,14 @@ def _used(session: str) -> _Session:
 
 
 def _close_unused(session: str) -> None:
-    """Wait until the driver has asked for nothing for long: it was killed."""
+    """End the process while nothing is asked, and the session if its driver was killed."""
     wait = threading.Event().wait
     while (found := _sessions.get(session)) is not None:
         wait(_LOOK_S)
         if monotonic() - found.used > _UNUSED_S and found.lock.acquire(blocking=False):
             try:
-                close(session)
+                found.end_process()
+                if monotonic() - found.used > _KEPT_S:
+                    close(session)
             finally:
                 found.lock.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import edgetf
+from edgetf import files
 from edgetf.benchmarks.reference.batches import run_batches
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Hosts, Place, ReferenceOptions
@@ -22,13 +23,13 @@ from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.reference.probing import Habits
 from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import Cause, DeviceError, EdgetfError
-from edgetf.events import Event, Note, Phase, Progress
+from edgetf.events import Answer, Event, Note, Phase, Progress
 from edgetf.plans import call
 from edgetf.plans.fleet import joined as joined_module
 from edgetf.plans.fleet import ranges
 from edgetf.plans.fleet.engine import Fleet
 from edgetf.plans.fleet.joined import _difference, _Run, _Team, joined
-from edgetf.plans.fleet.messages import Opened
+from edgetf.plans.fleet.messages import Ask, Opened, Rows
 from edgetf.plans.fleet.paths import root_of_links
 from edgetf.plans.fleet.range_host import RangeHost, Work
 from edgetf.plans.plan import load_plan
@@ -162,6 +163,7 @@ def test_an_unused_session_is_closed_and_a_call_for_it_is_a_loss(
 ) -> None:
     monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(ranges, "_UNUSED_S", 0.1)
+    monkeypatch.setattr(ranges, "_KEPT_S", 0.1)
     monkeypatch.setattr(ranges, "_LOOK_S", 0.05)
     (tmp_path / "model").mkdir()
     assert ranges.begin("s1", vars(root_of_links(tmp_path / "model"))) == []
@@ -172,6 +174,35 @@ def test_an_unused_session_is_closed_and_a_call_for_it_is_a_loss(
     with pytest.raises(DeviceError, match="was started again") as caught:
         ranges.put("s1", 0, 0, 0, b"12")
     assert caught.value.cause is Cause.LOST
+
+
+def test_a_session_outlasts_another_step_of_the_worker_and_its_process_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(ranges, "_UNUSED_S", 0.1)
+    monkeypatch.setattr(ranges, "_LOOK_S", 0.05)
+    ended, started = threading.Event(), []
+
+    @contextmanager
+    def conversing(command: object, idle_s: float) -> Iterator[Callable[[str], Answer]]:
+        started.append(command)
+        ended.clear()
+        yield lambda request: Answer("done", {})
+        ended.set()
+
+    monkeypatch.setattr(ranges, "conversing", conversing)
+    (tmp_path / "model").mkdir()
+    assert ranges.begin("s2", vars(root_of_links(tmp_path / "model"))) == []
+    asked = files.to_plain(Ask("rows", Rows(0, 1, {}, {}, 1, (), False), ReferenceOptions(), HABITS))
+    for times in (1, 2):
+        ranges.put("s2", 0, 0, 0, b"12")
+        threading.Event().wait(0.3)  # the request is in the queue: the worker computes something else
+        assert ranges.ask("s2", asked) == {"files": {}}
+        assert len(started) == times
+        assert ended.wait(10)
+    ranges.close("s2")
+    assert list((tmp_path / "cache" / "worker" / "sessions").iterdir()) == []
 
 
 def _noting(notes: list[str]) -> Callable[[Event], None]:
