@@ -81,6 +81,16 @@ def test_its_pieces_are_told_from_those_of_xnnpack_which_takes_the_rest(
     assert measurement.samples.workers == 1  # another process may be refused by the hardware
 
 
+def test_a_runtime_that_does_not_list_its_nodes_costs_the_coverage_alone(
+    job: Job, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("ai_edge_litert.interpreter.Interpreter._get_ops_details")
+    measurement = run_job(replace(job, runtime="litert", delegate=str(fake)), tmp_path / "out", ignore)
+    assert measurement.error is None
+    assert measurement.samples is not None
+    assert "does not list the nodes" in measurement.unknown["coverage"]
+
+
 def test_a_job_over_ssh_uses_the_library_that_is_there(server: Server, job: Job, fake: Path, tmp_path: Path) -> None:
     device = ssh_device(server, tmp_path)
     asked = replace(job, delegate=str(fake), delegate_options={"factor": "3.0"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .answers import in_one_line
-from .coverage import Graph, coverage_of, read_graph
+from .coverage import Graph, count_nodes, coverage_of, read_graph
 from .delegates import (
     AUTO,
     DELEGATES,
@@ -151,8 +152,8 @@ class Session:
             if not delegate.library:
                 raise
             raise JobError(f"{delegate.label} refuses it: {in_one_line(str(error))}") from error
-        # the default delegate comes when memory is allocated, and takes what a library has left
-        self._taken = frozenset(self.graph().pieces) if delegate.library else None
+        # the default delegate comes when memory is allocated, and takes what a library has left: its nodes come later
+        self._own_nodes = count_nodes(self._interpreter) if delegate.library else sys.maxsize
         inputs, outputs = self._signature(job.signature)
         if set(inputs) != set(row_shapes):
             raise JobError(f"the variant's inputs are {sorted(inputs)}, the samples have {sorted(row_shapes)}")
@@ -230,8 +231,10 @@ class Session:
 
     def graph(self) -> Graph:
         """The operations, and those that a delegate took. Raises JobError if the runtime does not list them."""
-        graph, taken = read_graph(self._interpreter), getattr(self, "_taken", None)
-        return graph if taken is None else replace(graph, default_pieces=frozenset(graph.pieces) - taken)
+        graph = read_graph(self._interpreter)
+        if self._own_nodes is None:
+            raise JobError("the runtime does not count the nodes of its graph: which are the library's is unknown")
+        return replace(graph, default_pieces=frozenset(k for k in graph.pieces if k >= self._own_nodes))
 
     def delegate_partitions(self) -> int | None:
         """The pieces of the graph that a delegate such as XNNPACK took; None if the runtime does not report them."""
