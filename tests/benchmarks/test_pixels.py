@@ -93,6 +93,14 @@ def test_samples_between_two_pixels_are_one_warning(converted: Path, small: Smal
     assert between_pixels(find_targets([converted]), normal) == []
 
 
+def test_a_map_of_other_channels_in_a_file_of_somebody_else_ends_no_benchmark(converted: Path, tmp_path: Path) -> None:
+    """The device refuses the variant; the others keep their results."""
+    content = fold_pixels((converted / "float32.tflite").read_bytes(), {"image": PixelMap((1.0, 2.0), (1.0, 1.0))})
+    (tmp_path / "float32.tflite").write_bytes(content)
+    zeros = make_samples("s", {"image": np.zeros((2, 8, 8, 1), np.float32)}, None)
+    assert between_pixels(find_targets([tmp_path]), zeros) == []
+
+
 def test_a_phone_is_sent_pixels(converted: Path, pixels: NDArray[Any], tmp_path: Path) -> None:
     model = tmp_path / "int8.tflite"
     model.write_bytes(fold_pixels((converted / "int8.tflite").read_bytes(), {"image": MAP}))

@@ -17,6 +17,7 @@ BUNDLE_SCHEMA = 3
 _WITHOUT_PIXELS = 2
 _READ = (_WITHOUT_PIXELS, BUNDLE_SCHEMA)
 MANIFEST = "manifest.json"
+_LARGEST = 1e38  # of float32
 
 
 @dataclass(frozen=True)
@@ -123,5 +124,5 @@ def _check(manifest: Manifest) -> None:
     numbers = [one for one in (manifest.provenance.median_ms, *manifest.budgets.values()) if one is not None]
     numbers += [one.tolerance for one in manifest.outputs]
     numbers += [number for one in manifest.pixels.values() for number in (*one["mean"], *one["std"])]
-    if not all(type(one) in (int, float) for one in numbers):
+    if not all(type(one) in (int, float) and not abs(one) > _LARGEST for one in numbers):  # NaN is compared later
         raise ValueError("its manifest has numbers that are none")

@@ -73,7 +73,15 @@ def test_a_manifest_of_the_schema_without_pixels_is_read() -> None:
     assert parse_manifest(json.dumps({**fields, "schema": 2}).encode()) == replace(_MANIFEST, schema=2)
 
 
-@pytest.mark.parametrize("pixels", [{"image": {"mean": ["1"], "std": [1.0]}}, {"image": {"mean": [1.0]}}, [1]])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        {"image": {"mean": ["1"], "std": [1.0]}},
+        {"image": {"mean": [10**400], "std": [1.0]}},
+        {"image": {"mean": [1.0]}},
+        [1],
+    ],
+)
 def test_pixels_that_are_no_map_are_refused(pixels: Any) -> None:
     with pytest.raises(ValueError, match="its manifest"):
         parse_manifest(json.dumps({**json.loads(_MANIFEST.to_json()), "pixels": pixels}).encode())
