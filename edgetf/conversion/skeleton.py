@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,14 @@ Form = tuple[str, "float | None", "int | None"]
 # the value of a tensor in any form: ("in", n), ("op", operation, output), ("const", tensor, dequantized),
 # ("loose", tensor) for a variable or nothing, ("none",)
 Value = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The size of a constant in bytes, and whether it is converted each time that the file is loaded."""
+
+    bytes: int
+    converted: bool
 
 
 class File:
@@ -93,10 +102,19 @@ class File:
         part, k = self.locate(operation)
         return part.fingerprint(k)
 
-    def constant_bytes(self, operation: int) -> int:
-        part, k = self.locate(operation)
-        called = (tensor for tensor in self.called(part.ops[k]) if self.data(tensor) is not None)
-        return sum(len(self.data(tensor)) for tensor in (*part.constants(k), *called))
+    def stored(self, operations: Iterable[int]) -> dict[int, Stored]:
+        """The constants that operations read, each once, by the number of its buffer."""
+        found: dict[int, Stored] = {}
+        for operation in operations:
+            part, k = self.locate(operation)
+            values = [value for value in map(part.value, part.inputs_of(k)) if value[0] == "const"]
+            read = [(part.tensors[value[1]], value[2] is not None) for value in values]
+            for tensor, converted in (*read, *((one, False) for one in self.called(part.ops[k]))):
+                data = self.data(tensor)
+                if data is not None:
+                    known = found.get(int(tensor.buffer))
+                    found[int(tensor.buffer)] = Stored(len(data), converted or (known is not None and known.converted))
+        return found
 
     def multiplications(self, operation: int) -> int:
         """About how many an inference has here: of each value of the result as many as there are weights for it.

@@ -105,9 +105,22 @@ class Splicer:
         """Whether two files have the same operation."""
         return self._files[one].fingerprint(operation) == self._files[other].fingerprint(operation)
 
-    def constant_bytes(self, name: str, operation: int) -> int:
-        """The size of an operation's constants in a file."""
-        return self._files[name].constant_bytes(operation)
+    def constant_bytes(self, name: str, *operations: int) -> int:
+        """The size of the constants of operations in a file, each once."""
+        return sum(one.bytes for one in self._files[name].stored(operations).values())
+
+    def conversions(self, name: str, *operations: int) -> int:
+        """The number of constants of operations that a file stores in another form than these compute with."""
+        return sum(one.converted for one in self._files[name].stored(operations).values())
+
+    def sharing(self, least: int) -> list[frozenset[int]]:
+        """The operations that read one constant, of at least `least` bytes, in BASE: those of each that has several."""
+        readers: dict[int, set[int]] = {}
+        for k in range(len(self.operations)):
+            for buffer, one in self._files[BASE].stored([k]).items():
+                if one.bytes >= least:
+                    readers.setdefault(buffer, set()).add(k)
+        return [frozenset(found) for found in readers.values() if len(found) > 1]
 
     @property
     def multiplications(self) -> int:

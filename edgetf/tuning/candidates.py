@@ -103,15 +103,17 @@ class Maker:
 
     def _mixed_float(self) -> Iterator[tuple[Choice, str]]:
         """For each goal, the smallest mixture of files that compute in float that is predicted to reach it."""
-        options = [BASE, *self._float]
-        size = np.array([[self._bytes(name, unit) for name in options] for unit in self._ranking.units], np.float64)
-        noise = np.array([[self._noise(name, k) for name in options] for k in range(len(self._ranking.units))])
-        if not len(self._ranking.units):
+        units = range(len(self._ranking.units))
+        if not units:
             return
+        options, clusters = [BASE, *self._float], self._clusters()
+        size = np.array([[self._bytes(name, cluster) for name in options] for cluster in clusters], np.float64)
+        noise = np.array([[sum(self._noise(name, k) for k in one) for name in options] for one in clusters])
+        place = {k: number for number, cluster in enumerate(clusters) for k in cluster}
         sides = []
         for price in np.geomspace(1.0, 1e12, _PRICES):
             chosen = np.argmin(size + price * np.round(noise, _DECIMALS), axis=1)
-            files = [options[int(one)] for one in chosen]
+            files = [options[int(chosen[place[k]])] for k in units]
             total = float(size[np.arange(len(chosen)), chosen].sum())
             sides.append((total, to_db(worst(self._ranking.predict(files))), files))
         for goal in FLOAT_GOALS_DB:
@@ -120,10 +122,21 @@ class Maker:
                 files = min(reaching, key=lambda side: side[0])[2]
                 yield self._of_units(files), f"the fewest bytes for {goal:g} dB, all in float"
 
-    def _bytes(self, name: str, unit: Sequence[int]) -> float:
-        sizes = [self._splicer.constant_bytes(name, k) for k in unit]
-        stored = sum(self._splicer.constant_bytes(name, k) < self._splicer.constant_bytes(BASE, k) for k in unit)
-        return float(sum(sizes) + (_OVERHEAD * stored if name != BASE else 0))
+    def _clusters(self) -> list[frozenset[int]]:
+        """The numbers of units that read a constant together: of two files, both forms of it would be stored."""
+        place = {k: number for number, unit in enumerate(self._ranking.units) for k in unit}
+        found = [frozenset({number}) for number in range(len(self._ranking.units))]
+        for group in self._splicer.sharing(_OVERHEAD):
+            numbers = {place[k] for k in group if k in place}
+            touched = [one for one in found if one & numbers]
+            found = [one for one in found if one not in touched]
+            found += [frozenset().union(*touched)] if touched else []
+        return found
+
+    def _bytes(self, name: str, units: Iterable[int]) -> float:
+        operations = [k for number in units for k in self._ranking.units[number]]
+        size = self._splicer.constant_bytes(name, *operations)
+        return float(size + _OVERHEAD * self._splicer.conversions(name, *operations))
 
     def _noise(self, name: str, k: int) -> float:
         return 0.0 if name == BASE else min(worst(self._ranking.noise[name][k] or {"": NOTHING}), HOPELESS)
@@ -172,7 +185,7 @@ class Maker:
         if not self._float:
             return [BASE]
         units = range(len(self._ranking.units))
-        least = min(self._float, key=lambda n: sum(self._bytes(n, unit) for unit in self._ranking.units))
+        least = min(self._float, key=lambda n: self._bytes(n, units))
         best = min(self._float, key=lambda n: sum(self._noise(n, k) for k in units))
         return list(dict.fromkeys([least, best]))
 

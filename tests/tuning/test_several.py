@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 import edgetf
+from edgetf.conversion.splice import Splicer
 from edgetf.recipes import Ending
 from edgetf.results import Verdict, read_benchmark
+from edgetf.tuning.candidates import Kept, Maker
+from edgetf.tuning.ranking import rank
+from edgetf.tuning.running import Fed, Scorer
 from tests.conftest import ignore
 
 pytestmark = pytest.mark.slow
@@ -100,3 +104,26 @@ def test_a_model_with_a_loop_is_mixed_around_the_loop(tmp_path: Path) -> None:
     tuned = edgetf.tune(variants, reference, tmp_path / "tuned", max_drop=8.0, on_event=ignore)
     assert tuned.document.ending in (Ending.TUNED, Ending.PLAIN)
     assert tuned.document.verdict is Verdict.PASS
+
+
+def test_operations_that_share_weights_come_from_one_file_and_their_bytes_count_once(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    shared, given = keras.layers.Dense(64, activation="tanh", name="shared"), keras.Input((64,), name="given")
+    one, other = shared(given), shared(keras.layers.ReLU()(given))
+    x = shared(keras.layers.Concatenate()([one[:, :32], 30.0 * other[:, 32:]]))  # one use matters more than others
+    model = keras.Model(given, keras.layers.Dense(3, activation="softmax", name="last")(x))
+    rows = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
+    schemes = ["float32", "float16", "weights"]
+    edgetf.convert(model, tmp_path / "out", samples={"given": rows}, schemes=schemes, on_event=ignore)
+    splicer = Splicer({name: (tmp_path / "out" / f"{name}.tflite").read_bytes() for name in schemes})
+    [together] = splicer.sharing(1024)
+    assert [splicer.operations[k].kind for k in sorted(together)] == ["FULLY_CONNECTED"] * 3
+    assert 2 * 64 * 64 <= splicer.constant_bytes("float16", *together) < 3 * 64 * 64
+    scorer = Scorer(splicer, Fed({"given": rows[:16]}), {})
+    candidates = Maker(scorer, rank(scorer, schemes[1:]), schemes[1:], Kept()).make()
+    sources = [{candidate.choice[k] for k in together} for candidate in candidates]
+    assert {len(files) for files in sources} == {1}
+    assert {"float16", "weights"} <= set().union(*sources)
