@@ -17,6 +17,8 @@ from edgetf.device.runner.isolate import run_children
 from edgetf.device.runner.job import Job, LeftOperations, TimingPlan
 from edgetf.device.runner.operations import time_operations
 from edgetf.device.runner.run import run_job
+from edgetf.flatbuffer import pack, unpack
+from tests.attacks.kit import write_two_graphs
 from tests.conftest import Small, ignore
 
 SHORT = TimingPlan(max_warmup_s=0.01, min_runs=2, min_s=0.0, max_s=0.1)
@@ -149,6 +151,24 @@ def test_what_is_timed_is_what_ran_without_it(job: Job) -> None:
     [found] = run_children([compare], ignore)
     assert found["same"]
     assert found["delegated"] > 0
+
+
+@pytest.mark.parametrize("larger_first", [True, False])
+def test_other_graphs_of_a_file_are_not_timed_in_the_place_of_the_first(tmp_path: Path, larger_first: bool) -> None:
+    """The runtime has a delegate look at all graphs, those of loops and branches too."""
+    path = write_two_graphs(tmp_path / "two.tflite", {})
+    if larger_first:
+        model, _ = unpack(path.read_bytes())
+        model.subgraphs.reverse()
+        path.write_bytes(pack(model))
+    np.save(tmp_path / "x.npy", np.ones((1, 16), np.float32))
+    asked = Job(str(path), {"x": str(tmp_path / "x.npy")}, timing=None, outputs=False, operations=True)
+    measurement = run_job(asked, tmp_path / "out", ignore)
+    assert measurement.unknown == {}
+    ops = json.loads((tmp_path / "out" / "measurement.json").read_text())["ops"]
+    expected = {"FULLY_CONNECTED", "SOFTMAX"} if larger_first else {"FULLY_CONNECTED"}
+    assert {one["kind"] for one in ops} == expected
+    assert all(one["mean_ms"] > 0 for one in ops)
 
 
 def test_a_crash_while_operations_are_timed_costs_nothing_else(
