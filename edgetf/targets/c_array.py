@@ -16,40 +16,15 @@ from edgetf.flatbuffer import Contents, TensorInfo, parse_contents
 
 _A_LINE = 12  # bytes
 _SUFFIXES = (".cc", ".cpp", ".cxx")
-_KEYWORDS = (  # short names of files that C++ does not take as names
-    *("and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "const", "default", "delete", "do"),
-    *(
-        "double",
-        "else",
-        "enum",
-        "explicit",
-        "export",
-        "extern",
-        "false",
-        "float",
-        "for",
-        "friend",
-        "goto",
-        "if",
-        "inline",
-    ),
-    *(
-        "int",
-        "long",
-        "mutable",
-        "namespace",
-        "new",
-        "not",
-        "operator",
-        "or",
-        "private",
-        "protected",
-        "public",
-        "register",
-    ),
-    *("return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try"),
-    *("typedef", "typeid", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor"),
-)
+# of C++20; `main` is a function
+_TAKEN = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class compl
+    concept const consteval constexpr constinit const_cast continue co_await co_return co_yield decltype default delete
+    do double dynamic_cast else enum explicit export extern false float for friend goto if inline int long main mutable
+    namespace new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
+    requires return short signed sizeof static static_assert static_cast struct switch template this thread_local throw
+    true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
+"""
 
 
 @dataclass(frozen=True)
@@ -66,8 +41,8 @@ class CArray:
         if path.suffix not in _SUFFIXES:
             raise EdgetfError(f"{path} is not a C++ source", f"give a file with the suffix {' or '.join(_SUFFIXES)}")
         name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
-        usable = re.match("[A-Za-z]", name) and name not in _KEYWORDS and "__" not in name
-        return cls(path, path.with_suffix(".h"), name if usable else f"model_{name}".replace("__", "_"))
+        usable = re.match("[A-Za-z]", name) and name not in _TAKEN.split() and "__" not in name
+        return cls(path, path.with_suffix(".h"), name if usable else re.sub("_+", "_", f"model_{name}"))
 
     def refuse_existing(self, force: bool) -> None:
         """Raise EdgetfError if one of the files exists, unless it is to be replaced."""

@@ -44,7 +44,11 @@ def test_the_compiled_array_is_the_file_and_its_header_says_where_it_is_from(tmp
 
 
 @pytest.mark.parametrize(
-    ("file", "name"), [("model.cc", "model"), ("8bit.cc", "model_8bit"), ("int.cpp", "model_int"), ("ü.cc", "model_")]
+    ("file", "name"),
+    [
+        *(("model.cc", "model"), ("8bit.cc", "model_8bit"), ("int.cpp", "model_int"), ("ü.cc", "model_")),
+        *(("main.cc", "model_main"), ("nullptr.cc", "model_nullptr"), ("a___b.cc", "model_a_b")),
+    ],
 )
 def test_the_array_has_a_name_that_c_takes(file: str, name: str) -> None:
     assert CArray.at(Path(file)).name == name
