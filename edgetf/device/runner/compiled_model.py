@@ -8,7 +8,7 @@ what it prints decides, and that class reads it.
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
+import mmap
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,17 @@ from .from_file import FromFile, printed, text
 from .job import JobError
 
 
+def _mapped(path: str) -> Any:
+    """A file of which only the bytes that are looked at are in memory: all would count as the variant's."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 class CompiledModel(FromFile):
     """A variant that LiteRT has compiled; `_log` is what it printed. Raises JobError with the reason if it does not."""
 
     def __init__(self, model_path: str, num_threads: int) -> None:
-        super().__init__(importlib.import_module("ai_edge_litert.schema_py_generated"), Path(model_path).read_bytes())
+        super().__init__(importlib.import_module("ai_edge_litert.schema_py_generated"), _mapped(model_path))
         self._refuse_unfit()
         self._tensor_names: dict[int, str] = {}
         self._buffers: dict[str, dict[str, Any]] = {}

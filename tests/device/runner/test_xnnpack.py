@@ -69,6 +69,21 @@ def test_an_input_that_is_an_output_is_refused(job: Job) -> None:
         Interpreter(job.model)
 
 
+def test_memory_is_that_of_the_variant_which_a_cache_makes_less(tmp_path: Path) -> None:
+    """Without a cache weights are in memory twice, in the file's form and packed; what edgetf reads does not count."""
+    size = 8000
+    model = write_model(tmp_path / "large.tflite", np.ones((1000, size), np.float32), np.zeros(size, np.float32))
+    np.save(tmp_path / "x.npy", np.ones((1, 1000), np.float32))
+    job = Job(str(model), {"x": str(tmp_path / "x.npy")}, timing=None, outputs=False)
+    plain, cached = (
+        LocalDevice().run(replace(job, delegate_options={"weight_cache": given}), tmp_path / given, ignore)
+        for given in ("false", "true")
+    )
+    assert plain.added_rss_bytes is not None
+    assert cached.added_rss_bytes is not None
+    assert 0 < cached.added_rss_bytes < plain.added_rss_bytes - model.stat().st_size / 2
+
+
 def test_an_older_runtime_has_neither(job: Job, tmp_path: Path) -> None:
     options = {"weight_cache": "true"}
     asked = replace(job, runtime="tflite-runtime")
