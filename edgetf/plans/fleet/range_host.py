@@ -17,7 +17,7 @@ from edgetf.benchmarks.reference.backend import Performance
 from edgetf.benchmarks.reference.options import ReferenceOptions
 from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.reference.probing import Habits
-from edgetf.errors import Cause, DeviceError
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.plans.fleet import ranges
 from edgetf.plans.fleet.client import Connection
 from edgetf.plans.fleet.messages import PIECE, Ask, Opened, Root, Rows
@@ -70,9 +70,14 @@ class RangeHost:
         session, root = uuid4().hex, files.to_plain(self._work.model)
         while lacking := self._call(ranges.begin, session, root):
             self._connection.send(self.name, [self._work.model], set(lacking))
-        opened = _read(self._ask(session, "open", self._work.rows(0, self._work.head), habits), Opened)
-        if self.opened is not None and opened.canary != self.opened.canary:
-            raise DeviceError(f"the worker {self.name} computes something else than before", "", Cause.UNFIT)
+        try:
+            opened = _read(self._ask(session, "open", self._work.rows(0, self._work.head), habits), Opened)
+            if self.opened is not None and opened.canary != self.opened.canary:
+                raise DeviceError(f"the worker {self.name} computes something else than before", "", Cause.UNFIT)
+        except EdgetfError as error:
+            if not isinstance(error, DeviceError) or error.cause is Cause.UNFIT:  # else it would not answer
+                self._end(session)
+            raise
         self.opened, self._session = opened, session
         self.sample_s = self.sample_s or opened.seconds / min(opened.habits.batch, self._work.head)
         return opened
@@ -104,8 +109,11 @@ class RangeHost:
     def close(self) -> None:
         """End the session, if the worker is there."""
         if self._session:
-            with suppress(Exception):
-                self._call(ranges.close, self._session)
+            self._end(self._session)
+
+    def _end(self, session: str) -> None:
+        with suppress(Exception):
+            self._call(ranges.close, session)
 
     def _again_if_lost(self, act: Callable[[str], T]) -> T:
         """What `act` returns in the session; once more in another one, if the worker was started again meanwhile."""

@@ -30,7 +30,7 @@ from edgetf.process import EndedError, HungError, conversing
 INPUT = "input-{}"  # the rows of the k-th input
 _PREFIX = "session-"
 _UNUSED_S, _LOOK_S = 120.0, 5.0
-_KEPT_S = 24 * 3600.0  # after which the driver was certainly killed: longer than any conversion that it waits for
+_KEPT_S = 6 * 3600.0  # after which the driver was certainly killed: longer than any step that it waits for
 _IDLE_S = 3600.0  # XLA sends nothing while it compiles a large model
 _NAME = re.compile(r"[\w.-]+")
 

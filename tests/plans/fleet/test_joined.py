@@ -205,6 +205,22 @@ def test_a_session_outlasts_another_step_of_the_worker_and_its_process_does_not(
     assert list((tmp_path / "cache" / "worker" / "sessions").iterdir()) == []
 
 
+def test_a_session_of_a_model_that_is_refused_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "model").mkdir()
+
+    def call(name: str, function: Callable[..., Any], *given: Any, title: str, needs: object) -> Any:
+        if function is ranges.ask:
+            raise EdgetfError("the model is wrong")
+        return function(*given)
+
+    connection: Any = SimpleNamespace(offer=lambda name: None, call=call)
+    work = Work("net", root_of_links(tmp_path / "model"), _samples(4), ReferenceOptions(), 4)
+    with pytest.raises(EdgetfError, match="the model is wrong"):
+        RangeHost(connection, "a", (), work).open(None)
+    assert list((tmp_path / "cache" / "worker" / "sessions").iterdir()) == []
+
+
 def _noting(notes: list[str]) -> Callable[[Event], None]:
     return lambda event: notes.extend([event.text] if isinstance(event, Note) else [])
 
