@@ -58,7 +58,7 @@ def read_header(path: Path) -> Header:
         int8=any(one.get("class_name") in ("QuantizeWrapper", "QuantizeWrapperV2") for one in known),
         half=any(_half_key(one) for one in known),
         findings=tuple(dict.fromkeys(finding for one in known for finding in findings_of(one))),
-        inputs=inputs_of_config(config),
+        inputs=inputs_of_config(config, keeps_batch=generation == 2),
     )
 
 

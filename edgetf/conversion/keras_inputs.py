@@ -15,8 +15,11 @@ _DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "ui
 _SHAPES = ("batch_shape", "batch_input_shape")  # of Keras 3, of Keras 2
 
 
-def inputs_of_config(config: dict[str, Any]) -> tuple[TensorSpec, ...]:
-    """The inputs by name, each with a free batch axis; empty if the configuration does not state them all."""
+def inputs_of_config(config: dict[str, Any], keeps_batch: bool = False) -> tuple[TensorSpec, ...]:
+    """The inputs by name; empty if the configuration does not state them all.
+
+    Each has a free batch axis, or the one that it states if the export `keeps_batch`, as that of Keras 2 does.
+    """
     model = config.get("config")
     if not isinstance(model, dict) or not isinstance(layers := model.get("layers"), list):
         return ()
@@ -24,7 +27,7 @@ def inputs_of_config(config: dict[str, Any]) -> tuple[TensorSpec, ...]:
         names = [_config(layers[0]).get("name")] if layers else []
     else:
         names = list(_names(model.get("input_layers")))
-    specs = {name: _spec(name, layer) for layer in layers if (name := _config(layer).get("name")) in names}
+    specs = {name: _spec(name, layer, keeps_batch) for layer in layers if (name := _config(layer).get("name")) in names}
     found = [spec for spec in specs.values() if spec is not None]
     if not names or len(found) != len(names):
         return ()
@@ -45,7 +48,7 @@ def _config(layer: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _spec(name: Any, layer: dict[str, Any]) -> TensorSpec | None:
+def _spec(name: Any, layer: dict[str, Any], keeps_batch: bool) -> TensorSpec | None:
     """The spec of an input layer; None for another layer, and for an input that is not an ordinary array."""
     config = _config(layer)
     shape = next((config[key] for key in _SHAPES if isinstance(config.get(key), list)), None)
@@ -58,4 +61,4 @@ def _spec(name: Any, layer: dict[str, Any]) -> TensorSpec | None:
         return None
     if not all(axis is None or (isinstance(axis, int) and 0 < axis < 1 << 31) for axis in shape):
         return None
-    return TensorSpec(name, (None, *shape[1:]), dtype)
+    return TensorSpec(name, (shape[0] if keeps_batch else None, *shape[1:]), dtype)

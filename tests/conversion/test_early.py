@@ -14,6 +14,7 @@ import tensorflow as tf
 from edgetf.conversion import digest
 from edgetf.conversion.checkpoint import Checkpoint
 from edgetf.conversion.early import read_inputs
+from edgetf.conversion.keras_config import read_header
 from edgetf.conversion.keras_inputs import inputs_of_config
 from edgetf.conversion.messages import NeedsTensorFlowError, dtype_name, messages, read_tensor
 from edgetf.conversion.origin import as_saved_model
@@ -129,6 +130,19 @@ def test_the_inputs_in_a_configuration_are_those_of_the_export(small: Small, tmp
             exported = read_source(found.folder, None).inputs
         assert inputs_of_config(config) == exported
         assert read_inputs(file, None, False, ignore) == exported
+
+
+def test_a_fixed_batch_is_kept_as_the_export_of_keras_2_does(tmp_path: Path) -> None:
+    layers = [{"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [4, 3], "dtype": "float32"}}]
+    config = {"class_name": "Functional", "config": {"layers": layers, "input_layers": [["x", 0, 0]]}}
+    shapes = {}
+    for version in ("2.15.0", "3.12.0"):
+        with zipfile.ZipFile(tmp_path / "m.keras", "w") as file:
+            file.writestr("metadata.json", json.dumps({"keras_version": version}))
+            file.writestr("config.json", json.dumps(config))
+        [spec] = read_header(tmp_path / "m.keras").inputs
+        shapes[version] = spec.shape
+    assert shapes == {"2.15.0": (4, 3), "3.12.0": (None, 3)}
 
 
 @pytest.mark.parametrize(
