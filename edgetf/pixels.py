@@ -15,6 +15,7 @@ from edgetf.errors import EdgetfError
 
 ENTRY = "edgetf_pixels"  # the metadata of the file; the runner has the same name
 LARGEST = 255  # of a pixel
+_MOST = 1e30  # of a number: files and runners have float32
 _DIGITS = 6
 _HINT = "give a range such as 0..1 or -1..1, or 'mean=123.7,116.3,103.5 std=58.4,57.1,57.4'"
 
@@ -33,13 +34,13 @@ class PixelMap:
         numbers = (*self.mean, *self.std)
         if not self.mean or len(self.mean) != len(self.std):
             raise ValueError("mean and std have different numbers of channels")
-        if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers) or min(self.std) <= 0:
+        if not all(type(one) in (int, float) and abs(one) <= _MOST for one in numbers) or min(self.std) < 1 / _MOST:
             raise ValueError("mean is not a number, or std is not above 0")
 
     @property
     def zero_point(self) -> int | None:
         """The pixel that is 0 to the model, if a scale and a zero point are all of the map."""
-        whole = len(self.mean) == 1 and self.mean[0].is_integer() and 0 <= self.mean[0] <= LARGEST
+        whole = len(self.mean) == 1 and self.mean[0] % 1 == 0 and 0 <= self.mean[0] <= LARGEST
         return int(self.mean[0]) if whole else None
 
     @property

@@ -43,6 +43,9 @@ def test_a_map_is_a_range_or_mean_and_std(
             "std=0",
             "std=-1",
             "mean=1,2 std=1,2,3",
+            "mean=1e39",
+            "0..1e-37",
+            "std=1e-40",
         ),
         *("mean=nan", "scale=2"),
     ],
@@ -62,3 +65,13 @@ def test_a_map_with_one_whole_mean_is_a_scale_and_a_zero_point() -> None:
     ]
     assert parse_map("mean=256").zero_point is None
     assert parse_map("mean=0,255 std=1,5").span == (-51.0, 255.0)
+
+
+def test_whole_numbers_of_another_program_are_a_map_too() -> None:
+    assert maps_of(b'{"image": {"mean": [128], "std": [64]}}')["image"].zero_point == 128
+
+
+def test_what_float32_does_not_hold_is_refused_in_a_file() -> None:
+    for number in ("1e39", "1" + "0" * 400, "NaN"):
+        with pytest.raises(ValueError, match="mean is not a number"):
+            maps_of(f'{{"image": {{"mean": [{number}], "std": [1.0]}}}}'.encode())
