@@ -180,6 +180,17 @@ def test_a_user_measures_a_delegate_with_its_options(fake: Path, edgetf: Run, tm
     assert read_benchmark(tmp_path / "bench").results[0].delegate_sha256 == sha256_file(fake)
 
 
+def test_a_library_that_is_missing_is_one_line_and_no_result(edgetf_here: Run, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "mine.tflite", WEIGHTS, NONE)
+    other = shutil.copy(model, tmp_path / "other.tflite")
+    for _ in range(2):  # the failure is not kept for the next run: the library may be there then
+        ended = edgetf_here("benchmark", model, other, "-o", tmp_path / "b", "--delegate", "libnone.so.1")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        [error] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+        assert error.startswith("error: local: the delegate cannot be loaded: libnone.so.1: ")
+        assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [

@@ -23,7 +23,7 @@ from edgetf.benchmarks.timing.targets import Target
 from edgetf.benchmarks.timing.times import is_precise, median_of
 from edgetf.device.kinds import Device
 from edgetf.device.measurements import read_measurement
-from edgetf.device.runner.job import Job, Measurement
+from edgetf.device.runner.job import DELEGATE_PHASE, Job, Measurement
 from edgetf.errors import DeviceError, EdgetfError, NoRoomError, UnreachableError
 from edgetf.events import Event, OnEvent, Phase
 from edgetf.owned import scratch
@@ -191,6 +191,8 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
         except DeviceError as error:
             course.error = Failure("device", error.message, error.hint)
             return None
+        if measurement.error_phase == DELEGATE_PHASE:  # no variant can run: the next run tries again
+            raise EdgetfError(f"{bench.device.name}: {measurement.error}", "--delegate takes the path on the device")
         kept.keep(folder, number)
     whole = not job.outputs or job.inputs == bench.plan.job.inputs
     if wrong := wrong_files(measurement, target.sha256, bench.plan.inputs_sha256 if whole else digests_of(job)):

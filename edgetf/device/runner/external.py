@@ -35,8 +35,21 @@ class _LinkMap(ctypes.Structure):
 def load_delegate(runtime: Any, name: str, options: Mapping[str, str]) -> Any:
     """The delegate of the library `name` for an interpreter of the module `runtime`.
 
-    Raises JobError if the library is missing, is for another processor or is not a delegate, and if it made none.
+    Raises JobError for what `check` does, and if the library made no delegate.
     """
+    check(name)
+    try:
+        return runtime.load_delegate(name, dict(options))
+    except (ValueError, RuntimeError) as error:
+        _FAILED.append(error)
+        reason = in_one_line(str(error).removeprefix(f"Failed to load delegate from {name}"))
+        given = ", ".join(f"{key}={value}" for key, value in options.items()) or "none"
+        why = reason or "it gave no reason; is its hardware there?"
+        raise JobError(f"{name} made no delegate: {why} (--delegate-option: {given})") from error
+
+
+def check(name: str) -> None:
+    """Raise JobError if the library is missing, is for another processor or is not a delegate: no variant can run."""
     if "/" in name:
         _check_file(Path(name))
     try:
@@ -46,14 +59,6 @@ def load_delegate(runtime: Any, name: str, options: Mapping[str, str]) -> Any:
         raise JobError(f"the delegate cannot be loaded: {in_one_line(str(error))}{hint}") from error
     if not hasattr(library, _ENTRY):
         raise JobError(f"{name} is not a delegate of TFLite: it lacks {_ENTRY}; give the library of the delegate")
-    try:
-        return runtime.load_delegate(name, dict(options))
-    except (ValueError, RuntimeError) as error:
-        _FAILED.append(error)
-        reason = in_one_line(str(error).removeprefix(f"Failed to load delegate from {name}"))
-        given = ", ".join(f"{key}={value}" for key, value in options.items()) or "none"
-        why = reason or "it gave no reason; is its hardware there?"
-        raise JobError(f"{name} made no delegate: {why} (--delegate-option: {given})") from error
 
 
 def digest_of(name: str) -> str | None:

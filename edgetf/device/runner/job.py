@@ -26,7 +26,7 @@ JOB_SCHEMA = 5
 # 5: coverage; times of operations by all runtimes, and what is not known; edgetf still reads 3 and 4
 MEASUREMENT_SCHEMA = 5
 
-
+DELEGATE_PHASE = "delegate"  # of an error: the delegate's library cannot be loaded, for whatever variant
 _MOST_SECONDS = 1e7  # four months
 _MOST_COUNT = 1 << 31
 _LONGEST = 1000  # characters of an error

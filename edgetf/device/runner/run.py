@@ -22,7 +22,7 @@ from .coverage import accelerator_of
 from .delegates import MICRO, find_delegate
 from .interpreter import JobError, Session, find_runtime, lists_nodes, naming_sample
 from .isolate import ChildError, Send, run_children
-from .job import MEASUREMENT_SCHEMA, Job, Measurement, write_json
+from .job import DELEGATE_PHASE, MEASUREMENT_SCHEMA, Job, Measurement, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
 from .outputs import describe, load_inputs, open_session, run_all
 from .power import measure_power
@@ -64,6 +64,10 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
     try:
         if timed:
             on_event({"event": "phase", "phase": phase})
+        if library := find_delegate(job.delegate).library:
+            phase, after = DELEGATE_PHASE, phase
+            run_children([lambda send: _check_delegate(library)], receive)
+            phase = after
         with with_cache(job, out) as job:
             [loaded] = run_children([lambda send: _time(job, out, send)], receive)
             if job.operations and lists_nodes(job):
@@ -81,6 +85,11 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
     measurement = Measurement(**facts)
     write_json(out / "measurement.json", measurement)
     return measurement
+
+
+def _check_delegate(library: str) -> dict[str, Any]:
+    importlib.import_module(".external", __package__).check(library)
+    return {}
 
 
 def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
