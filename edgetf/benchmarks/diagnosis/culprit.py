@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import isfinite, log10
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +73,18 @@ def first_different(model: Any, db: Callable[[int], float], limit: float) -> tup
     It runs about log2(operations) times, and more often if there are many branches.
     """
     before = _before(model)
-    inner = set().union(*(known - {k} for k, known in before.items()))
-    different = ((k, ratio) for k in before if k not in inner and (ratio := db(k)) < limit)
+    inner = reduce(or_, (known & ~(1 << k) for k, known in before.items()), 0)
+    different = ((k, ratio) for k in before if not inner >> k & 1 and (ratio := db(k)) < limit)
     if (found := next(different, None)) is None:
         return None
     high, worst = found
     suspects = before[high]
-    while rest := suspects - {high}:
-        half = len(suspects) / 2
-        middle = min(sorted(rest), key=lambda k: abs(len(before[k] & suspects) - half))
+    while rest := suspects & ~(1 << high):
+        half = suspects.bit_count() / 2
+        cuts = (k for k in before if rest >> k & 1)
+        middle = min(cuts, key=lambda k: abs((before[k] & suspects).bit_count() - half))
         if (ratio := db(middle)) >= limit:
-            suspects = suspects - before[middle]
+            suspects &= ~before[middle]
         else:
             suspects, high, worst = suspects & before[middle], middle, ratio
     return high, worst
@@ -132,21 +135,22 @@ class _Compared:
         return values.astype(np.float64)
 
 
-def _before(model: Any) -> dict[int, frozenset[int]]:
-    """The operations behind which the graph can be cut, each with itself and those of them that it computes from.
+def _before(model: Any) -> dict[int, int]:
+    """The operations behind which the graph can be cut, each with itself and those of them that it computes from: the
+    bits of a number, since a graph may have thousands.
 
     An input has an effect on them, and their answer is a tensor of numbers that is not a truth value or a text.
     """
     graph = model.subgraphs[0]
-    made: dict[int, frozenset[int]] = {int(k): frozenset() for k in graph.inputs}  # what each tensor is computed from
+    made = {int(k): 0 for k in graph.inputs}  # what each tensor is computed from
     found = {}
     for k, operation in enumerate(listed(graph.operators)):
         inputs, outputs = ([int(t) for t in listed(tensors)] for tensors in (operation.inputs, operation.outputs))
         if not outputs or made.keys().isdisjoint(inputs):
             continue
-        known = frozenset().union(*(made.get(t, ()) for t in inputs))
+        known = reduce(or_, (made.get(t, 0) for t in inputs), 0)
         if graph.tensors[outputs[0]].type in _NUMBERS:
-            known |= {k}
+            known |= 1 << k
             found[k] = known
         made |= dict.fromkeys(outputs, known)
     return found
