@@ -74,8 +74,13 @@ def _table(data: bytes) -> Iterator[tuple[str, bytes]]:
         raise ValueError("it is not a table")
     _, at = _handle(footer, 0)
     index, _ = _handle(footer, at)
+    left = len(data)
     for _, value in _block(data, index):
-        for key, entry in _block(data, _handle(value, 0)[0]):
+        place, _ = _handle(value, 0)
+        left -= place[1]
+        if left < 0:  # a short file could stand for hours of reading
+            raise ValueError("its blocks overlap")
+        for key, entry in _block(data, place):
             yield key.decode(), entry
 
 
@@ -107,12 +112,12 @@ def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits per byte, and the place after it."""
-    value = shift = 0
-    while True:
+    """A number of seven bits per byte, at most 64 in all, and the place after it."""
+    value = 0
+    for shift in range(0, 64, 7):
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-        shift += 7
+    raise ValueError("a number is longer than any")

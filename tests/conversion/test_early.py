@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,34 @@ def test_variables_are_those_that_tensorflow_reads(tmp_path: Path) -> None:
     for missing in ("no such key", "_CHECKPOINTABLE_OBJECT_GRAPH"):
         with pytest.raises(NeedsTensorFlowError):
             ours.get_tensor(missing)
+
+
+def _number(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80]) + _number(value >> 7) if value > 0x7F else bytes([value])
+
+
+def _index(blocks: list[bytes], place: tuple[int, int]) -> bytes:
+    """A table of these blocks, whose index is at `place`."""
+    handles = b"\0\0" + _number(place[0]) + _number(place[1])
+    return b"".join(blocks) + handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def test_a_short_index_that_stands_for_hours_of_reading_is_left_to_tensorflow(tmp_path: Path) -> None:
+    end = bytes(4 + 5)  # no restarts; how it is compressed, and its checksum
+    empty = bytes(3) * 10_000 + end
+    handle = b"\0" + _number(len(empty) - 5)
+    same = (b"\0\0" + _number(len(handle)) + handle) * 10_000 + end
+    long = b"\xff" * 2_000_000 + end
+    for blocks, place in (
+        ([empty, same], (len(empty), len(same) - 5)),
+        ([long], (0, len(long) - 5)),
+    ):
+        (tmp_path / "v.index").write_bytes(_index(blocks, place))
+        begin = time.process_time()
+        with pytest.raises(NeedsTensorFlowError) as caught:
+            Checkpoint(tmp_path / "v").get_tensor("x")
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert time.process_time() - begin < 5
 
 
 @pytest.mark.parametrize("dtype", [*_PLAIN[:-1], "bool", "uint16", "int16", "uint32", "uint64"])
