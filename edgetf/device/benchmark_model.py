@@ -142,7 +142,7 @@ def read_facts(log: str) -> dict[str, int]:
         "first_ns": (rf"First inference: {_NUMBER}", 1e3),
         "added_rss_bytes": (rf"emory footprint.*\(MB\): init={_NUMBER} overall={_NUMBER}", _MIB),
         "peak_rss_bytes": (rf"Overall peak memory footprint \(MB\) via periodic monitoring: {_NUMBER}", _MIB),
-        "delegate_partitions": (r"yielding (\d+) partitions", 1),
+        "delegate_partitions": (r"yielding (\d+) partitions(?! for subgraph [1-9])", 1),
     }
     facts = {}
     for name, (pattern, factor) in patterns.items():

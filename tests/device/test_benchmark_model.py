@@ -55,6 +55,7 @@ def test_times_and_memory_are_read_from_the_output_of_old_and_new_versions() -> 
         "peak_rss_bytes": round(40.5 * 2**20),
         "delegate_partitions": 65,
     }
+    assert "delegate_partitions" not in read_facts(NEW.replace("subgraph 0", "subgraph 1"))  # of a loop's body
     reported = read_timing(OLD)
     assert reported is not None
     assert (reported.n, reported.mean_ns, reported.median_ns) == (50, 266_473_000, None)
