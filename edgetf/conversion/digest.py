@@ -26,7 +26,8 @@ from edgetf.files import sha256_file, sha256_tree
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _SAME = {"Identity", "StopGradient", "PreventGradient"}  # their output is their input
 _NAMES = {"shared_name", "container", "debug_name", "config", "config_proto", "executor_type", "allowed_devices"}
-_MOST_CALLS = 100_000  # of functions by functions: each of twenty may call the next one twice
+_MOST = 500_000  # nodes, also of functions that are called again: each of twenty may call the next one twice
+_NODE_BYTES = 4096  # of a constant that count as a node
 _TABLES = ("HashTable", "MutableHashTable", "MutableDenseHashTable", "AnonymousHashTable")
 
 
@@ -63,7 +64,7 @@ class _Hasher:
         self._values: dict[str, str] = {}
         self._variables = saved_model / "variables" / "variables"
         self._reader: Any = Checkpoint(self._variables)
-        self._calls = 0
+        self._read_nodes = 0
 
     def digest(self, signature: str) -> str:
         """The hash of everything that the signature's outputs and effects depend on."""
@@ -142,7 +143,9 @@ class _Hasher:
                 continue
             source = nodes[node.input[1].split(":")[0]]
             index = node.input[1].split(":")[-1]
-            while source.op in _SAME:
+            for _ in nodes:  # at most: it may be part of a cycle
+                if source.op not in _SAME:
+                    break
                 index = source.input[0].split(":")[-1]
                 source = nodes[source.input[0].split(":")[0]]
             names = nodes[source.input[1].split(":")[0]].attr["value"].tensor.string_val
@@ -171,6 +174,7 @@ class _Hasher:
             if self._pure:
                 raise
             array = load_tensorflow().make_ndarray(tensor)
+        self._count(array.nbytes // _NODE_BYTES)
         return _sha(str(tensor.dtype), str(array.shape), _bytes_of(array))
 
     def _body(self, name: str) -> str:
@@ -185,10 +189,8 @@ class _Hasher:
 
     def call(self, name: str, arguments: Sequence[str]) -> tuple[list[str], set[str]]:
         """The hashes of a function's outputs and of its side effects, given the hashes of its arguments."""
-        self._calls += 1
-        if self._calls > _MOST_CALLS:
-            raise ValueError(f"the functions of {self._folder} call each other too often")
         function = self._functions[name]
+        self._count(1 + len(function.node_def))
         given = dict(zip((arg.name for arg in function.signature.input_arg), arguments, strict=True))
         nodes = {node.name: node for node in function.node_def}
         scope = _Scope(self, nodes, lambda node: None, given)
@@ -200,6 +202,12 @@ class _Hasher:
 
     def attributes(self, node: Any) -> str:
         return self._attributes(node)
+
+    def _count(self, nodes: int) -> None:
+        """Raise ValueError if a short file stands for more than a model has."""
+        self._read_nodes += nodes
+        if self._read_nodes > _MOST:
+            raise ValueError(f"the functions of {self._folder} call each other too often")
 
 
 def _bytes_of(array: Any) -> bytes | memoryview:

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from edgetf.conversion import digest
+from edgetf.conversion.messages import messages
 from edgetf.conversion.savedmodel import read_source
+from edgetf.files import sha256_tree
 
 # a: exported; b: again; c: with a layer renamed; d: one weight changed; e: another activation; f: for inference
 _CODE = """
@@ -93,3 +96,73 @@ def test_the_digest_depends_on_the_content_of_tables_and_how_they_are_connected(
         found[name] = read_source(tmp_path / name, None).digest
     assert found["a"] == found["b"]
     assert len({found["a"], found["c"], found["d"]}) == 3
+
+
+def _node(place: Any, name: str, op: str, *inputs: str, calls: str = "") -> None:
+    node = place.add(name=name, op=op, input=inputs)
+    if calls:
+        node.attr["f"].func.name = calls
+
+
+def _function(graph: Any, name: str) -> Any:
+    function = graph.library.function.add()
+    function.signature.name = name
+    function.signature.input_arg.add(name="x")
+    function.signature.output_arg.add(name="y")
+    return function
+
+
+def _saved(folder: Path, fill: Any) -> Path:
+    """A SavedModel whose output is the node `y`; `fill` adds the nodes to its meta graph."""
+    model = messages().SavedModel()
+    meta = model.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    for name, specs in (("x", meta.signature_def["call"].inputs), ("y", meta.signature_def["call"].outputs)):
+        specs[name].name, specs[name].dtype = f"{name}:0", 1
+        specs[name].tensor_shape.dim.add(size=3)
+    _node(meta.graph_def.node, "x", "Placeholder")
+    fill(meta)
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    return folder
+
+
+def _calling(depth: int, nodes: int) -> Any:
+    """Functions of which each calls the next one twice, and the last one has `nodes`."""
+
+    def fill(meta: Any) -> None:
+        _node(meta.graph_def.node, "y", "PartitionedCall", "x", calls=f"f{depth}")
+        last = _function(meta.graph_def, "f0")
+        for k in range(nodes):
+            _node(last.node_def, f"n{k}", "Neg", f"n{k - 1}:y:0" if k else "x")
+        last.ret["y"] = f"n{nodes - 1}:y:0"
+        for k in range(1, depth + 1):
+            function = _function(meta.graph_def, f"f{k}")
+            _node(function.node_def, "a", "PartitionedCall", "x", calls=f"f{k - 1}")
+            _node(function.node_def, "b", "PartitionedCall", "a:output:0", calls=f"f{k - 1}")
+            function.ret["y"] = "b:output:0"
+
+    return fill
+
+
+def test_functions_that_stand_for_more_nodes_than_a_model_has_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "_MOST", 1000)
+    few, many = _saved(tmp_path / "few", _calling(3, 50)), _saved(tmp_path / "many", _calling(5, 50))
+    assert read_source(few, None, pure=True).digest != sha256_tree(few)
+    assert read_source(many, None, pure=True).digest == sha256_tree(many)
+
+
+@pytest.mark.timeout(60)
+def test_a_cycle_in_the_function_that_restores_variables_ends(tmp_path: Path) -> None:
+    def fill(meta: Any) -> None:
+        _node(meta.graph_def.node, "y", "Neg", "x")
+        _node(meta.graph_def.node, "restore", "PartitionedCall", "x", calls="f")
+        meta.saver_def.restore_op_name = "restore"
+        body = _function(meta.graph_def, "f").node_def
+        _node(body, "assign", "AssignVariableOp", "x", "same:output:0")
+        _node(body, "same", "Identity", "same:output:0")
+
+    saved_model = _saved(tmp_path / "cycle", fill)
+    assert read_source(saved_model, None, pure=True).digest == sha256_tree(saved_model)
