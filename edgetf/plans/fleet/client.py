@@ -6,6 +6,7 @@ come back within `PATIENCE_S` is lost. Nothing waits in silence.
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from edgetf import __version__, files
+from edgetf.device.settings import Kind
 from edgetf.errors import Cause, DeviceError, EdgetfError, MissingExtraError
 from edgetf.plans.fleet import host_side
 from edgetf.plans.fleet.messages import PIECE, Offer, Reply, Request, Root
 from edgetf.plans.fleet.paths import file_of
+from edgetf.plans.fleet.reach import why_unreachable
 from edgetf.plans.fleet.security import address_of, security_for
 from edgetf.reading import reason_of
 
@@ -29,13 +32,26 @@ PATIENCE_S = 60.0  # how long a worker may be away
 _POLL_S, _CONNECT_S = 1.0, 10.0
 _LOOK_S = 5.0  # between two looks whether a worker that computes is still there: each costs the scheduler
 _NEAR_S = 2.0  # in which a worker answers whose results are asked for directly
+OWN = (Kind.LOCAL.value, Kind.MICRO.value)  # devices that every machine has: those of the one that runs the plan
 WORKER, DEVICE, CONVERT, GPU, CPU = "worker:", "device:", "convert", "gpu", "cpu"  # resources
+
+
+class AwayError(DeviceError):
+    """A worker has been away for `PATIENCE_S`: nobody waits for it again."""
+
+    cause = Cause.UNREACHABLE
+
+
+class SchedulerError(DeviceError):
+    """The scheduler is gone, which is no fault of a worker or of a device."""
+
+    cause = Cause.LOST
 
 
 class Connection:
     """A scheduler, as long as a plan runs. All methods may be called by several threads.
 
-    Every method but `publish` and `close` raises DeviceError if the scheduler is gone.
+    Every method but `publish` and `close` raises SchedulerError if the scheduler is gone.
     """
 
     def __init__(self, address: str, certificates: Path | None) -> None:
@@ -45,18 +61,20 @@ class Connection:
             import distributed
         except ModuleNotFoundError as error:
             raise MissingExtraError("distributed", "fleet") from error
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs is an error here
+        security = security_for(self.address, certificates)
         self._connect = partial(
             distributed.Client,
             self.address,
-            security=security_for(self.address, certificates),
+            security=security,
             timeout=_CONNECT_S,
             set_as_default=False,
         )
         try:
             self._client = self._connect()
         except (OSError, TimeoutError) as error:
-            hint = "is it running (edgetf scheduler), and do both have certificates of one set?"
-            raise EdgetfError(f"cannot reach the scheduler at {self.address}", hint) from error
+            reason, hint = why_unreachable(self.address, security)
+            raise EdgetfError(f"cannot reach the scheduler at {self.address}: {reason}", hint) from error
         self._offers: dict[str, Offer] = {}
         self._asked, self._known = -_LOOK_S, dict[str, Mapping[str, Any]]()
         self._near: dict[str, bool] = {}
@@ -70,13 +88,15 @@ class Connection:
     def publish(self, name: str, state: Mapping[str, Any] | None) -> None:
         """Let `edgetf status` show what this driver does; None when it is over. It only informs."""
         with suppress(Exception):
-            self._client.set_metadata(["edgetf", name], None if state is None else dict(state))
+            own = None if state is None else {**state, "client": self._client.id}
+            self._client.set_metadata(["edgetf", name], own)
 
     def runs(self) -> list[Mapping[str, Any]]:
-        """What the drivers have published."""
+        """What the drivers that are still connected have published."""
         with self._reached():
             known = self._client.get_metadata(["edgetf"], {})
-        return [one for _, one in sorted(known.items()) if one is not None]
+            connected = set(self._client.run_on_scheduler(_clients))
+        return [one for _, one in sorted(known.items()) if one is not None and one.get("client") in connected]
 
     def running(self) -> dict[str, tuple[str, ...]]:
         """The titles of the steps that each worker runs, by its name."""
@@ -99,8 +119,12 @@ class Connection:
                         self._client = self._connect()
             yield
         except Exception as error:
-            message = f"the scheduler at {self.address} is gone: {reason_of(error)}"
-            raise DeviceError(message, "start it again: edgetf scheduler", Cause.LOST) from error
+            reason = reason_of(error) if isinstance(error, OSError) else "it does not answer"
+            raise self._scheduler_error(f"is gone: {reason}") from error
+
+    def _scheduler_error(self, what: str) -> SchedulerError:
+        hint = "start it again (edgetf scheduler), and its workers, if they have ended"
+        return SchedulerError(f"the scheduler at {self.address} {what}", hint)
 
     # workers ----------------------------------------------------------------------------------------------------------
 
@@ -125,22 +149,16 @@ class Connection:
         """The names of the workers that offer a resource."""
         return [name for name, one in self.workers().items() if one["resources"].get(resource)]
 
-    def wait_for(self, resource: str, what: str) -> list[str]:
-        """The same, as soon as there is one. Raises DeviceError after `PATIENCE_S`."""
-        if self.wait_for_all([resource]):
-            message = f"no worker of {self.address} has {what}: waited {self.patience_s:.0f} s"
-            raise DeviceError(message, "start one there: edgetf worker, and see: edgetf status", Cause.UNREACHABLE)
-        return self.offering(resource)
-
-    def wait_for_all(self, resources: Sequence[str]) -> list[str]:
-        """Those that no worker offers, after at most `PATIENCE_S`."""
-        end = monotonic() + self.patience_s
-        while absent := [one for one in resources if not self.offering(one)]:
-            if monotonic() > end:
-                break
+    def wait_for(self, resource: str, what: str, since: float | None = None) -> list[str]:
+        """The same, as soon as there is one. Raises AwayError `PATIENCE_S` after `since`, by default after now."""
+        end = (monotonic() if since is None else since) + self.patience_s
+        while not (found := self.offering(resource)):
+            if monotonic() >= end:
+                message = f"no worker of {self.address} has {what}: waited {self.patience_s:.0f} s"
+                raise AwayError(message, f"start its worker: edgetf worker {self.address}, and see: edgetf status")
             self._refuse_stopped()
             sleep(_POLL_S)
-        return absent
+        return found
 
     def offer(self, name: str) -> Offer:
         """The facts of a worker. Raises EdgetfError for one with another edgetf."""
@@ -160,7 +178,8 @@ class Connection:
     ) -> Any:
         """What a function returns on a worker; `title` is what `edgetf status` shows meanwhile.
 
-        Raises DeviceError if the worker or the scheduler is lost, and the errors of the function.
+        Raises DeviceError if the worker or the scheduler is lost (AwayError, SchedulerError), and the errors of the
+        function.
         """
         resources = dict.fromkeys([f"{WORKER}{name}", *needs], 1)
         key = f"{title or function.__name__}-{uuid4().hex[:8]}"
@@ -172,11 +191,14 @@ class Connection:
             seen = monotonic() if name in self.workers(_LOOK_S) else seen
             if monotonic() - seen > self.patience_s:
                 future.cancel()
-                message = f"the worker {name} is gone for {self.patience_s:.0f} s"
-                raise DeviceError(message, "start it again: edgetf worker", Cause.LOST)
+                message = f"the worker {name} has been away for {self.patience_s:.0f} s"
+                raise AwayError(message, f"start it again: edgetf worker {self.address} --name {name}")
         if future.status == "finished":
             with self._reached():
                 return self._client.gather(future, direct=self._is_near(name))
+        if future.status == "cancelled":  # as Dask does to all that a scheduler had, when the connection breaks
+            self._refuse_stopped()
+            raise self._scheduler_error("was lost")
         raise _error_of(future, name)
 
     def _is_near(self, name: str) -> bool:
@@ -238,6 +260,11 @@ class Connection:
     def _refuse_stopped(self) -> None:
         if self._stopped.is_set():
             raise DeviceError("the run was interrupted", "run the same command again: it resumes")
+
+
+def _clients(dask_scheduler: Any) -> list[str]:
+    """The clients of a scheduler, which runs this: it knows at once that one was killed."""
+    return list(dask_scheduler.clients)
 
 
 def _answers(host: str | None, port: int | None) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from types import TracebackType
 from typing import TypeVar
 from uuid import uuid4
@@ -22,12 +22,12 @@ from uuid import uuid4
 from edgetf.api.benchmark import KeptHistory
 from edgetf.api.reference import SERVING
 from edgetf.defaults import DEVICE as LOCAL
-from edgetf.errors import Cause, DeviceError, nearest
+from edgetf.errors import Cause, DeviceError, EdgetfError
 from edgetf.events import Note, OnEvent
 from edgetf.plans.call import Call
 from edgetf.plans.engine import ABSENT, Here, Result, Seat
 from edgetf.plans.facts import Host
-from edgetf.plans.fleet.client import CONVERT, DEVICE, Connection
+from edgetf.plans.fleet.client import CONVERT, DEVICE, OWN, AwayError, Connection, SchedulerError
 from edgetf.plans.fleet.lanes import Lanes
 from edgetf.plans.fleet.visit import Visit
 from edgetf.plans.plan import Plan
@@ -53,6 +53,7 @@ class Fleet:
         self._losses: Counter[str] = Counter()
         self._running: Counter[str] = Counter()  # steps by device or worker
         self._last: dict[str, str] = {}  # the last failure of a device
+        self._absent: dict[str, float] = {}  # since when no worker has a device
         self._lock, self._exclusive = threading.Lock(), threading.Lock()
         self._name = f"{os.uname().nodename}-{os.getpid()}"
         self._ended = threading.Event()
@@ -69,33 +70,48 @@ class Fleet:
     # devices and hosts ------------------------------------------------------------------------------------------------
 
     def devices(self) -> Iterable[str]:
-        """All that workers offer, and all that the plan names. What stays away fails its own steps, after one wait."""
+        """All that workers offer, and all that the plan names. Steps of one that is not there wait for it, once."""
         classes = {one for one in self.plan.classes if any(one in model.devices for model in self.plan.models)}
-        single = {one for model in self.plan.models for one in model.devices} - classes - {LOCAL}
+        single = {one for model in self.plan.models for one in model.devices} - classes
         if absent := sorted(single - self._offered()):
             self._note(f"waiting for a worker that has {', '.join(absent)}")
-            for name in self.connection.wait_for_all([f"{DEVICE}{one}" for one in absent]):
-                self._lose_for_good(name.removeprefix(DEVICE))
-        return sorted(self._offered() | single | {one for name in classes for one in self.plan.members(name)} | {LOCAL})
+            self._absent.update(dict.fromkeys(absent, monotonic()))
+        return sorted(self._offered() | single | {one for name in classes for one in self.plan.members(name)})
 
     def _offered(self) -> set[str]:
-        return {one.removeprefix(DEVICE) for one in self.connection.resources() if one.startswith(DEVICE)}
+        found = self.connection.resources()
+        return {one.removeprefix(DEVICE) for one in found if one.startswith(DEVICE)} | set(OWN)
 
-    def _lose_for_good(self, device: str) -> None:
-        message = f"no worker of {self.connection.address} has it, after {self.connection.patience_s:.0f} s"
-        self._losses[device], self._last[device] = _LOSSES, f"{message}: {nearest(device, self._offered() | {LOCAL})}"
+    def _worker_of(self, device: str) -> str:
+        """The worker that has a device. Raises AwayError if there is none, EdgetfError if there are several."""
+        resource, found = f"{DEVICE}{device}", self.connection.offering(f"{DEVICE}{device}")
+        if not found:
+            since = self._absent.setdefault(device, monotonic())
+            self.count(device, 1)
+            try:
+                found = self.connection.wait_for(resource, f"the device {device}", since)
+            except AwayError as error:
+                hint = f"start its worker: edgetf worker {self.connection.address}"
+                raise AwayError(error.message, f"{hint}; devices now: {', '.join(sorted(self._offered()))}") from error
+            finally:
+                self.count(device, -1)
+        self._absent.pop(device, None)
+        if len(found) > 1:
+            hint = "names of devices are unique in a lab: rename it in one devices.toml, and start that worker again"
+            raise EdgetfError(f"several workers offer the device {device}: {', '.join(found)}", hint)
+        return found[0]
+
+    def note_away(self, device: str | None) -> None:
+        """Note that the worker of a device has been away for as long as anybody waits: others of its steps do not."""
+        if device is not None:
+            self._absent.setdefault(device, monotonic() - self.connection.patience_s)
 
     def seat(self, verb: Verb, device: str | None) -> Seat:
-        if device == LOCAL:  # the machine that runs the plan
+        if device in OWN:  # the machine that runs the plan
             return self._here
         if device is not None:
             self.refuse_quarantined(device)
-            try:
-                worker = self.connection.wait_for(f"{DEVICE}{device}", f"the device {device}")[0]
-            except DeviceError as error:
-                self.note_loss(device, error)
-                raise
-            return _Seat(self, worker, f"{DEVICE}{device}")
+            return _Seat(self, self._worker_of(device), f"{DEVICE}{device}")
         if verb is Verb.REFERENCE and self.plan.options.on.startswith(SERVING):  # its address is one of this machine
             return self._here
         if verb is Verb.REFERENCE:
@@ -112,15 +128,14 @@ class Fleet:
         return _Seat(self, found[0], role) if len(found) == 1 else _JoinedSeat(self, found[0], role)
 
     def eagerness(self, device: str) -> int:
-        is_there = device == LOCAL or device in self._offered()
-        return self._running[device] if is_there and self._losses[device] < _LOSSES else ABSENT
+        return self._running[device] if device in self._offered() and self._losses[device] < _LOSSES else ABSENT
 
     def exclusive(self) -> AbstractContextManager[object]:
         return self._exclusive
 
     def begin(self, lane: str | None, act: Callable[[], T]) -> Result[T]:
         converting = len(self.connection.offering(CONVERT)) if lane is None else 0
-        if lane is None and not converting:  # here: not beside a benchmark of this machine
+        if lane in OWN or (lane is None and not converting):  # here: not beside a benchmark of this machine
             lane = LOCAL
         return self._lanes.begin(lane, converting or len(self.plan.members(lane or "")), act)
 
@@ -133,7 +148,8 @@ class Fleet:
             raise DeviceError(message, hint, Cause.UNREACHABLE)
 
     def note_loss(self, device: str | None, error: DeviceError) -> None:
-        if device is not None and error.cause in (Cause.LOST, Cause.HUNG, Cause.UNREACHABLE):
+        is_its_own = not isinstance(error, (AwayError, SchedulerError))
+        if device is not None and is_its_own and error.cause in (Cause.LOST, Cause.HUNG, Cause.UNREACHABLE):
             with self._lock:
                 self._losses[device] += 1
                 self._last[device] = error.message
@@ -156,7 +172,7 @@ class Fleet:
     def _publish(self) -> None:
         with self._lock:
             lost = {name: self._last[name] for name, count in self._losses.items() if count >= _LOSSES}
-            running = sum(self._running.values())
+            running = {name: count for name, count in sorted(self._running.items()) if count > 0}
         state = {"plan": str(self.plan.out), "running": running, "quarantine": lost, "at": time()}
         self.connection.publish(self._name, state)
 
@@ -168,6 +184,10 @@ class _Seat:
     fleet: Fleet
     worker: str
     resource: str
+
+    @property
+    def name(self) -> str:
+        return self.worker
 
     @property
     def host(self) -> Host:
@@ -184,6 +204,9 @@ class _Seat:
                 self._once(call, place, wait, on_event)
             except DeviceError as error:
                 self.fleet.note_loss(call.device, error)
+                if isinstance(error, AwayError):
+                    self.fleet.note_away(call.device)
+                    raise
                 if error.cause in (Cause.UNFIT, Cause.BUSY) or attempt == _ATTEMPTS:
                     raise
                 on_event(Note(f"{call.title}: {error.message}; attempt {attempt + 1} of {_ATTEMPTS}"))

@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edgetf.defaults import DEVICE as LOCAL
 from edgetf.device.devices_toml import find_file, load_settings
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.plans.fleet import host_side
-from edgetf.plans.fleet.client import CONVERT, CPU, DEVICE, GPU, PATIENCE_S, WORKER
+from edgetf.plans.fleet.client import CONVERT, CPU, DEVICE, GPU, OWN, PATIENCE_S, WORKER, Connection, connected
+from edgetf.plans.fleet.reach import refuse_taken
 from edgetf.plans.fleet.security import address_of, security_for
+from edgetf.reading import reason_of
 
 _LOOPBACK = "127.0.0.1:0"  # of the HTTP server that Dask's workers always have: it asks nobody for a certificate
 _HEARTBEAT_S = 5.0  # of workers; a connection that breaks is noticed at once
@@ -40,7 +41,8 @@ def serve_scheduler(address: str, certificates: Path | None, started: Callable[[
     """
     distributed, dask = _libraries()
     found = address_of(address)
-    parts = urlsplit(found)
+    security, parts = security_for(found, certificates), urlsplit(found)
+    refuse_taken(found)
     dask.config.set({"distributed.scheduler.no-workers-timeout": f"{10 * PATIENCE_S:.0f}s"})
     dask.config.set({"distributed.scheduler.allowed-failures": 2})
 
@@ -53,7 +55,7 @@ def serve_scheduler(address: str, certificates: Path | None, started: Callable[[
             protocol=f"{parts.scheme}://",
             host=_host_of(found),
             port=parts.port,
-            security=security_for(found, certificates),
+            security=security,
             dashboard_address="127.0.0.1:8787",  # it asks nobody for a certificate
             dashboard=_has_dashboard(),
         )
@@ -81,7 +83,7 @@ class Offered:
     def resources(self) -> dict[str, float]:
         """Dask's resources: one of each, so that one step runs on a device at a time."""
         roles = [role for role, offers in ((CONVERT, self.convert), (GPU, self.gpu)) if offers]
-        named = [one for one in load_settings(self.devices_file) if one != LOCAL]  # the machine that runs a plan
+        named = [one for one in load_settings(self.devices_file) if one not in OWN]
         return dict.fromkeys([*roles, *(f"{DEVICE}{one}" for one in named)], 1.0)
 
 
@@ -93,11 +95,14 @@ def serve_worker(
 ) -> None:
     """Run steps until SIGINT or SIGTERM; `started` receives the name and what is offered, once it is registered.
 
-    A worker process that is killed is started again. Raises EdgetfError if the scheduler cannot be reached, or goes.
+    A worker process that is killed is started again. Raises EdgetfError if the scheduler cannot be reached, or goes,
+    or if another worker has the same name or one of the devices.
     """
     distributed, dask = _libraries()
     found, offered = address_of(address), offered.located()
     resources = offered.resources()
+    with connected(found, certificates) as connection:
+        _refuse_names_of_others(connection, offered.name, resources)
     if offered.devices_file is None:
         os.environ.pop(host_side.DEVICES_FILE, None)
     else:
@@ -122,7 +127,21 @@ def serve_worker(
             if not await _until_ended(nanny.finished()):
                 raise EdgetfError(f"the scheduler at {found} is gone", "start it, and then the worker again")
 
-    _run(serve(), f"cannot reach the scheduler at {found}")
+    _run(serve(), f"the worker {offered.name} cannot start with the scheduler at {found}")
+
+
+def _refuse_names_of_others(connection: Connection, name: str, resources: Mapping[str, float]) -> None:
+    """Raise EdgetfError if a worker that is there has this name, or offers a device of the same name."""
+    workers = connection.workers()
+    if name in workers:
+        hint = "give another name with --name; one that has just ended is forgotten by itself: try again"
+        raise EdgetfError(f"{connection.address} has a worker {name} already, on {workers[name]['host']}", hint)
+    for other, info in workers.items():
+        theirs = [one.removeprefix(DEVICE) for one in info["resources"] if one.startswith(DEVICE)]
+        both = sorted(one for one in theirs if f"{DEVICE}{one}" in resources)
+        if both:
+            message = f"the worker {other} of {connection.address} offers {', '.join(both)} already"
+            raise EdgetfError(message, "names of devices are unique in a lab: rename it in one devices.toml")
 
 
 def _own_host(address: str) -> dict[str, str]:
@@ -175,4 +194,11 @@ def _run(service: Coroutine[Any, Any, None], problem: str) -> None:
     try:
         asyncio.run(service)
     except (OSError, TimeoutError, RuntimeError, ValueError) as error:
-        raise EdgetfError(f"{problem}: {error}", "see its address and its certificates") from error
+        raise EdgetfError(f"{problem}: {reason_of(_first(error))}", "see its address and its output") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that others were raised for: Dask's own is that something failed to start."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from typing import Any
 
 from edgetf.console.printing import escape, print_lines, print_table, to_html, to_text
-from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, WORKER, connected
+from edgetf.plans.fleet.client import CONVERT, DEVICE, GPU, OWN, WORKER, connected
 
-_FRESH_S = 60.0  # a run that has published nothing for so long was killed
+_FRESH_S = 60.0  # a run that has published nothing for so long was killed, or its host is gone
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,16 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run that uses the scheduler: its folder, how many of its steps run, and its devices in quarantine, with why."""
+    """A run that uses the scheduler: its folder, and how many of its steps run.
+
+    `waiting` are the devices and workers that are not there, and that other steps wait for; `quarantine` are its
+    devices that were lost too often, with why.
+    """
 
     plan: str
     running: int
     quarantine: dict[str, str] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ class Status:
         else:
             print_lines(f"{self.address} has no workers: start one with edgetf worker")
         for run in self.runs:
-            print_lines(f"{escape(run.plan)}: {run.running} steps run")
+            print_lines(f"{escape(run.plan)}: {run.running} {'step runs' if run.running == 1 else 'steps run'}")
+            for name in run.waiting:
+                print_lines(f"  [yellow]waiting for {escape(name)}[/], which is not there: start its worker")
             for name, reason in run.quarantine.items():
                 print_lines(f"  [red]in quarantine:[/] {escape(name)}: {escape(reason)}")
 
@@ -103,10 +110,19 @@ def status(scheduler: str, *, certificates: str | os.PathLike[str] | None = None
             for name, one in connection.workers().items()
             if any(r.startswith(WORKER) for r in one["resources"])
         )
-        return Status(connection.address, workers, _living(connection.runs(), time()))
+        there = {*OWN, *(name for one in workers for name in (one.name, *one.devices))}
+        return Status(connection.address, workers, _living(connection.runs(), there, time()))
 
 
-def _living(runs: Iterable[Mapping[str, Any]], now: float) -> tuple[RunStatus, ...]:
-    """The runs that have published their state shortly before `now`."""
+def _living(runs: Iterable[Mapping[str, Any]], there: Collection[str], now: float) -> tuple[RunStatus, ...]:
+    """The runs that have published their state shortly before `now`; `there` are the devices and workers."""
     fresh = [one for one in runs if now - float(one.get("at", 0.0)) < _FRESH_S]
-    return tuple(RunStatus(str(one["plan"]), int(one["running"]), dict(one["quarantine"])) for one in fresh)
+    return tuple(
+        RunStatus(
+            plan=str(one["plan"]),
+            running=sum(count for name, count in one["running"].items() if name in there),
+            quarantine=dict(one["quarantine"]),
+            waiting=tuple(name for name in one["running"] if name not in there),
+        )
+        for one in fresh
+    )

@@ -179,7 +179,7 @@ def test_a_killed_driver_resumes_and_a_device_that_vanishes_stops_only_its_own_s
     assert list(ran) == ["three/a"]
 
 
-def test_a_device_of_a_class_takes_over_and_one_that_is_lost_three_times_is_in_quarantine(
+def test_a_device_of_a_class_takes_over_and_one_whose_worker_is_killed_is_not_tried_again_and_again(
     scheduler: str, start: Start, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start("a", "--convert")
@@ -199,8 +199,8 @@ def test_a_device_of_a_class_takes_over_and_one_that_is_lost_three_times_is_in_q
     assert ran.exit_code is ExitCode.DEVICE_FAILED
     failed = [step for step in ran.document.steps if step.state is State.FAILED]
     assert {(step.device, step.verb) for step in failed} == {("b", Verb.BENCHMARK), ("rack", Verb.BENCHMARK)}
-    assert {step.cause for step in failed} <= {Cause.UNREACHABLE, Cause.LOST}
-    assert any("b is in quarantine" in step.error for step in failed)
+    assert {step.cause for step in failed} == {Cause.UNREACHABLE}
+    assert all("b has been away" in step.error or "has the device b" in step.error for step in failed)
     assert {one.ran_on for one in ran.values()} == {"a"}
     assert {one.device for one in ran.values()} == {"shelf"}
 
@@ -259,6 +259,8 @@ def test_a_foreign_certificate_and_plain_tcp_are_refused(tmp_path: Path) -> None
     address, own = f"tls://127.0.0.1:{port}", tmp_path / "own"
     with started("scheduler", address, "--certificates", str(own), ready="listening", log=tmp_path / "log"):
         assert edgetf.status(address, certificates=own).workers == ()
-        for folder, where in ((tmp_path / "foreign", address), (own, f"tcp://127.0.0.1:{port}")):
-            with pytest.raises(EdgetfError, match="cannot reach the scheduler"):
+        refused = ((tmp_path / "foreign", address, "not of the same set"), (own, f"tcp://127.0.0.1:{port}", "tls://"))
+        for folder, where, why in refused:
+            with pytest.raises(EdgetfError, match="cannot reach the scheduler") as caught:
                 edgetf.status(where, certificates=folder)
+            assert why in caught.value.message + caught.value.hint
