@@ -7,6 +7,7 @@ those of different lanes may run at the same time.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -25,6 +26,10 @@ Result = Callable[[], T]  # waits for what was begun, and returns it or raises i
 
 class Seat(Protocol):
     """The machine for a step."""
+
+    @property
+    def name(self) -> str:
+        """The name of the worker, or of this host."""
 
     @property
     def host(self) -> Host:
@@ -63,6 +68,10 @@ class Here:
     def __init__(self, devices_file: Path | None) -> None:
         self._devices_file = devices_file
         self._host: Host | None = None
+
+    @property
+    def name(self) -> str:
+        return platform.node()
 
     @property
     def host(self) -> Host:

@@ -194,11 +194,12 @@ class Executor:
         seat: Callable[[], Seat],
         is_last: bool = True,
     ) -> Path | None:
-        def make(place: Path, on_event: OnEvent) -> None:
+        def make(place: Path, on_event: OnEvent) -> str:
             if asked.verb is Verb.BENCHMARK:
                 refuse_failing(asked)
             fresh = replace(asked, is_fresh=self._steps.force or not settled)
             seat().make(fresh, place, self._wait and is_last, on_event)
+            return seat().name
 
         try:
             with self._steps.held(), self._watch(step.name) as on_event:

@@ -58,7 +58,8 @@ class Because(str, Enum):
 @dataclass(frozen=True)
 class StepRecord:
     """A step: `changed` are the names of the facts that differ from the last run's, `place` is the folder or file of
-    its result, `exit_code` that of its error, and `cause` why its device failed."""
+    its result, `made_by` the worker or host that made it in this run or the one before, `exit_code` that of its error,
+    and `cause` why its device failed."""
 
     verb: Verb
     model: str
@@ -69,6 +70,7 @@ class StepRecord:
     key: str | None = None
     facts: dict[str, str] = field(default_factory=dict)
     place: str | None = None
+    made_by: str | None = None
     seconds: float = 0.0
     exit_code: ExitCode | None = None
     cause: Cause | None = None

@@ -50,11 +50,12 @@ class Steps:
         step: StepRecord,
         facts: Callable[[], Facts],
         settled: bool,
-        make: Callable[[Path, OnEvent], object],
+        make: Callable[[Path, OnEvent], str],
         on_event: OnEvent,
     ) -> Path | None:
         """The folder of a step's result: that in the store, or a new one that `make` writes; None if it failed.
 
+        `make` returns the name of the worker or host that made it.
         A DeviceError passes through if `step` may run on another device: it is not recorded then.
         """
         begin = perf_counter()
@@ -63,14 +64,14 @@ class Steps:
             place = place_of(step.verb, known)
             step = replace(step, key=place.name, facts=dict(known), place=str(place))
             if not self.force and settled and is_finished(step.verb, place):
-                return self._over(step, State.STORED, begin)
+                return self._over(self._as_before(step), State.STORED, begin)
             step = self._with_reason(step, settled)
             if self.dry:
                 self._over(step, State.PENDING, begin)
                 return None
             with explained(), locked(place, on_event):
                 if self.force or not settled or not is_finished(step.verb, place):
-                    make(place, on_event)
+                    step = replace(step, made_by=make(place, on_event))
         except DeviceError as error:
             if self._own.elsewhere:
                 raise
@@ -187,6 +188,11 @@ class Steps:
         names = {*before.facts, *step.facts}
         changed = tuple(sorted(name for name in names if before.facts.get(name) != step.facts.get(name)))
         return replace(step, because=Because.CHANGED if changed else Because.LOST, changed=changed)
+
+    def _as_before(self, step: StepRecord) -> StepRecord:
+        """A step whose result is in the store, with who made it, if that was the last run."""
+        before = self._before(step)
+        return replace(step, made_by=before.made_by) if before is not None and before.key == step.key else step
 
     def _before(self, step: StepRecord) -> StepRecord | None:
         return self.earlier.step(step.verb, step.model, step.device) if self.earlier else None
