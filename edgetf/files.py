@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -22,10 +23,10 @@ from typing import Any, BinaryIO, TypeVar
 
 import cattrs
 
-from edgetf.errors import EdgetfError, clean, nearest
+from edgetf.errors import EdgetfError, clean, nearest, one_line
 from edgetf.limits import find_fault
 from edgetf.owned import abandoned, hold, new_name, owned, sweep
-from edgetf.reading import parsing, reason_of
+from edgetf.reading import fault_of, parsing
 from edgetf.system import explained, naming
 
 if sys.version_info >= (3, 11):
@@ -39,6 +40,7 @@ _STAGING, _PART = ".edgetf-staging-", ".edgetf-part-"
 _NEW, _OLD, _MOVES = "new", "old", "moves.json"  # in a staging folder: new files, replaced files, the list of moves
 _LARGEST_DOCUMENT = 256 << 20  # bytes: documents of real runs have less than a hundredth
 _LARGEST_TOML = 1 << 20
+_LONGEST_LINE = 100  # characters of a line of a file in a message
 _GIVE_FILE = "give a file: pipes and devices are not read"
 _LONGEST_NAME = 255  # bytes of the name of an entry, on all usual file systems
 _AGAIN = "make it again with the command that wrote it"
@@ -137,11 +139,19 @@ def parse_document(path: Path) -> dict[str, Any]:
 
 def read_toml(path: Path, hint: str) -> dict[str, Any]:
     """The tables of a TOML file that users write. Raises EdgetfError."""
-    content = read_bytes(path, hint, _LARGEST_TOML)
+    content = read_bytes(path, hint, _LARGEST_TOML).replace(b"\r\n", b"\n")
     try:
-        return tomllib.loads(content.decode().replace("\r\n", "\n"))
+        return tomllib.loads(content.decode())
     except Exception as error:  # a fault of the file: the library can raise any exception
-        raise EdgetfError(f"cannot read {path}: {reason_of(error)}", hint) from error
+        raise EdgetfError(f"cannot read {path}: {fault_of(error)}{_line_of(content, error)}", hint) from error
+
+
+def _line_of(content: bytes, error: Exception) -> str:
+    """The line of a TOML file that an error of its parser names, to follow the message; empty if it names none."""
+    named = re.search(r"\(at line (\d{1,9}), column \d+\)", str(error))
+    lines = content.decode(errors="replace").split("\n")
+    found = lines[int(named[1]) - 1].strip() if named and 0 < int(named[1]) <= len(lines) else ""
+    return f": {one_line(found, _LONGEST_LINE)}" if found else ""
 
 
 def to_plain(document: Any) -> Any:
@@ -207,6 +217,19 @@ def refuse_existing(out: Path, force: bool) -> None:
         raise EdgetfError(f"{out} already exists", "give another name, or --force to replace it")
 
 
+def refuse_output(out: Path, force: bool) -> None:
+    """Raise EdgetfError, before the work, if its file `out` cannot be written.
+
+    It exists (unless `force`), is a folder, or would be in a folder that does not exist.
+    """
+    if out.is_dir():
+        raise EdgetfError(f"{out} is a folder", f"give a file to write, such as {out / 'result'}")
+    refuse_existing(out, force)
+    if not out.parent.is_dir():
+        message = f"cannot write {out}: there is no folder {out.parent}"
+        raise EdgetfError(message, "create it, or give another file")
+
+
 _VERBS = {
     "conversion.json": "convert",
     "reference.json": "reference",
@@ -261,7 +284,7 @@ def read_document(path: Path, kind: type[T], schema: int, upgrade: Upgrade | Non
         known = list(getattr(error.cl, "__dataclass_fields__", {}))
         raise EdgetfError(f"{path} has an unknown key {wrong!r}", nearest(wrong, known)) from error
     except Exception as error:  # cattrs passes on any exception of a constructor
-        raise EdgetfError(f"{path} is damaged: {reason_of(error)}", _AGAIN) from error
+        raise EdgetfError(f"{path} is damaged: {fault_of(error)}", _AGAIN) from error
 
 
 def read_bytes(path: Path, hint: str, most: int) -> bytes:

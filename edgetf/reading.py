@@ -7,6 +7,8 @@ file. The use of the result is outside of it, where a bug keeps its traceback.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,17 @@ from pathlib import Path
 from edgetf.errors import EdgetfError, one_line
 
 _LONGEST = 200  # characters of a library's message
+# exceptions whose messages are for the programmers of a library, and what they mean for the user of a file
+_MEANINGS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((RecursionError,), "it is nested too deeply"),
+    ((UnicodeError,), "a text in it is not UTF-8"),
+    ((zlib.error,), "its compressed data is damaged"),
+    ((struct.error, IndexError, StopIteration), "a part of it is missing"),
+    (
+        (TypeError, AttributeError, ArithmeticError, AssertionError, NotImplementedError),
+        "a value in it is impossible there",
+    ),
+)
 
 
 @contextmanager
@@ -38,8 +51,15 @@ def parsing(path: Path | str, what: str, hint: str) -> Iterator[None]:
 
 
 def _damaged(path: Path | str, what: str, hint: str, error: Exception) -> EdgetfError:
-    reason = reason_of(error)
-    return EdgetfError(f"{path} is not {what}, or is damaged{': ' + reason if reason else ''}", hint)
+    return EdgetfError(f"{path} is not {what}, or is damaged: {fault_of(error)}", hint)
+
+
+def fault_of(error: BaseException) -> str:
+    """What is wrong with a file, by the error of its parser, in one short line for the user."""
+    if isinstance(error, KeyError) and error.args:
+        key = str(error.args[0])
+        return one_line(key if " " in key else f"{key!r} is missing", _LONGEST)
+    return next((words for types, words in _MEANINGS if isinstance(error, types)), "") or reason_of(error)
 
 
 def reason_of(error: BaseException) -> str:

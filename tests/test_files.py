@@ -417,5 +417,21 @@ def test_a_text_is_read_up_to_a_size(tmp_path: Path) -> None:
     with pytest.raises(EdgetfError, match="has more than 4 bytes"):
         files.read_text(tmp_path / "text", "hint", 4)
     (tmp_path / "text").write_bytes(b"\xff")
-    with pytest.raises(EdgetfError, match="text is not a text file, or is damaged: 'utf-8' codec"):
+    with pytest.raises(EdgetfError, match="text is not a text file, or is damaged: a text in it is not UTF-8"):
         files.read_text(tmp_path / "text", "hint", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a = 1\nb = [1,\r\nc = 2\n", r"\(at line 3, column 1\): c = 2$"),
+        (b"x =   \n", r"\(at line 1, column \d\): x =$"),
+        (b"[budgets", r"\(at .*\)(: \[budgets)?$"),
+        (b"x = 1 2 " + 300 * b"y", r"\(at line 1, column 7\): x = 1 2 y{10,90}\.\.\.$"),
+        (b'x = "\xff"', "a text in it is not UTF-8$"),
+    ],
+)
+def test_a_toml_file_that_is_wrong_is_shown_with_the_line(text: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "it.toml").write_bytes(text)
+    with pytest.raises(EdgetfError, match=r"^cannot read .*it\.toml: .*" + message):
+        files.read_toml(tmp_path / "it.toml", "hint")
