@@ -14,6 +14,7 @@ from edgetf.cli.console import (
     CPUS,
     DURATION,
     PATH,
+    Integer,
     escape,
     force_option,
     json_option,
@@ -63,12 +64,12 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="An option of the delegate. Can be repeated.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="Threads while timing. [default: the device's, or 1]")
+@click.option("--threads", type=Integer(1, 1024), help="Threads while timing. [default: the device's, or 1]")
 @click.option("--affinity", type=CPUS, default=(), metavar="CPUS", help="CPUs to time on, such as 2,3 or 4-7.")
-@click.option("--nice", type=click.IntRange(-20, 19), default=0, help="Priority while timing, as of nice(1).")
+@click.option("--nice", type=Integer(-20, 19), default=0, help="Priority while timing, as of nice(1).")
 @click.option(
     "--blocks",
-    type=click.IntRange(2, 1000),
+    type=Integer(2, 1000),
     default=BLOCKS,
     show_default=True,
     help="Minimum number of turns of each variant.",

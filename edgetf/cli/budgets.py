@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import click
 
-from edgetf.cli.console import Command
+from edgetf.cli.console import Command, Integer, Number
 from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP
 from edgetf.verdicts import Verdict
 
@@ -15,17 +12,11 @@ UNDECIDED = f"4 {Verdict.INCONCLUSIVE.words} to decide"  # the exit code, in hel
 EXIT_CODES = f"Exit code: 0 all passed, 3 a budget was missed, {UNDECIDED}, 5 a run failed."
 
 
-class Budget(click.FloatRange):
-    """A number of at least 0. NaN is rejected: every comparison with it is false."""
+class Budget(Number):
+    """A number of at least 0."""
 
     def __init__(self) -> None:
         super().__init__(min=0)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
-        if math.isnan(found):
-            self.fail(f"{value} is not a number.", param, ctx)
-        return found
 
 
 _OPTIONS = (
@@ -42,7 +33,7 @@ _OPTIONS = (
         help=f"Loss allowed for a --metric. [default: {MAX_METRIC_DROP:g}]",
     ),
     click.option("--max-latency-ms", type=Budget(), metavar="MS", help="Limit for the median latency."),
-    click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="Limit for the size of the file."),
+    click.option("--max-bytes", type=Integer(0), metavar="N", help="Limit for the size of the file."),
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, no_wait_option, print_lines
+from edgetf.cli.console import PATH, Integer, escape, json_option, no_wait_option, print_lines
 from edgetf.defaults import GOLDEN
 
 
@@ -18,7 +18,7 @@ from edgetf.defaults import GOLDEN
 @click.option("--reference", type=PATH, required=True, help="The reference of the benchmark.")
 @click.option("--samples", metavar="SOURCE", help="The samples. [default: those of the reference]")
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE", help="The bundle, such as int8.edgetf.")
-@click.option("--golden", type=click.IntRange(1), default=GOLDEN, show_default=True, help="Golden samples.")
+@click.option("--golden", type=Integer(1), default=GOLDEN, show_default=True, help="Golden samples.")
 @click.option("--labels", type=PATH, help="A text file with one class per line.")
 @click.option("--preprocessing", default="", metavar="TEXT_OR_FILE", help="Description of the preprocessing of inputs.")
 @click.option(
@@ -30,7 +30,11 @@ from edgetf.defaults import GOLDEN
     metavar="FILE.cc",
     help="Also write the variant as a C++ array for firmware, and its header.",
 )
-@click.option("--unproven", is_flag=True, help="Bundle a variant that did not pass; `verify` reports it.")
+@click.option(
+    "--unproven",
+    is_flag=True,
+    help="Bundle a variant that did not pass; `verify` reports it. With --c-array, also one that tflite-micro refuses.",
+)
 @no_wait_option
 @click.option("--force", is_flag=True, help="Replace the file.")
 @json_option
@@ -103,9 +107,9 @@ def runner(out: Path, force: bool, as_json: bool) -> None:
       edgetf runner -o edgetf-runner.pyz
     """
     from edgetf.device.zipapp import build_runner
-    from edgetf.files import is_stream, refuse_existing, write_whole
+    from edgetf.files import is_stream, refuse_output, write_whole
 
-    refuse_existing(out, force)
+    refuse_output(out, force)
     write_whole(out, build_runner())
     if as_json:
         click.echo(json.dumps({"runner": str(out)}))

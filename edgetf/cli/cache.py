@@ -6,14 +6,12 @@ import json
 
 import click
 
-from edgetf.cli.console import json_option
+from edgetf.cli.console import Number, json_option
 
 
 @click.command()
 @click.option("--clean", is_flag=True, help="Remove results; one that a run makes at the moment stays.")
-@click.option(
-    "--older-than", type=click.FloatRange(0), metavar="DAYS", help="Only those that no run has used for so many days."
-)
+@click.option("--older-than", type=Number(0), metavar="DAYS", help="Only those that no run has used for so many days.")
 @json_option
 def cache(clean: bool, older_than: float | None, as_json: bool) -> int:
     """Show the results that `edgetf run` keeps and takes again, or remove them.

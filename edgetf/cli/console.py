@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,24 @@ from edgetf.console.progress import progress as progress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+
+
+class Integer(click.IntRange):
+    """An integer in a range; a message calls it that."""
+
+    name = "integer"
+
+
+class Number(click.FloatRange):
+    """A number in a range; a message calls it that. NaN is rejected: every comparison with it is false."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
+        return found
 
 
 class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4

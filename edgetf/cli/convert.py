@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, force_option, json_option, nan_option, trust_option
+from edgetf.cli.console import PATH, Number, force_option, json_option, nan_option, trust_option
 from edgetf.defaults import CALIBRATION
 from edgetf.errors import ExitCode
 from edgetf.schemes import SCHEMES
@@ -42,7 +42,9 @@ _SCHEMES = "\n".join(f"      {s.name:<{_WIDTH}}{s.summary}" for s in SCHEMES.val
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=1,224,224,3", help="Fix an input's shape. [default: batch 1]"
 )
-@click.option("--percentile", type=float, metavar="P", help="Use ranges that hold P percent of the values, e.g. 99.99.")
+@click.option(
+    "--percentile", type=Number(), metavar="P", help="Use ranges that hold P percent of the values, e.g. 99.99."
+)
 @click.option("--mse", is_flag=True, help="Use ranges with the least squared error of rounding and clipping.")
 @click.option(
     "--ranges",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgetf.cli.budgets import UNDECIDED
-from edgetf.cli.console import PATH, json_option, no_wait_option, trust_option
+from edgetf.cli.console import PATH, Number, json_option, no_wait_option, trust_option
 from edgetf.defaults import MAX_DROP
 
 
@@ -33,7 +33,7 @@ from edgetf.defaults import MAX_DROP
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Also measure each layer separately.")
 @click.option("--node-data", type=PATH, metavar="FILE", help="Write the layers for Model Explorer.")
 @click.option(
-    "--max-drop", type=click.FloatRange(0), metavar="POINTS", help=f"Accuracy that may be lost. [default: {MAX_DROP:g}]"
+    "--max-drop", type=Number(0), metavar="POINTS", help=f"Accuracy that may be lost. [default: {MAX_DROP:g}]"
 )
 @no_wait_option
 @trust_option

@@ -12,6 +12,7 @@ import click
 
 from edgetf.cli.console import (
     PATH,
+    Integer,
     escape,
     force_option,
     json_option,
@@ -54,7 +55,7 @@ def history() -> None:
 @click.option("--device", metavar="NAME", help="Only this device.")
 @click.option(
     "--last",
-    type=click.IntRange(0),
+    type=Integer(0),
     default=LISTED,
     show_default=True,
     metavar="N",

@@ -12,6 +12,8 @@ import click
 
 from edgetf.cli.console import (
     PATH,
+    Integer,
+    Number,
     escape,
     force_option,
     json_option,
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
     from edgetf.models.hardware import Hardware
 
 _HARDWARE = (
-    click.option("--gpu", type=click.IntRange(-1), metavar="N", help="Use only GPU N, from 0; -1 uses none."),
+    click.option("--gpu", type=Integer(-1), metavar="N", help="Use only GPU N, from 0; -1 uses none."),
     click.option("--memory-growth", is_flag=True, help="Allocate a GPU's memory as needed, not all at once."),
     click.option(
         "--memory-limit",
-        type=click.IntRange(1),
+        type=Integer(1),
         metavar="MB",
         help="Memory limit of a logical GPU; needed to split one.",
     ),
-    click.option("--logical-devices", type=click.IntRange(1), metavar="N", help="Split the GPU, or the CPU, into N."),
+    click.option("--logical-devices", type=Integer(1), metavar="N", help="Split the GPU, or the CPU, into N."),
     click.option("--strategy", type=click.Choice(["mirrored", "multiworker", "tpu"]), help="Distributed training."),
 )
 
@@ -100,13 +102,13 @@ def list_models(as_json: bool) -> None:
 @click.argument("model", metavar="NAME_OR_FILE")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the model and its samples.")
 @click.option("--qat", is_flag=True, help="Quantization-aware training, with int8 arithmetic.")
-@click.option("--prune", type=float, metavar="SHARE", help="Set this share of each layer's weights to zero.")
+@click.option("--prune", type=Number(), metavar="SHARE", help="Set this share of each layer's weights to zero.")
 @click.option(
     "--cluster", type=int, metavar="N", help="Cluster each layer's weights into N distinct values, such as 16."
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(1),
+    type=Integer(1),
     help=f"Epochs of each of these three (default: {FINE_TUNING_EPOCHS}), or of a shorter training.",
 )
 @click.option("--samples", metavar="SOURCE", help="Labelled training samples, for your own file.")
@@ -206,7 +208,7 @@ def train(
 @click.option("-o", "--out", type=PATH, metavar="SAVED_MODEL", help="Folder for the SavedModel.")
 @click.option("--serving", type=PATH, metavar="MODELS_DIR", help="Export to MODELS_DIR/NAME/N for TensorFlow Serving.")
 @click.option("--name", help="For --serving: the model's name. [default: that of the file]")
-@click.option("--version", type=click.IntRange(1), help="For --serving: the version. [default: the next free one]")
+@click.option("--version", type=Integer(1), help="For --serving: the version. [default: the next free one]")
 @trust_option
 @force_option
 @json_option

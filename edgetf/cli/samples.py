@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import PATH, escape, json_option, nan_option, print_lines, print_table, progress, trust_option
+from edgetf.cli.console import (
+    PATH,
+    Integer,
+    escape,
+    json_option,
+    nan_option,
+    print_lines,
+    print_table,
+    progress,
+    trust_option,
+)
 
 if TYPE_CHECKING:
     from edgetf.results import TensorSpec
@@ -78,7 +88,7 @@ def show(source: str, model: str | None, signature: str | None, allow_nan: bool,
 @samples.command()
 @click.argument("source")
 @click.argument("out", type=PATH)
-@click.option("--shards", type=click.IntRange(1, 99999), default=1, show_default=True, help="Files of a TFRecord set.")
+@click.option("--shards", type=Integer(1, 99999), default=1, show_default=True, help="Files of a TFRecord set.")
 @_model_option
 @_signature_option
 @nan_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgetf.cli.budgets import budget_options, metric_options
-from edgetf.cli.console import PATH, escape, force_option, json_option, no_wait_option, print_lines
+from edgetf.cli.console import PATH, Integer, escape, force_option, json_option, no_wait_option, print_lines
 
 
 @click.command()
@@ -28,9 +28,7 @@ from edgetf.cli.console import PATH, escape, force_option, json_option, no_wait_
 @click.option("--device", default="local", show_default=True, metavar="NAME", help="Where to time, and to prove it.")
 @click.option("--devices", type=PATH, help="The file that names devices. [default: devices.toml here, or the user's]")
 @click.option("--runtime", metavar="NAME==VERSION", help="What must load it: tflite-runtime==2.14, or a device's name.")
-@click.option(
-    "--evaluations", type=click.IntRange(1), default=6, show_default=True, help="Candidates to evaluate, at most."
-)
+@click.option("--evaluations", type=Integer(1), default=6, show_default=True, help="Candidates to evaluate, at most.")
 @click.option(
     "--keep-float",
     multiple=True,

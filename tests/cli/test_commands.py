@@ -199,6 +199,17 @@ def test_wrong_usage_is_exit_code_2(edgetf_here: Run) -> None:
         assert edgetf_here(*arguments).returncode == 2
 
 
+def test_an_option_that_takes_a_number_names_it_so_and_takes_no_nan() -> None:
+    options = [option for command in EXECUTABLE.values() for option in command.params]
+    numbers = [option for option in options if isinstance(option.type, (click.IntRange, click.FloatRange))]
+    assert numbers
+    for option in numbers:
+        with pytest.raises(click.BadParameter, match=r"'x' is not a valid (number|integer)\.$"):
+            option.type.convert("x", option, None)
+        with pytest.raises(click.BadParameter, match=r"'nan' is not a valid (number|integer)\.$"):
+            option.type.convert("nan", option, None)
+
+
 def test_an_error_is_json_with_the_json_option(edgetf_here: Run) -> None:
     ended = edgetf_here("inspect", "missing.tflite", "--json")
     assert json.loads(ended.stdout)["error"]["message"].startswith("cannot read missing.tflite")
