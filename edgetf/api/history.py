@@ -27,7 +27,7 @@ from edgetf.benchmarks.history.store import (
 from edgetf.benchmarks.history.store import entries as read
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.defaults import DEVICE
-from edgetf.files import refuse_existing, write_whole
+from edgetf.files import refuse_output, write_whole
 
 Place = str | os.PathLike[str]
 
@@ -106,7 +106,7 @@ def history(path: Place | None = None) -> History:
 
 def draw(found: Iterable[Row], device: str, out: Path, force: bool) -> tuple[str, ...]:
     """Plot `found` to the SVG file `out`; returns the variants that it leaves out. Raises EdgetfError."""
-    refuse_existing(out, force)
+    refuse_output(out, force)
     trend = draw_trend(found, device)
     write_whole(out, trend.svg.encode())
     return trend.left_out

@@ -127,9 +127,10 @@ def bundle(
     preprocessing, postprocessing
         Descriptions of the processing of inputs and outputs, or files that contain them.
     c_array
-        A C++ source, such as "model.cc", to write the variant to as an array, with its header.
+        A C++ source, such as "model.cc", to write the variant to as an array for microcontrollers, with its header.
     unproven
-        Bundle a variant that did not pass; `edgetf.verify` reports it.
+        Bundle a variant that did not pass; `edgetf.verify` reports it. With `c_array`, also one that tflite-micro
+        refuses.
     no_wait, force, on_event
         As for `edgetf.benchmark`.
 
@@ -141,7 +142,8 @@ def bundle(
     Raises
     ------
     EdgetfError
-        If the variant did not pass, or files have changed since they were measured.
+        If the variant did not pass, tflite-micro refuses it as a C array, or files have changed since they were
+        measured.
 
     Examples
     --------

@@ -29,8 +29,8 @@ from edgetf.defaults import GOLDEN
 from edgetf.device.runner.manifest import BUNDLE_SCHEMA, MANIFEST, GoldenOutput, Manifest, Provenance
 from edgetf.device.runner.pixels import as_pixels
 from edgetf.device.runner.verify import SEAL_BYTES, seal
-from edgetf.errors import EdgetfError
-from edgetf.events import OnEvent
+from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.events import Note, OnEvent
 from edgetf.flatbuffer import pixel_maps, unpack
 from edgetf.owned import scratch
 from edgetf.pixels import PixelMap
@@ -38,6 +38,8 @@ from edgetf.results import Result, Verdict, read_benchmark
 from edgetf.samples.inputs import write_inputs
 from edgetf.schemes import SCHEMES
 from edgetf.targets.c_array import CArray
+from edgetf.targets.fits import MICRO
+from edgetf.targets.micro import fit_micro
 
 _MODEL, _LABELS = "model.tflite", "labels.txt"
 _LONGEST_NAME = 200  # characters of what may name a file
@@ -45,13 +47,15 @@ _LONGEST_TEXT = 16 << 20  # bytes of labels, and of descriptions
 # share of an output's range over the golden samples. Between runtimes, int8 was observed to differ by one step, 0.4 %
 # of the range; between processors, float by 1e-6
 _GOLDEN_SHARE = 0.01  # the tolerance of outputs with steps
+_ARENA = "arena: {} bytes, measured on a 64-bit host"
 
 
 @dataclass(frozen=True)
 class BundleOptions:
     """`asked` names the variant, its file and its reference; `labels` is a text file with one class per line; `before`
     and `after` describe the processing of inputs and outputs (or name a file that does); `c_array` is a C++ source to
-    write the variant to; `unproven` allows a variant that did not pass, `force` replaces a file."""
+    write the variant to; `unproven` allows a variant that did not pass, or that microcontrollers do not run; `force`
+    replaces a file."""
 
     asked: LadderOptions
     golden: int = GOLDEN
@@ -66,12 +70,13 @@ class BundleOptions:
 def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEvent) -> Manifest:
     """Write the bundle of a variant of the benchmark at `place` to the file `out`; returns its manifest.
 
-    Raises EdgetfError for a variant that did not pass (unless `unproven`), and the errors of `ladder.climb`.
+    Raises EdgetfError for a variant that did not pass or, with a C array, that microcontrollers do not run (unless
+    `unproven`), and the errors of `ladder.climb`.
     """
-    files.refuse_existing(out, options.force)
+    files.refuse_output(out, options.force)
     array = None if options.c_array is None else CArray.at(options.c_array)
     if array is not None:
-        array.refuse_existing(options.force)
+        array.refuse_output(options.force)
     twins = find_twins(place, options.asked)
     result, samples = twins.result, twins.samples
     checked = check_one(result, options.asked.budgets, False, compared=True)
@@ -81,6 +86,7 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
         [target] = copy_private([twins.target], work)
         assert target.private is not None
         content = {_MODEL: read_same(target.private, result.sha256)}
+        on_micro = [] if array is None else _on_micro(result, target.private, options.unproven)
         golden_inputs = as_pixels(content[_MODEL], {name: values[:count] for name, values in samples.inputs.items()})
         inputs = write_inputs(golden_inputs, work)
         content |= {Path(file).name: Path(file).read_bytes() for file in inputs.values()}
@@ -115,19 +121,41 @@ def make_bundle(place: Path, out: Path, options: BundleOptions, on_event: OnEven
     )
     _write(out, content, manifest)
     if array is not None:
-        array.write(content[_MODEL], [*_remarks(manifest, result, out), *filter(None, [_no_preprocessing(maps)])])
+        remarks = [*_remarks(manifest, out), *on_micro, *filter(None, [_no_preprocessing(maps)])]
+        array.write(content[_MODEL], remarks)
+        for remark in on_micro[1:]:
+            on_event(Note(f"{array.source}: {remark}"))
     return manifest
 
 
-def _remarks(manifest: Manifest, result: Result, bundle: Path) -> list[str]:
+def _remarks(manifest: Manifest, bundle: Path) -> list[str]:
     """Where a C array comes from, as lines of a comment."""
     signed = manifest.provenance
-    arena = [] if result.arena_bytes is None else [f"arena: {result.arena_bytes} bytes, measured on a 64-bit host"]
     return [
         f"{manifest.variant}, {signed.verdict}: {signed.because}",
         f"measured on {signed.device} with {signed.runtime}; edgetf {signed.edgetf}, {signed.created}, {bundle.name}",
-        *arena,
     ]
+
+
+def _on_micro(result: Result, variant: Path, unproven: bool) -> list[str]:
+    """The arena of a variant on microcontrollers, and what was not proven for these, as lines of a comment.
+
+    A benchmark on another device proves neither: it has other kernels, and more of them. Raises EdgetfError if
+    tflite-micro is installed and refuses the variant, unless `unproven`.
+    """
+    if result.arena_bytes is not None:
+        return [_ARENA.format(result.arena_bytes)]
+    try:
+        fit = fit_micro(variant)
+    except MissingExtraError as error:
+        return ["arena: unknown", f"whether microcontrollers run it is unknown: {error.message} ({error.hint})"]
+    if fit.fits:
+        compared = f"its outputs were compared on {result.device}, not on microcontrollers: benchmark it on {MICRO}"
+        return [_ARENA.format(fit.ram_bytes), compared]
+    if not unproven:
+        hint = f"see which run there: edgetf inspect OUT --for {MICRO}; or --unproven to write it anyhow"
+        raise EdgetfError(f"{result.variant} does not run on microcontrollers: {fit.reason}", hint)
+    return ["arena: none", f"{fit.tool} refuses it: {fit.reason}"]
 
 
 def _no_preprocessing(maps: Mapping[str, PixelMap]) -> str:

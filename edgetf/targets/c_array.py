@@ -44,10 +44,10 @@ class CArray:
         usable = re.match("[A-Za-z]", name) and name not in _TAKEN.split() and "__" not in name
         return cls(path, path.with_suffix(".h"), name if usable else re.sub("_+", "_", f"model_{name}"))
 
-    def refuse_existing(self, force: bool) -> None:
-        """Raise EdgetfError if one of the files exists, unless it is to be replaced."""
+    def refuse_output(self, force: bool) -> None:
+        """Raise EdgetfError if one of the files cannot be written, or exists and is not to be replaced."""
         for path in (self.source, self.header):
-            files.refuse_existing(path, force)
+            files.refuse_output(path, force)
 
     def write(self, content: bytes, remarks: Sequence[str]) -> None:
         """Write a variant's `content` with `remarks`, lines on where it comes from."""

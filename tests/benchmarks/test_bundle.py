@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 
 from edgetf.benchmarks.bundle import BundleOptions, make_bundle
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
+from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.device.runner.interpreter import JobError
 from edgetf.device.runner.verify import seal, verify
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
+from edgetf.events import Event, Note
 from edgetf.files import write_document
 from edgetf.results import Failure, Status, Verdict, read_benchmark
 from edgetf.schemes import DEFAULT_SCHEMES
+from edgetf.targets.fits import find_fits
 from tests.conftest import Run, ignore
 from tests.special_files import SPECIAL, make_special
 
@@ -76,6 +79,29 @@ def test_it_contains_the_labels_preprocessing_and_provenance(bundle: Path) -> No
     assert header.startswith("// float32, pass: ")
     assert f"// sha256: {manifest['files']['model.tflite']}" in header
     assert "const unsigned char it[] = {" in bundle.with_name("it.cc").read_text()
+
+
+def test_a_c_array_names_its_arena_and_is_none_of_what_microcontrollers_refuse(
+    benchmarked: Path, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tflite_micro")
+    notes: list[Event] = []
+    for variant, unproven in (("float32", False), ("float16", True)):  # measured with other kernels
+        asked = LadderOptions(variant, (converted,), reference)
+        options = BundleOptions(asked, c_array=tmp_path / f"{variant}.cc", unproven=unproven)
+        make_bundle(benchmarked, tmp_path / f"{variant}.edgetf", options, notes.append)
+    noted = [event.text for event in notes if isinstance(event, Note)]
+    arena = find_fits(converted / "float32.tflite", "micro")["float32"].ram_bytes
+    assert f"// arena: {arena} bytes, " in (tmp_path / "float32.h").read_text()
+    assert "// arena: none" in (tmp_path / "float16.h").read_text()
+    assert "compared on local, not on microcontrollers: benchmark it on micro" in noted[0]
+    assert "float16.cc: tflite-micro " in noted[1]
+    assert "refuses it: " in noted[1]
+    passed = replace(asked, budgets=Budgets(max_drop=50))
+    refused = BundleOptions(passed, c_array=tmp_path / "refused.cc")
+    with pytest.raises(EdgetfError, match=r"float16 does not run on microcontrollers: .*float16"):
+        make_bundle(benchmarked, tmp_path / "refused.edgetf", refused, ignore)
+    assert not list(tmp_path.glob("refused.*"))
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "input-0.npy", "output-0.npy", "labels.txt"])

@@ -59,4 +59,7 @@ def test_what_is_no_source_or_would_be_lost_is_refused(tmp_path: Path) -> None:
         CArray.at(Path("model.h"))
     (tmp_path / "model.h").write_text("mine")
     with pytest.raises(EdgetfError, match="already exists"):
-        CArray.at(tmp_path / "model.cc").refuse_existing(False)
+        CArray.at(tmp_path / "model.cc").refuse_output(False)
+    with pytest.raises(EdgetfError, match="there is no folder") as caught:
+        CArray.at(tmp_path / "missing" / "model.cc").refuse_output(False)
+    assert "model.cc" in caught.value.message  # the file that was asked for, and not its header
