@@ -157,7 +157,14 @@ def benchmark(
     }
     folder = Path(out) if out is not None else _cached(places, settled)
     runs = [
-        _Run(places, name, _path(devices), folder / name if len(names) > 1 else folder, options)
+        _Run(
+            places,
+            name,
+            _path(devices),
+            folder / name if len(names) > 1 else folder,
+            options,
+            _ignored(name, threads, options),
+        )
         for name, options in settled.items()
     ]
     kept = KeptHistory(_path(history), commit, mlflow, places[0])
@@ -196,6 +203,13 @@ def _settle(base: BenchmarkOptions, settings: DeviceSettings, given: _Given) -> 
         delegate_options=chosen,
         threads=given.threads or settings.threads,
     )
+
+
+def _ignored(device: str, threads: int | None, options: BenchmarkOptions) -> str:
+    """A note if the device does not use as many threads as were given; empty otherwise."""
+    if threads in (None, options.threads):
+        return ""
+    return f"{device}: one thread, not {threads}: microcontrollers have no others"
 
 
 def _cached(places: Sequence[Path], settled: Mapping[str, BenchmarkOptions]) -> Path:
@@ -242,6 +256,8 @@ def _measure_all(
             if finished and finished.note:
                 report(Note(finished.note))
                 finished.note = ""
+            if one.ignored:
+                report(Note(one.ignored))
             if finished and one.device in finished.names:
                 report(Note(f"{one.device}: measured before the interruption"))
                 documents[one.device] = read_benchmark(one.out)
@@ -266,13 +282,14 @@ def _measure_all(
 
 @dataclass(frozen=True)
 class _Run:
-    """The variants on one device, with the folder `out` for their results."""
+    """The variants on one device, with the folder `out` for their results; `ignored` is what was asked for in vain."""
 
     variants: tuple[Path, ...]
     device: str
     devices: Path | None
     out: Path
     options: BenchmarkOptions
+    ignored: str = ""
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
         edgetf=__version__,
         created=files.now(),
         machine=turns[0].machine if turns else {},
-        inputs=ground.describe(),
+        inputs=ground.describe(timed=bench.plan.job.timing is not None),
         warnings=(*disturbed, *seen, *mapped, *_copies(ground), *_useless(ground, results)),
         samples=samples,
         reference=ground.reference,

@@ -48,7 +48,7 @@ def test_a_reference_is_made_on_records_and_found_again_by_a_benchmark(
     made = make_reference(small.saved_model, str(tmp_path / "s.tfrecord"), tmp_path / "ref", options, ignore)
     ground = prepare(find_targets([converted]), tmp_path / "ref", None, None)
     assert ground.samples.digest == made.samples.digest == make_samples("", arrays, None).digest
-    assert ground.describe() == "200 samples of s.tfrecord"
+    assert ground.describe(timed=True) == "200 samples of s.tfrecord"
     first, second = (tmp_path / f"s-0000{k}-of-00002.tfrecord" for k in range(2))
     second.write_bytes(first.read_bytes())
     for command in (("show", tmp_path / "s.tfrecord"), ("convert", tmp_path / "s.tfrecord", tmp_path / "back.npz")):

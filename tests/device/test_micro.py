@@ -13,6 +13,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgetf.api.benchmark import benchmark
+from edgetf.api.share import report as write_report
 from edgetf.benchmarks.judging.check import check
 from edgetf.benchmarks.judging.gate import judge_gate, load_gate
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -23,6 +24,7 @@ from edgetf.device.runner.interpreter import find_runtime
 from edgetf.device.runner.isolate import ChildError, Send, run_children
 from edgetf.device.runner.job import Job, TimingPlan
 from edgetf.errors import DeviceError, EdgetfError
+from edgetf.events import Event, Note
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Status, Verdict
 from tests.attacks.kit import (
@@ -106,6 +108,21 @@ def test_it_is_an_ordinary_device_with_parity_and_an_arena_and_without_times(
     assert bench.document.warnings == ()  # those on times mean nothing
     assert "B arena" in str(bench)
     assert "parity and memory, no times" in str(bench)
+    [report] = write_report(bench, tmp_path / "report.html", reference=reference)
+    page = report.read_text()
+    assert "Memory is the arena" in page
+    for of_times in ("thread", "The median is", "peak of its process", "latencies"):
+        assert of_times not in page
+
+
+def test_threads_that_a_microcontroller_lacks_are_noted_and_random_inputs_are_not_for_latency(
+    model: Path, tmp_path: Path
+) -> None:
+    notes: list[Event] = []
+    bench = benchmark(model, tmp_path / "bench", device="micro", threads=2, on_event=notes.append)
+    noted = [event.text for event in notes if isinstance(event, Note)]
+    assert noted == ["micro: one thread, not 2: microcontrollers have no others"]
+    assert bench.document.inputs.startswith("random numbers, seeded: for memory only")
 
 
 def test_a_budget_on_its_latency_is_never_decided_and_that_on_memory_is_for_the_arena(

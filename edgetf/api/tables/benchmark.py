@@ -12,6 +12,7 @@ from edgetf.benchmarks.judging.covered import coverages_in_words, culprits_in_wo
 from edgetf.benchmarks.report.words import (
     energy_in_words,
     how_it_ran,
+    is_untimed,
     same_speed,
     sustained_in_words,
     unused_labels_of,
@@ -29,7 +30,7 @@ def show_benchmark(document: Benchmark) -> None:
     title = f"Measured on {machine} {how_it_ran(document.results)}, {document.inputs}"
     if any(result.emulated for result in document.results):
         print_lines("[yellow]The device is emulated: its times differ from those of the hardware.[/]")
-    if any(result.arena_bytes is not None for result in document.results):
+    if is_untimed(document.results):
         print_lines("[yellow]By the interpreter for microcontrollers, on this host: parity and memory, no times.[/]")
     rows = [_row(result) for result in document.results]
     figures = [one.name for one in _COLUMNS if not one.is_text]

@@ -72,9 +72,11 @@ class Ground:
     distinct: Distinct | None = None
     unlike: int | None = None
 
-    def describe(self) -> str:
+    def describe(self, timed: bool) -> str:
+        """What the inputs are; `timed`: whether the device measures times, or memory alone."""
         if self.random:
-            return "random numbers, seeded: for latency only; give --reference to compare outputs"
+            what = "latency" if timed else "memory"
+            return f"random numbers, seeded: for {what} only; give --reference to compare outputs"
         used = self.samples.used()
         return f"{used.n} samples of {short_name(used.source)}{', until decided' if self.budgets else ''}"
 

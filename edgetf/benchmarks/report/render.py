@@ -28,10 +28,17 @@ from edgetf.benchmarks.report.samples import find_worst
 from edgetf.benchmarks.report.stories import answers_of, machine_in_words, reference_in_words, stories_of
 from edgetf.benchmarks.report.table import build_table, change
 from edgetf.benchmarks.report.tuning import draw_candidates, find_tuning, front_of
-from edgetf.benchmarks.report.words import energy_in_words, how_it_ran, same_speed, sustained_in_words, unused_labels_of
+from edgetf.benchmarks.report.words import (
+    energy_in_words,
+    how_it_ran,
+    is_untimed,
+    same_speed,
+    sustained_in_words,
+    unused_labels_of,
+)
 from edgetf.benchmarks.timing.rounds import load_timings
 from edgetf.device.measurements import read_measurement
-from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.errors import MissingExtraError
 from edgetf.results import Benchmark, ClassFigures, Result, read_benchmark
 from edgetf.units import human_bytes, human_ms
 from edgetf.verdicts import LOOKS
@@ -58,13 +65,7 @@ def write_report(place: Path, out: Path, force: bool, reference: Path | None = N
     EdgetfError if `out` exists (unless `force`) or cannot be written, or if `reference` is a different one.
     """
     document = read_benchmark(place)
-    if out.is_dir():
-        raise EdgetfError(f"{out} is a folder", "give the file to write, such as -o report.html")
-    files.refuse_existing(out, force)
-    if not out.parent.is_dir():
-        raise EdgetfError(
-            f"cannot write {out}: there is no folder {out.parent}", "create it, or choose another with -o"
-        )
+    files.refuse_output(out, force)
     folder = place if place.is_dir() else place.parent
     files.write_whole(out, render(document, folder, reference, asked).encode())
 
@@ -113,6 +114,7 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
         same_speed=same_speed(results),
         unused_labels=unused_labels_of(results),
         how_it_ran=how_it_ran(results),
+        untimed=is_untimed(results),
         latency=plots.draw_distribution(_times(document, folder)),
         turns=plots.draw_turns(results),
         minutes=plots.draw_minutes(results),

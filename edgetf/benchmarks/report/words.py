@@ -32,9 +32,17 @@ def _holds(cost: Cost, value: float) -> bool:
     return cost.low is not None and cost.high is not None and cost.low <= value <= cost.high
 
 
+def is_untimed(results: Sequence[Result]) -> bool:
+    """Whether it is a benchmark by the interpreter for microcontrollers, which has an arena and no times."""
+    return any(result.arena_bytes is not None for result in results)
+
+
 def how_it_ran(results: Sequence[Result]) -> str:
     """A phrase on the settings and the number of turns."""
-    parts = [f"with {_all(str(r.threads) for r in results)} thread(s)"]
+    if is_untimed(results):
+        return "without times"
+    threads = _all(str(r.threads) for r in results)
+    parts = [f"with {threads} thread{'' if threads == '1' else 's'}"]
     if any(r.delegate != DEFAULT_DELEGATE for r in results):
         parts += [f"delegate {_all(r.delegate_with_options for r in results)}"]
     parts += (
