@@ -20,7 +20,7 @@ Nothing passes by being empty: a variant or a device that the file names and tha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -48,6 +48,7 @@ _NUMBERS = (
 )
 _SHARES = ("min_agreement", "min_delegated")
 _LATENCY, _OF = "max_latency_ms", "of"
+_PLANNED = "models"  # a table that every plan has
 _TITLE = "edgetf gate"
 
 
@@ -75,6 +76,9 @@ class Gate:
 def load_gate(path: Path) -> Gate:
     """Read the budgets at `path`. Raises EdgetfError for a missing or invalid file, with the name of the key."""
     table = files.read_toml(path, "see `edgetf gate --help` for an example")
+    if _PLANNED in table:
+        message = f"{path} is a plan of `edgetf run`, not a file of budgets"
+        raise EdgetfError(message, f"edgetf run {path} judges by its budgets; or give a file with [budgets] alone")
     _refuse_unknown(path, "", table, ("variants", "budgets"))
     variants = table.get("variants", [])
     if not isinstance(variants, list) or not all(isinstance(name, str) for name in variants):
@@ -161,9 +165,17 @@ def _judge_model(gate: Gate, benchmarks: Sequence[Benchmark]) -> list[Checked]:
         devices = gate.for_variant(variant).latency_ms or {""}
         for device in sorted(devices):
             if not any(v == variant and device in ("", d) for v, d in measured):
-                why = f"it was not measured{' on ' + device if device else ''}"
-                checked.append(_failed(variant, device, "measured", why))
+                checked.append(_failed(variant, device, "measured", _unmeasured(variant, device, measured)))
     return checked
+
+
+def _unmeasured(variant: str, device: str, measured: Set[tuple[str, str]]) -> str:
+    """Why a variant has no result on a device (if empty, on any); `measured` are the names of those that have."""
+    variants, devices = ({pair[k] for pair in measured} for k in (0, 1))
+    why = f"it was not measured{' on ' + device if device else ''}"
+    if variant not in variants:
+        return f"{why}: {nearest(variant, sorted(variants))}"
+    return f"{why}: {nearest(device, sorted(devices))}" if device not in devices else why
 
 
 def _by_model(benchmarks: Sequence[Benchmark]) -> dict[str, list[Benchmark]]:

@@ -54,6 +54,9 @@ def test_a_variant_that_was_not_measured_is_a_failure(document: Benchmark, tmp_p
     missing = {(one.variant, one.device): one for one in judge_gate(gate, [document]) if "measured" in one.parts}
     assert set(missing) == {("float32", "pi"), ("int8", "pi"), ("int4", "pi")}
     assert all(one.verdict is Verdict.FAIL for one in missing.values())
+    reasons = {pair: one.parts["measured"].reason for pair, one in missing.items()}
+    assert reasons["int8", "pi"] == "it was not measured on pi: known: local"
+    assert reasons["int4", "pi"].startswith("it was not measured on pi: did you mean 'int8'? known: ")
     on_pi = replace(document, results=tuple(replace(r, device="pi") for r in document.results))
     found = judge_gate(gate, [document, on_pi])
     assert {(one.variant, one.device) for one in found if "measured" in one.parts} == {("int4", "pi")}
@@ -134,6 +137,7 @@ def test_models_with_the_same_path_have_different_names(document: Benchmark, tmp
         ("[budgets]\nof = 5", "budgets.of = 5 names no variant", "budgets.of.int8"),
         ("[budgets]\nmax_dropp = 1", "unknown key 'budgets.max_dropp'", "did you mean 'max_drop'"),
         ("[budget]\nmax_drop = 1", "unknown key 'budget'", "did you mean 'budgets'"),
+        ("for = 'size'\n[models.m]\n[budgets]\nmax_drop = 1", "is a plan of `edgetf run`", "or give a file with [bud"),
         ("[budgets]\nmax_drop = '1'", "budgets.max_drop = '1' is not a number", ""),
         ("[budgets]\nmin_agreement = 98", "min_agreement is a share", "0.98"),
         ("[budgets]\nmin_delegated = 95", "min_delegated is a share", "0.98"),
