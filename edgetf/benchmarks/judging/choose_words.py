@@ -25,6 +25,7 @@ _SAME_AS = {
 }
 _MUCH_MEMORY = 1.1  # times as much memory: mentioned even if memory is not the objective
 _SAME_SIZE = 0.005
+_NOTHING = "nothing to ship"
 _NOT_RUN = {"conversion": "was not converted", "device": "did not run", "parity": "cannot be compared"}
 
 
@@ -37,11 +38,12 @@ def answer(choice: Choice) -> str:
         )
     n = len(choice.candidates)
     if choice.outcome is Outcome.NOTHING_RAN:
-        return f"None: none of {n} variants ran" if n > 1 else "None: the only variant did not run"
+        return f"{_NOTHING}: none of {n} variants ran" if n > 1 else f"{_NOTHING}: the only variant did not run"
     if choice.outcome is Outcome.NOTHING_PASSES:
-        return f"None: none of {n} variants passes" if n > 1 else "None: the only variant does not pass"
+        return f"{_NOTHING}: none of {n} variants passes" if n > 1 else f"{_NOTHING}: the only variant does not pass"
     open_ = [candidate.variant for candidate in choice.of(Standing.UNDECIDED)]
-    return f"None yet: no variant passes, and {list_in_words(open_)} {'is' if len(open_) == 1 else 'are'} undecided"
+    are = "is" if len(open_) == 1 else "are"
+    return f"{_NOTHING} yet: no variant passes, and {list_in_words(open_)} {are} undecided"
 
 
 def alike(choice: Choice) -> str:

@@ -160,11 +160,11 @@ def test_the_budgets_decide_what_can_be_chosen(document: Benchmark) -> None:
     results = with_results(document, float32(document), variant(document, "int8", 0.9, 1000))
     (tight,) = choose(results, Objective.BOTH, Budgets(max_drop=0.2, max_bytes=2000), explicit_drop=True)
     assert tight.outcome is Outcome.UNDECIDED
-    assert answer(tight) == "None yet: no variant passes, and int8 is undecided"
+    assert answer(tight) == "nothing to ship yet: no variant passes, and int8 is undecided"
     assert exit_code([tight]) is ExitCode.NOT_ENOUGH_DATA
     assert budgets_in_words(tight) == "at most 0.2 points of accuracy lost, at most 2 kB"
     (none,) = choose(results, Objective.BOTH, Budgets(max_bytes=10))
-    assert answer(none) == "None: none of 2 variants passes"
+    assert answer(none) == "nothing to ship: none of 2 variants passes"
     assert rule(none) == alike(none) == ""
     assert exit_code([none]) is ExitCode.BUDGET_MISSED
     (gone,) = choose(with_results(document, broken(document, "int8")))
