@@ -13,7 +13,7 @@ from edgetf.errors import ExitCode
 
 @click.command()
 @click.argument("variants", nargs=-1, required=True, type=PATH)
-@click.option("--for", "target", required=True, metavar="TARGET", help="The accelerator, such as qualcomm-sm8750.")
+@click.option("--for", "target", required=True, metavar="TARGET", help="The accelerator, such as ethos-u55-128.")
 @click.option("-o", "--out", required=True, type=PATH, help="The folder for the compiled files.")
 @force_option
 @json_option
@@ -25,10 +25,11 @@ def compile(  # noqa: A001
     \b
     Targets, by their makers' compilers, where these are installed:
       qualcomm-sm8750, mediatek-mt6991, google-tensor-g5, samsung-e9965, intel-ptl, and others of these makers
-      intel-cpu    OpenVINO's own device for CPUs
+      intel-cpu       OpenVINO's own device for CPUs
+      ethos-u55-128   and others of Arm's, by Vela
 
-    The files are benchmarked and judged like any variant, with --delegate npu, or openvino-cpu for intel-cpu. Exit
-    code 1 if a variant was not compiled.
+    The files are benchmarked and judged like any variant, with --delegate npu, or openvino-cpu for intel-cpu. Those for
+    an Ethos-U run only on a board with it: nothing measures them here. Exit code 1 if a variant was not compiled.
 
     \b
     Example:

@@ -24,7 +24,7 @@ from edgetf.files import sha256_file
 from edgetf.flatbuffer import read_contents
 from edgetf.owned import scratch
 from edgetf.process import HungError, ask
-from edgetf.targets.fits import OnCpu
+from edgetf.targets.fits import ETHOS_U, OnCpu
 from edgetf.texts import last_line
 
 _MOST_S = 3600.0
@@ -106,10 +106,10 @@ def _socs(vendor: Vendor) -> Iterator[str]:
 
 
 def find_chip(target: str) -> Chip:
-    """The Chip called `target`. Raises EdgetfError naming those that are like it."""
+    """The Chip called `target`. Raises EdgetfError naming those that are like it, and all."""
     known = chips()
     if target not in known:
-        raise EdgetfError(f"unknown target {target!r}", nearest(target, known))
+        raise EdgetfError(f"unknown target {target!r}", nearest(target, [*ETHOS_U, *known]))
     return known[target]
 
 

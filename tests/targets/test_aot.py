@@ -14,13 +14,13 @@ from edgetf.api.benchmark import benchmark
 from edgetf.api.compile import compile as compile_variants
 from edgetf.errors import EdgetfError
 from edgetf.files import now, sha256_file, write_document
-from edgetf.flatbuffer import pack, unpack
+from edgetf.flatbuffer import pack, read_contents, unpack
 from edgetf.results import CONVERSION_SCHEMA, Conversion, Source, Status, TensorSpec, Variant, read_conversion
 from edgetf.targets import aot
 from edgetf.targets.aot import Chip, chips, find_chip
 from tests.attacks.kit import NONE, WEIGHTS, answers, inputs, write_reference, write_samples
 from tests.conftest import Run
-from tests.targets.made import write_signed
+from tests.targets.made import write_int8, write_signed
 
 OPENVINO = find_spec("openvino") is not None
 
@@ -97,6 +97,30 @@ def test_the_targets_are_the_chips_that_litert_knows() -> None:
     assert {"intel-cpu", "intel-ptl", "qualcomm-sm8750", "mediatek-mt6991", "google-tensor-g5"} <= set(chips())
     with pytest.raises(EdgetfError, match="unknown target 'qualcomm'"):
         find_chip("qualcomm")
+
+
+def test_vela_makes_the_file_that_a_board_needs_and_nothing_here_runs_it(tmp_path: Path, edgetf_here: Run) -> None:
+    pytest.importorskip("ethosu")
+    variants = [write_int8(tmp_path / "int8.tflite"), write_signed(tmp_path / "float32.tflite")]
+    ended = edgetf_here("compile", *variants, "--for", "ethos-u55-128", "-o", tmp_path / "npu", "--json")
+    assert ended.returncode == 1  # float32 was not compiled
+    int8, float32 = (json.loads(ended.stdout)[name] for name in ("int8", "float32"))
+    made = tmp_path / "npu" / "int8.tflite"
+    assert (int8["operations"], int8["on_cpu"], int8["partitions"]) == (2, [], 1)
+    assert int8["sha256"] == sha256_file(made)
+    assert read_contents(made).counts() == {"ethos-u": 1}
+    assert (float32["path"], float32["hint"]) == (
+        None,
+        f"see why with: edgetf inspect {variants[1]} --for ethos-u55-128",
+    )
+    assert "takes none of the operations" in float32["reason"]
+    bench = benchmark(made, tmp_path / "bench")
+    assert "only a board with it runs this file" in bench["int8"].record.error.message  # type: ignore[union-attr]
+    with pytest.raises(EdgetfError, match="is compiled already"):
+        compile_variants(made, tmp_path / "again", target="ethos-u55-128")
+    with pytest.raises(EdgetfError, match="unknown target 'ethos-u55'") as caught:
+        compile_variants(variants, tmp_path / "again", target="ethos-u55")
+    assert "did you mean 'ethos-u55-" in caught.value.hint
 
 
 @pytest.mark.skipif(not OPENVINO, reason="openvino is not installed: 340 MB, see docs/npus.md")

@@ -67,6 +67,24 @@ def test_an_npu_takes_operations_of_tflite_and_names_the_reason_for_the_others(f
     assert "0 of 2" in shown
 
 
+def test_what_is_neither_on_the_npu_nor_runs_on_the_cpu_beside_it_does_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ethosu")
+    asked: list[Path] = []
+
+    def refuse(path: Path) -> Fit:
+        asked.append(path)
+        return Fit(str(path), "", 1, "micro", "tflite-micro", fits=False, reason="no kernels")
+
+    monkeypatch.setattr(vela, "fit_micro", refuse)
+    beside_micro = find_fits(folder / "float32.tflite", "ethos-u55-32")["float32"]
+    assert (beside_micro.fits, beside_micro.on_npu) == (False, None)
+    assert beside_micro.reason == "nothing is on the NPU, and the CPU beside it refuses it: no kernels"
+    assert find_fits(folder / "int8.tflite", "ethos-u55-32")["int8"].fits
+    assert asked == [folder / "float32.tflite"]
+
+
 def test_a_target_that_is_unknown_and_a_tool_that_is_missing_are_one_line(
     folder: Path, edgetf_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from edgetf.console.printing import escape, print_lines, print_table
 from edgetf.device.runner.compiled import NPU, OPENVINO_CPU
 from edgetf.targets.aot import OPENVINO_CPU as INTEL_CPU
 from edgetf.targets.aot import Compiled
-from edgetf.targets.fits import MICRO, Fit
+from edgetf.targets.fits import ETHOS_U, MICRO, Fit
 from edgetf.units import human_bytes, list_in_words
 
 
@@ -57,6 +57,10 @@ def _show_accelerator(fits: Sequence[Fit], tool: str) -> None:
     assumed = next((fit.assumed for fit in fits if fit.assumed), "")
     if assumed:
         print_lines(f"Assumed: {escape(assumed)}. The time is without the operations that stay on the CPU.")
+    if any(fit.on_cpu for fit in fits):
+        print_lines(
+            f"On a microcontroller, TFLite's interpreter for these computes what stays on the CPU: --for {MICRO}."
+        )
     for fit in fits:
         by_reason: dict[tuple[str, ...], list[str]] = {}
         for one in fit.on_cpu:
@@ -83,6 +87,9 @@ def show_compiled(found: Sequence[Compiled], out: Path) -> None:
     for one in found:
         if one.path is None:
             print_lines(f"[red]{escape(one.name)}[/]: {escape(one.reason)}", f"  {escape(one.hint)}")
+    if found[0].target in ETHOS_U:
+        print_lines(f"Written to {escape(str(out))}. Only {found[0].target} on a board runs it: nothing was measured.")
+        return
     delegate = OPENVINO_CPU if found[0].target == INTEL_CPU else NPU
     print_lines(
         f"Written to {escape(str(out))}: edgetf benchmark {escape(shlex.quote(str(out)))} --delegate {delegate}"

@@ -96,6 +96,7 @@ _ROWS = (
     ),
 )
 DELEGATES: dict[str, Delegate] = {row.name: row for row in _ROWS}
+ETHOS_U = "ethos-u"  # the operation in a file that Arm's compiler made, which only a board with that NPU runs
 DISPATCH = "DISPATCH_OP"  # the operation in a file compiled ahead of time that an accelerator runs
 NO_DELEGATE = "none"
 DEFAULT_DELEGATE = "xnnpack"  # what all runtimes apply by themselves

@@ -22,6 +22,7 @@ from .delegates import (
     AUTO,
     DELEGATES,
     DISPATCH,
+    ETHOS_U,
     MICRO,
     NPUS,
     RUNTIMES,
@@ -179,6 +180,8 @@ class Session:
         try:
             self._interpreter.allocate_tensors()
         except RuntimeError as error:
+            if ETHOS_U in str(error):
+                raise JobError("it was compiled for an Ethos-U: only a board with it runs this file") from error
             if DISPATCH not in str(error):
                 raise
             accelerators = " or ".join(row.name for row in DELEGATES.values() if row.module == NPUS)
