@@ -28,14 +28,20 @@ def load_function(name: str, hint: str = HINT) -> Callable[..., Any]:
     `sys.path` is restored afterwards. Raises EdgetfError, with `hint`, for a name of another form, and for a module
     that is missing, has no such function or cannot be imported.
     """
+    refuse_no_function(name, hint)
     module, _, function = name.partition(":")
-    if not module or not function:
-        raise EdgetfError(f"{name!r} does not name a function", hint)
     with from_here(), user_code(lambda why: EdgetfError(f"cannot load {name}: {why}", hint)):
         found = getattr(importlib.import_module(module), function)
     if not callable(found):
         raise EdgetfError(f"{name} is not a function", hint)
     return found  # type: ignore[no-any-return]
+
+
+def refuse_no_function(name: str, hint: str = HINT) -> None:
+    """Raise EdgetfError for a text that is not of the form `module:function`; nothing is loaded."""
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise EdgetfError(f"{name!r} does not name a function", hint)
 
 
 def run_function(name: str, returns: str, hint: str = HINT) -> Any:

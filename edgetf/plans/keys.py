@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from edgetf.api.reference import PLACES, SERVING
+from edgetf.device.runner.delegates import DELEGATES, RUNTIME_CHOICES, find_delegate
+from edgetf.errors import EdgetfError, nearest
+from edgetf.functions import refuse_no_function
+from edgetf.pixels import parse_map
 from edgetf.schemes import SCHEMES
 
+MOST_COUNT = (1 << 31) - 1
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -26,12 +32,32 @@ class Type(str, Enum):
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a table: its type, its description, the words that it may have, and whether it must be there."""
+    """A key of a table: its type, its description, the words that it may have, and whether it must be there.
+
+    `least` and `most` are of a COUNT; `check` raises EdgetfError for a text that the step would refuse.
+    """
 
     type: Type
     description: str
     words: tuple[str, ...] = ()
     is_required: bool = False
+    least: int = 1
+    most: int = MOST_COUNT
+    check: Callable[[str], object] | None = None
+
+
+def _check_place(text: str) -> None:
+    """Raise EdgetfError for what is not a place where TensorFlow runs."""
+    if text not in PLACES and not text.startswith(SERVING):
+        raise EdgetfError(f"{text!r} is not a place", nearest(text, [*PLACES, f"{SERVING}URL"]))
+
+
+def _check_delegate(text: str) -> None:
+    """Raise EdgetfError for what no device has, and what is not a library."""
+    try:
+        find_delegate(text)
+    except KeyError:
+        raise EdgetfError(f"unknown delegate {text!r}", f"{nearest(text, DELEGATES)}; or a library, *.so") from None
 
 
 MODEL: dict[str, Key] = {
@@ -39,12 +65,14 @@ MODEL: dict[str, Key] = {
     "samples": Key(Type.TEXT, "samples to calibrate on; they need no labels"),
     "test": Key(Type.TEXT, "samples to judge on, with labels if there are any", is_required=True),
     "labels_are": Key(Type.TEXT, "the meaning of labels that could be both", ("class", "value")),
-    "metric": Key(Type.TEXTS, "your own functions to judge by: module:function"),
+    "metric": Key(Type.TEXTS, "your own functions to judge by: module:function", check=refuse_no_function),
     "metric_less_is_better": Key(Type.FLAG, "every metric is an error, or a cost"),
     "signature": Key(Type.TEXT, "the signature of a SavedModel"),
     "shapes": Key(Type.SHAPES, "shapes of inputs by name, such as { image = [1, 28, 28, 1] }"),
     "keep_float": Key(Type.TEXTS, "Keras layers, or patterns of them, that stay in float"),
-    "pixels": Key(Type.TEXT, "variants take uint8 pixels: 0..1, -1..1, or mean=M std=S, as of edgetf convert"),
+    "pixels": Key(
+        Type.TEXT, "variants take uint8 pixels: 0..1, -1..1, or mean=M std=S, as of edgetf convert", check=parse_map
+    ),
     "select_tf_ops": Key(Type.FLAG, "allow TensorFlow's own operations"),
     "allow_nan": Key(Type.FLAG, "allow NaN in samples, for a model that imputes them"),
     "trust": Key(Type.FLAG, "load a model that contains code, or operations with effects"),
@@ -58,13 +86,13 @@ TUNING: dict[str, Key] = {
     "evaluations": Key(Type.COUNT, "candidates to evaluate, at most"),
 }
 OPTIONS: dict[str, Key] = {
-    "on": Key(Type.TEXT, "where TensorFlow runs: auto, gpu, cpu, or serving:URL"),
+    "on": Key(Type.TEXT, "where TensorFlow runs: auto, gpu, cpu, or serving:URL", check=_check_place),
     "mixed_hosts": Key(Type.FLAG, "references also by workers with other outputs: more noise"),
     "calibration": Key(Type.COUNT, "the number of samples to calibrate on"),
-    "runtime": Key(Type.TEXT, "the runtime of all devices, instead of each one's own"),
-    "delegate": Key(Type.TEXT, "the delegate of all devices, instead of each one's own"),
-    "threads": Key(Type.COUNT, "threads while timing"),
-    "blocks": Key(Type.COUNT, "turns of each variant, at least"),
+    "runtime": Key(Type.TEXT, "the runtime of all devices, instead of each one's own", RUNTIME_CHOICES),
+    "delegate": Key(Type.TEXT, "the delegate of all devices, instead of each one's own", check=_check_delegate),
+    "threads": Key(Type.COUNT, "threads while timing", most=1024),
+    "blocks": Key(Type.COUNT, "turns of each variant, at least", least=2),
     "sustained": Key(Type.NUMBER, "seconds of load on each variant as well"),
     "golden": Key(Type.COUNT, "samples in a bundle, with their outputs"),
 }
@@ -127,7 +155,7 @@ def _of(key: Key) -> dict[str, Any]:
         Type.TEXT: text,
         Type.TEXTS: {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}]},
         Type.FLAG: {"type": "boolean"},
-        Type.COUNT: {"type": "integer", "minimum": 1},
+        Type.COUNT: {"type": "integer", "minimum": key.least, "maximum": key.most},
         Type.NUMBER: {"type": "number", "minimum": 0},
         Type.SHAPES: {
             "type": "object",

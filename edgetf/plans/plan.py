@@ -38,7 +38,7 @@ from edgetf.device.devices_toml import NAME as DEVICES
 from edgetf.device.settings import expand
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
-from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, Key, Type
+from edgetf.plans.keys import MODEL, MOST_COUNT, OPTIONS, PLAN, TUNING, Key, Type
 from edgetf.recipes import TUNED
 from edgetf.samples.source import FOLDER, PATH, parse_source
 from edgetf.schemes import SCHEMES
@@ -246,6 +246,9 @@ class _Reader:
         for key, row in MODEL.items():
             if row.is_required and key not in values:
                 raise EdgetfError(f"{self._path}: [{where}] has no {key}", f"{key} is {row.description}")
+        if values.get("metric_less_is_better") and "metric" not in values:
+            message = f"{self._path}: {where}.metric_less_is_better needs a metric"
+            raise EdgetfError(message, "give a metric, or leave it out")
         values = {**common, **values, "name": name}
         if not values["path"].startswith(PREFIX):
             values["path"] = self.path_of(f"{where}.path", values["path"])
@@ -295,12 +298,23 @@ class _Reader:
             found: Any = self.texts(full, value)
         elif not _IS[key.type](value):
             raise self._error(full, value, key.type)
+        elif key.type is Type.COUNT and not key.least <= value <= key.most:
+            raise EdgetfError(f"{self._path}: {full} = {value} is out of bounds", f"give {key.least} to {key.most:,}")
         else:
             found = {n: tuple(shape) for n, shape in value.items()} if key.type is Type.SHAPES else value
         for word in found if key.type is Type.TEXTS else (found,):
             if key.words and word not in key.words:
                 raise EdgetfError(f"{self._path}: {full} = {word!r} is unknown", nearest(word, key.words))
+            if key.check is not None:
+                self._check(full, word, key.check)
         return found
+
+    def _check(self, where: str, text: str, check: Callable[[str], object]) -> None:
+        """Raise EdgetfError with the name of the key for a text that a step would refuse."""
+        try:
+            check(text)
+        except EdgetfError as error:
+            raise EdgetfError(f"{self._path}: {where}: {error.message}", error.hint) from error
 
     def _error(self, where: str, value: Any, wanted: Type) -> EdgetfError:
         return EdgetfError(f"{self._path}: {where} = {str(value)[:80]!r} is not {_NAMES[wanted]}", _HINT)
@@ -311,7 +325,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 1 << 31
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_COUNT
 
 
 def _is_number(value: Any) -> bool:

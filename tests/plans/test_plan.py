@@ -119,6 +119,18 @@ def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
         ('for = "speed"\n' + LEAST, "for = 'speed' is unknown", "latency"),
         (LEAST + "trust = 1", "models.digits.trust = '1' is not true or false", ""),
         (LEAST + "[options]\nblocks = 0", "options.blocks = '0' is not a whole number of at least 1", ""),
+        (LEAST + "[options]\nblocks = 1", "options.blocks = 1 is out of bounds", "give 2 to"),
+        (LEAST + "[options]\nthreads = 2000", "options.threads = 2000 is out of bounds", "1 to 1,024"),
+        (LEAST + "[options]\non = 'gpuu'", "options.on: 'gpuu' is not a place", "did you mean 'gpu'"),
+        (LEAST + "[options]\nruntime = 'litert2'", "options.runtime = 'litert2' is unknown", "did you mean 'litert'"),
+        (LEAST + "[options]\ndelegate = 'xnpack'", "options.delegate: unknown delegate", "did you mean 'xnnpack'"),
+        (LEAST + "pixels = '0-1'", "models.digits.pixels: '0-1' is not a map of pixels", ""),
+        (
+            LEAST + "metric = 'own.score'",
+            "models.digits.metric: 'own.score' does not name a function",
+            "module:function",
+        ),
+        (LEAST + "metric_less_is_better = true", "models.digits.metric_less_is_better needs a metric", ""),
         (LEAST + "[options]\nsustained = nan", "options.sustained = 'nan' is not a number", ""),
         (LEAST + "shapes = { x = [0] }", "models.digits.shapes = ", "docs/plans.md"),
         (LEAST + "[tuning]\nwhen = 'often'", "tuning.when = 'often' is unknown", "auto"),
@@ -164,6 +176,7 @@ def test_the_schema_for_editors_has_the_keys_that_are_read(tmp_path: Path) -> No
 
 _TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
 _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
+_LIBRARIES = st.sampled_from(["/usr/lib/lib vx.so", 'lib"ny$.so'])
 _BUDGETS = st.builds(
     lambda drop, size: Gate((), Budgets(max_drop=drop, max_bytes=size), {}, frozenset({"max_drop", "max_bytes"})),
     st.floats(0, 100),
@@ -178,7 +191,7 @@ _BUDGETS = st.builds(
         path=st.sampled_from(["/models/m.keras", "/models/a$b ${C} $$/m.keras"]),
         test=st.just("/data/t.npz"),
         samples=st.none() | st.sampled_from(["own:samples", "/data/$x.npz"]),
-        metric=st.lists(_TEXTS, unique=True, max_size=2).map(tuple),
+        metric=st.lists(_TEXTS.map("own:{}".format), unique=True, max_size=2).map(tuple),
         signature=st.none() | _TEXTS,
         shapes=st.dictionaries(_TEXTS, st.lists(st.integers(1, 300), min_size=1).map(tuple), max_size=2),
         trust=st.booleans(),
@@ -186,7 +199,7 @@ _BUDGETS = st.builds(
     ),
     classes=st.dictionaries(_NAMES, st.lists(_TEXTS, unique=True, min_size=1).map(tuple), max_size=2),
     budgets=st.just(NO_BUDGETS) | _BUDGETS,
-    options=st.builds(Options, blocks=st.integers(1, 9), runtime=st.none() | _TEXTS, sustained=st.floats(0, 1e6)),
+    options=st.builds(Options, blocks=st.integers(2, 9), delegate=st.none() | _LIBRARIES, sustained=st.floats(0, 1e6)),
 )
 def test_a_plan_that_is_written_is_read_again_as_it_was(
     model: PlannedModel,
