@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from time import perf_counter
 
 import edgetf
 from edgetf import __version__, files
@@ -50,8 +49,8 @@ class Executor:
         self._shipper = Shipper(plan, steps, watch, wait, engine.exclusive)
 
     def run(self, path: Path | None) -> RunRecord:
-        """The record of all steps and answers."""
-        begin, begun = perf_counter(), list[tuple[PlannedModel, str, Result[Answer | None]]]()
+        """The record of all steps and answers; its `seconds` are those of whoever calls this."""
+        begun = list[tuple[PlannedModel, str, Result[Answer | None]]]()
         for model in self._plan.models:
             made = self._engine.begin(None, partial(self._prepare, model))
             for device in model.devices:
@@ -62,7 +61,7 @@ class Executor:
             edgetf=__version__,
             created=files.now(),
             plan=None if path is None else str(path),
-            seconds=round(perf_counter() - begin, 2),
+            seconds=0.0,
             steps=tuple(self._in_order()),
             answers=tuple(one for model, device, one in answers if one and not self._steps.is_open(model, device)),
         )
@@ -171,6 +170,7 @@ class Executor:
         if when is When.NEVER or (when is When.AUTO and not may_gain(choice, read_benchmark(measured.bench))):
             self._steps.not_needed(step)
             return None
+        step = replace(step, why=_why(when, choice))
         made, member = (measured.variants, measured.reference), measured.ran_on
         seat = self._seat(Verb.TUNE, member)
 
@@ -239,6 +239,15 @@ def refuse_failing(asked: Call) -> None:
         for metric in with_metrics(prepared, given["metric"], given["metric_less_is_better"]).metrics:
             if metric.failed:
                 raise EdgetfError(f"the metric {metric.name} fails: {metric.failed}", "correct it")
+
+
+def _why(when: When, choice: Choice) -> str:
+    """What a model is tuned for."""
+    if when is When.ALWAYS:
+        return "the plan always tunes"
+    if choice.variant is None:
+        return "no given variant passes"
+    return f"a variant that would be better than {choice.variant} does not pass"
 
 
 def may_gain(choice: Choice, document: Benchmark) -> bool:

@@ -57,6 +57,7 @@ def render(record: RunRecord, budgets: Gate, out: Path) -> str:
         record=record,
         answers=[(one, _where(one), _relative(one.report, out)) for one in record.answers],
         rows=[row for one in record.answers for row in _rows(one, budgets, out)],
+        absent=[(model, device, why) for model, device in record.targets if (why := _absence(record, model, device))],
         failed=[step for step in record.steps if step.state is State.FAILED],
         looks=LOOKS,
         ink=INK,
@@ -86,6 +87,14 @@ def _rows(answer: Answer, budgets: Gate, out: Path) -> Iterator[Row]:
             shipped=result.variant == answer.variant,
             report=_relative(answer.report, out),
         )
+
+
+def _absence(record: RunRecord, model: str, device: str) -> str:
+    """Why a model has no answer on a device; empty if it has one."""
+    if any((one.model, one.device) == (model, device) for one in record.answers):
+        return ""
+    failed = record.failure(model, device)
+    return "no step has measured it" if failed is None else f"{failed.verb.value} failed: {failed.error}"
 
 
 def _where(answer: Answer) -> str:

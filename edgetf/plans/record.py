@@ -58,8 +58,8 @@ class Because(str, Enum):
 @dataclass(frozen=True)
 class StepRecord:
     """A step: `changed` are the names of the facts that differ from the last run's, `place` is the folder or file of
-    its result, `made_by` the worker or host that made it in this run or the one before, `exit_code` that of its error,
-    and `cause` why its device failed."""
+    its result, `exit_code` that of its error, and `cause` why its device failed. `made_by` is the worker or host that
+    made it in this run or the one before. Of a tuning, `why` is what it is for, and `outcome` what it found."""
 
     verb: Verb
     model: str
@@ -70,12 +70,14 @@ class StepRecord:
     key: str | None = None
     facts: dict[str, str] = field(default_factory=dict)
     place: str | None = None
-    made_by: str | None = None
     seconds: float = 0.0
     exit_code: ExitCode | None = None
     cause: Cause | None = None
     error: str = ""
     hint: str = ""
+    made_by: str | None = None
+    why: str = ""
+    outcome: str = ""
 
     @property
     def name(self) -> str:
@@ -128,6 +130,12 @@ class RunRecord:
     def targets(self) -> tuple[tuple[str, str], ...]:
         """The models with their devices that the plan has an answer for, or should."""
         return tuple(dict.fromkeys((one.model, one.device) for one in self.steps if one.device is not None))
+
+    @property
+    def summary(self) -> str:
+        """How many of the targets have a file to ship; empty if there is only one."""
+        passed = sum(one.verdict is Verdict.PASS for one in self.answers)
+        return f"{passed} of {len(self.targets)} have a file to ship" if len(self.targets) > 1 else ""
 
     def failure(self, model: str, device: str) -> StepRecord | None:
         """The step that kept a model from having an answer on a device."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from edgetf import files
@@ -22,7 +23,10 @@ from edgetf.benchmarks.judging.gate import Gate, write_reports
 from edgetf.benchmarks.judging.own_metric import metric_name
 from edgetf.console.progress import progress
 from edgetf.defaults import DEVICE, OBJECTIVE
+from edgetf.device.devices import refuse_unfit
 from edgetf.device.devices_toml import NAME as DEVICES
+from edgetf.device.devices_toml import load_settings
+from edgetf.device.kinds import KINDS
 from edgetf.errors import EdgetfError, nearest
 from edgetf.events import Event, Note, OnEvent
 from edgetf.functions import from_folder
@@ -113,6 +117,7 @@ def run(
     >>> shipped["model"].file
     '.../ship/model/local/....tflite'
     """
+    begin = perf_counter()
     if callable(metric) or any(map(callable, metric)):
         raise EdgetfError("a plan names metrics, so that it can be run again", 'give metric="module:function"')
     given = {
@@ -125,12 +130,9 @@ def run(
     budgets = _budgets(max_drop, max_metric_drop, max_latency_ms, max_bytes, names_of(device))
     path = _path_of_plan(what)
     if path is not None:
-        changed = {**given, "device": device != DEVICE, "devices": devices, "--for": objective != OBJECTIVE}
-        if named := [name for name, value in changed.items() if value not in (None, (), False)]:
-            raise EdgetfError(f"{named[0]} is for a model; {path} is a plan", f"write it into {path}")
-        if budgets != NO_BUDGETS:
-            raise EdgetfError(f"budgets are for a model; {path} is a plan", f"write them into {path}, under [budgets]")
         plan = load_plan(path)
+        changed = {**given, "device": device != DEVICE, "devices": devices, "for": objective != OBJECTIVE}
+        _refuse_for_a_plan(path, [name for name, value in changed.items() if value not in (None, (), False)], budgets)
         plan = plan if out is None else replace(plan, out=Path(out).resolve())
     else:
         model = _model(what, given, names_of(device))
@@ -148,20 +150,35 @@ def run(
         _refuse_unknown_names(plan, engine)
         if any(model.metric for model in plan.models):
             _forget(plan.modules or Path.cwd())
-        ran = _run(plan, path, _How(dry_run, force, not no_wait, on_event), engine)
+        ran = _run(plan, path, _How(dry_run, force, not no_wait, on_event, begin), engine)
     if (xml or markdown) and not dry_run:
         write_reports(ran.shipped, xml, markdown, "edgetf run")
     return ran
 
 
+def _refuse_for_a_plan(path: Path, given: Sequence[str], budgets: Gate) -> None:
+    """Raise EdgetfError for arguments that the plan at `path` has keys for."""
+    for name in given:
+        key, is_of_model = _KEYS.get(name, name), name in _OF_MODEL
+        where = f"write {key} = ... into {path}{', under [models.NAME]' if is_of_model else ''}"
+        raise EdgetfError(f"{name} is for a model, and {path} is a plan", where)
+    if budgets != NO_BUDGETS:
+        raise EdgetfError(f"budgets are for a model, and {path} is a plan", f"write them into {path}, under [budgets]")
+
+
+_KEYS = {"device": "devices", "devices": "devices_file"}  # of arguments that plans have under another name
+_OF_MODEL = ("samples", "test", "metric", "metric_less_is_better")
+
+
 @dataclass(frozen=True)
 class _How:
-    """How a plan is run."""
+    """How a plan is run, and since when, in seconds of `perf_counter`."""
 
     dry: bool
     force: bool
     wait: bool
     on_event: OnEvent | None
+    begin: float
 
 
 def _engine(
@@ -195,7 +212,8 @@ def _run(plan: Plan, path: Path | None, how: _How, engine: Engine) -> Ran:
     record = executor.run(path)
     answered = {(one.model, one.device) for one in record.answers}
     before = earlier.shipped if earlier else ()
-    record = replace(record, earlier=tuple(one for one in before if (one.model, one.device) not in answered))
+    kept = tuple(one for one in before if (one.model, one.device) not in answered)
+    record = replace(record, seconds=round(perf_counter() - how.begin, 2), earlier=kept)
     if not how.dry:
         files.write_document(plan.out / FILE, record)
         _remove_old(before, record, plan.out)
@@ -246,6 +264,20 @@ def _refuse_unknown_names(plan: Plan, engine: Engine) -> None:
                 if member not in known:
                     hint = nearest(member, [*known, *plan.classes])
                     raise EdgetfError(f"{model.name}: unknown device {member!r}", hint)
+    if isinstance(engine, Here):  # devices of workers are known to their own files
+        _refuse_unfit_options(plan)
+
+
+def _refuse_unfit_options(plan: Plan) -> None:
+    """Raise EdgetfError for options that a device of the plan cannot have, as far as its settings show it."""
+    settings = load_settings(plan.devices_file)
+    for name in dict.fromkeys(one for model in plan.models for device in model.devices for one in plan.members(device)):
+        try:
+            refuse_unfit(settings[name], plan.options.delegate or settings[name].delegate, ())
+        except EdgetfError as error:
+            raise EdgetfError(f"options of {name}: {error.message}", error.hint) from error
+        if plan.options.sustained and not KINDS[settings[name].kind].timed:
+            raise EdgetfError(f"{name} measures no times", "leave options.sustained out")
 
 
 def _devices_file(given: Place | None) -> Path | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+from edgetf.api.tables.tuning import answer
 from edgetf.errors import DeviceError, EdgetfError, ExitCode
 from edgetf.events import OnEvent
 from edgetf.plans.record import Because, RunRecord, State, StepRecord, Verb
 from edgetf.plans.store import is_finished, locked, place_of
+from edgetf.recipes import read_tuning
 from edgetf.system import explained
 
 Facts = Mapping[str, str]
@@ -64,7 +66,7 @@ class Steps:
             place = place_of(step.verb, known)
             step = replace(step, key=place.name, facts=dict(known), place=str(place))
             if not self.force and settled and is_finished(step.verb, place):
-                return self._over(self._as_before(step), State.STORED, begin)
+                return self._over(self._as_before(_with_outcome(step, place)), State.STORED, begin)
             step = self._with_reason(step, settled)
             if self.dry:
                 self._over(step, State.PENDING, begin)
@@ -80,7 +82,7 @@ class Steps:
         except EdgetfError as error:
             self.failed(step, error, begin)
             return None
-        return self._over(step, State.DONE, begin)
+        return self._over(_with_outcome(step, place), State.DONE, begin)
 
     @contextmanager
     def elsewhere_unless(self, last: bool) -> Iterator[None]:
@@ -196,6 +198,14 @@ class Steps:
 
     def _before(self, step: StepRecord) -> StepRecord | None:
         return self.earlier.step(step.verb, step.model, step.device) if self.earlier else None
+
+
+def _with_outcome(step: StepRecord, place: Path) -> StepRecord:
+    """A step whose result is at `place`, with what a tuning found."""
+    if step.verb is Verb.TUNE:
+        with suppress(EdgetfError):  # it only informs
+            return replace(step, outcome=answer(read_tuning(place)))
+    return step
 
 
 def new(verb: Verb, model: str, device: str | None = None) -> StepRecord:

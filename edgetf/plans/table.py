@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from edgetf.console.printing import escape, print_lines
-from edgetf.plans.record import Because, RunRecord, State, StepRecord
-from edgetf.results import Verdict
+from edgetf.plans.record import Because, RunRecord, State, StepRecord, Verb
 from edgetf.texts import shown
 from edgetf.units import human_bytes
 
@@ -33,12 +32,16 @@ _REASONS = {
 def step_in_words(step: StepRecord) -> str:
     """A line on a step that is over."""
     words = _STATES[step.state]
+    if (step.verb, step.state) == (Verb.BUNDLE, State.NOT_NEEDED):
+        words = "nothing to bundle"
     if step.state is State.DONE:
         words += f" in {step.seconds:.1f} s"
     if step.state is State.FAILED:
         words += f": {step.error}" + (f" ({step.hint})" if step.hint else "")
-    if step.state in (State.DONE, State.PENDING) and step.because not in (None, Because.NEW):
-        words += f": {reason(step)}"
+    if step.state in (State.DONE, State.PENDING) and step.because is not None:
+        words += f": {', since '.join(filter(None, (reason(step), step.why)))}"
+    if step.outcome:
+        words += f"; {step.outcome}"
     return f"{step.name.ljust(_WIDTH)} {words}"
 
 
@@ -74,6 +77,5 @@ def show_answers(record: RunRecord) -> None:
             print_lines(f"[bold]{escape(model)} on {escape(device)}[/]: [red]{escape(failed.error)}[/]")
     if pending:
         print_lines(f"{pending} steps would run.")
-    elif len(record.targets) > 1:
-        passed = sum(one.verdict is Verdict.PASS for one in record.answers)
-        print_lines(f"{passed} of {len(record.targets)} have a file to ship.")
+    elif record.summary:
+        print_lines(f"{record.summary}.")
