@@ -76,6 +76,6 @@ def show_answers(record: RunRecord) -> None:
         if failed is not None:
             print_lines(f"[bold]{escape(model)} on {escape(device)}[/]: [red]{escape(failed.error)}[/]")
     if pending:
-        print_lines(f"{pending} steps would run.")
+        print_lines(f"{pending} {'step' if pending == 1 else 'steps'} would run.")
     elif record.summary:
         print_lines(f"{record.summary}.")

@@ -150,12 +150,15 @@ class Connection:
         return [name for name, one in self.workers().items() if one["resources"].get(resource)]
 
     def wait_for(self, resource: str, what: str, since: float | None = None) -> list[str]:
-        """The same, as soon as there is one. Raises AwayError `PATIENCE_S` after `since`, by default after now."""
+        """The same, as soon as there is one; `what` is what such a worker does.
+
+        Raises AwayError `PATIENCE_S` after `since`, in seconds of `monotonic`, by default after now.
+        """
         end = (monotonic() if since is None else since) + self.patience_s
         while not (found := self.offering(resource)):
             if monotonic() >= end:
-                message = f"no worker of {self.address} has {what}: waited {self.patience_s:.0f} s"
-                raise AwayError(message, f"start its worker: edgetf worker {self.address}, and see: edgetf status")
+                message = f"no worker of {self.address} {what}: waited {self.patience_s:.0f} s"
+                raise AwayError(message, f"start one: edgetf worker {self.address}, and see: edgetf status")
             self._refuse_stopped()
             sleep(_POLL_S)
         return found

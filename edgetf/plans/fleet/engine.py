@@ -89,7 +89,7 @@ class Fleet:
             since = self._absent.setdefault(device, monotonic())
             self.count(device, 1)
             try:
-                found = self.connection.wait_for(resource, f"the device {device}", since)
+                found = self.connection.wait_for(resource, f"has the device {device}", since)
             except AwayError as error:
                 hint = f"start its worker: edgetf worker {self.connection.address}"
                 raise AwayError(error.message, f"{hint}; devices now: {', '.join(sorted(self._offered()))}") from error

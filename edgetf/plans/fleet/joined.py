@@ -58,7 +58,7 @@ def joined(
     work = Work(Path(source.path).name, root, samples, options, head)
     with connected(hosts.scheduler, None if hosts.certificates is None else Path(hosts.certificates)) as connection:
         role = connection.role_for_references(options.on.value)
-        connection.wait_for(role, "no device, but computes references (--convert, or --gpu)")
+        connection.wait_for(role, "computes references (--convert, or --gpu)")
         team = _Team(connection, role, work, hosts.mixed, on_event)
         try:
             yield _Joined(team, source)
