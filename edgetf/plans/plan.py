@@ -299,7 +299,8 @@ class _Reader:
         elif not _IS[key.type](value):
             raise self._error(full, value, key.type)
         elif key.type is Type.COUNT and not key.least <= value <= key.most:
-            raise EdgetfError(f"{self._path}: {full} = {value} is out of bounds", f"give {key.least} to {key.most:,}")
+            bounds = f"at least {key.least}" if key.most == MOST_COUNT else f"{key.least} to {key.most:,}"
+            raise EdgetfError(f"{self._path}: {full} = {value} is out of bounds", f"give {bounds}")
         else:
             found = {n: tuple(shape) for n, shape in value.items()} if key.type is Type.SHAPES else value
         for word in found if key.type is Type.TEXTS else (found,):

@@ -119,7 +119,7 @@ def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
         ('for = "speed"\n' + LEAST, "for = 'speed' is unknown", "latency"),
         (LEAST + "trust = 1", "models.digits.trust = '1' is not true or false", ""),
         (LEAST + "[options]\nblocks = 0", "options.blocks = '0' is not a whole number of at least 1", ""),
-        (LEAST + "[options]\nblocks = 1", "options.blocks = 1 is out of bounds", "give 2 to"),
+        (LEAST + "[options]\nblocks = 1", "options.blocks = 1 is out of bounds", "give at least 2"),
         (LEAST + "[options]\nthreads = 2000", "options.threads = 2000 is out of bounds", "1 to 1,024"),
         (LEAST + "[options]\non = 'gpuu'", "options.on: 'gpuu' is not a place", "did you mean 'gpu'"),
         (LEAST + "[options]\nruntime = 'litert2'", "options.runtime = 'litert2' is unknown", "did you mean 'litert'"),
