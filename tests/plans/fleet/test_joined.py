@@ -23,7 +23,7 @@ from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.reference.probing import Habits
 from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import Cause, DeviceError, EdgetfError
-from edgetf.events import Answer, Event, Note, Phase, Progress
+from edgetf.events import Answer, Event, Note, Phase
 from edgetf.plans import call
 from edgetf.plans.fleet import joined as joined_module
 from edgetf.plans.fleet import ranges
@@ -324,12 +324,15 @@ def test_a_joined_reference_has_the_bits_of_a_single_machine_also_when_a_worker_
             has_computed.set()
         return part
 
-    def interrupt(event: Event) -> None:
-        if isinstance(event, Progress) and event.done:
-            raise KeyboardInterrupt
+    def interrupt(begun: Partial, part: Partial) -> None:
+        extend(begun, part)
+        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        make_reference(small.saved_model, small.samples, tmp_path, _options(scheduler), interrupt, joined)
+    extend = Partial.extend
+    with monkeypatch.context() as patched:
+        patched.setattr(Partial, "extend", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make_reference(small.saved_model, small.samples, tmp_path, _options(scheduler), ignore, joined)
     monkeypatch.setattr(RangeHost, "rows", rows)
     events: list[Event] = []
     made = make_reference(small.saved_model, small.samples, tmp_path, _options(scheduler), events.append, joined)
