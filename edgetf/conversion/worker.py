@@ -89,6 +89,7 @@ def main() -> None:
 
 def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     out, warn = Path(request.out), partial(_warn, events)
+    events.send(Phase("reading the model"))
     source = read_source(_saved_model(request, events), request.signature)
     asked = ask_shapes(source, request.shapes)
     samples, calibration = _calibration_samples(request, asked, events)
