@@ -200,7 +200,7 @@ def test_mistakes_are_reported_without_tensorflow(small: Small, tmp_path: Path) 
     assert "TensorFlow was started" in started.stderr
     known = mistakes(small.saved_model, small.keras_file, small.samples, tmp_path)
     chosen = [one for k, one in enumerate(known) if k % 6 == 0 or not one.message]  # each costs a second
-    assert {one.words[0] for one in chosen} == {"convert", "reference", "inspect"}
+    assert {one.words[0] for one in chosen} == {"convert", "reference", "inspect", "samples"}
     for one in chosen:
         ended = run(one.words, tmp_path, refuse=True)
         assert ended.returned == (1 if one.message else 0), ended.stderr
