@@ -37,7 +37,7 @@ from edgetf.results import Noise, Source
 from edgetf.samples import Samples
 
 _HEAD = 64  # samples, at least, that show what a model takes: the most that are computed at once
-_ALONE_S = 20.0  # what the first host does in less time it does alone: others would take as long to load the model
+_ALONE_S = 20.0  # what the first host does in less time it does alone
 _RANGE_S, _RANGE_BYTES = 5.0, 64 << 20  # of one range: what it takes, and what is sent of it
 _AHEAD = 2  # ranges of a host at once: one is computed while the next one is sent
 _LOSSES = 3  # of ranges, after which a host gets no more
@@ -72,7 +72,8 @@ class _Team:
     def __init__(self, connection: Connection, role: str, work: Work, mixed: bool, on_event: OnEvent) -> None:
         self.connection, self.role, self.work, self.mixed, self.on_event = connection, role, work, mixed, on_event
         self.unlike: list[RangeHost] = []
-        self._met: dict[str, RangeHost] = {}
+        self._hosts: dict[str, RangeHost] = {}
+        self._met: set[str] = set()  # those that were asked whether they can
         self.lead, self.opened = self._find_lead()
         self.equal = [self.lead]
         on_event(Phase(f"{self.opened.device.sentence.split(',')[0]}, on {self.lead.name}"))
@@ -83,6 +84,8 @@ class _Team:
     def _find_lead(self) -> tuple[RangeHost, Opened]:
         """The first by name that can load the model."""
         names = self.connection.offering(self.role)
+        for name in names[1:] if len(self.work.samples) > self.work.head else ():
+            threading.Thread(target=self._host(name).load, daemon=True).start()
         for name in names:
             self.on_event(Phase(f"loading the model on {name}"))
             host = self._meet(name)
@@ -94,9 +97,14 @@ class _Team:
                 self.on_event(Note(f"{name} is not used: {error.message}"))
         raise DeviceError(f"{self.connection.address} has no worker that computes references", "", Cause.LOST)
 
+    def _host(self, name: str) -> RangeHost:
+        if name not in self._hosts:
+            self._hosts[name] = RangeHost(self.connection, name, (self.role, CPU), self.work)
+        return self._hosts[name]
+
     def _meet(self, name: str) -> RangeHost:
-        self._met[name] = RangeHost(self.connection, name, (self.role, CPU), self.work)
-        return self._met[name]
+        self._met.add(name)
+        return self._host(name)
 
     def others(self) -> list[RangeHost]:
         """Workers that have come and were not asked before."""
@@ -121,7 +129,7 @@ class _Team:
 
     def close(self) -> None:
         """End all sessions, as far as the workers answer."""
-        threads = [threading.Thread(target=host.close, daemon=True) for host in self._met.values()]
+        threads = [threading.Thread(target=host.close, daemon=True) for host in self._hosts.values()]
         for thread in threads:
             thread.start()
         for thread in threads:

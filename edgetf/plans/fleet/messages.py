@@ -94,7 +94,7 @@ class Rows:
 class Ask:
     """A request to the TensorFlow of a session.
 
-    `verb` is "open" (load the model, find its habits, compute the canary), "rows" (compute the outputs of `rows`) or
+    `verb` is "load" (the model), "open" (find its habits, compute the canary), "rows" (the outputs of `rows`) or
     "measure" (latency and noise on `rows`, which are the first). `habits` are those of the first host.
     """
 

@@ -63,24 +63,43 @@ class RangeHost:
         self.sample_s = 0.0  # that it takes for a sample, as last measured
         self._connection, self._needs, self._work = connection, needs, work
         self._session, self._lock = "", threading.Lock()
+        self._loaded, self._opening = "", threading.Lock()  # a session that is not opened yet
+
+    def load(self) -> None:
+        """Let it load TensorFlow and the model, for `open`, which finds again what fails here."""
+        with self._opening, suppress(EdgetfError):
+            session = self._begin()
+            self._ask_first(session, "load", None)
+            self._loaded = session
 
     def open(self, habits: Habits | None) -> Opened:
         """Let it load the model, and compute the canary; `habits` are those that the first host has found."""
+        with self._opening:
+            session, self._loaded = self._loaded or self._begin(), ""
+        opened = _read(self._ask_first(session, "open", habits), Opened)
+        if self.opened is not None and opened.canary != self.opened.canary:
+            self._end(session)
+            raise DeviceError(f"the worker {self.name} computes something else than before", "", Cause.UNFIT)
+        self.opened, self._session = opened, session
+        self.sample_s = self.sample_s or opened.seconds / min(opened.habits.batch, self._work.head)
+        return opened
+
+    def _begin(self) -> str:
+        """A new session, which has the model."""
         self._connection.offer(self.name)  # of the same version
         session, root = uuid4().hex, files.to_plain(self._work.model)
         while lacking := self._call(ranges.begin, session, root):
             self._connection.send(self.name, [self._work.model], set(lacking))
+        return session
+
+    def _ask_first(self, session: str, verb: str, habits: Habits | None) -> dict[str, Any]:
+        """The answer to a request with the first samples; a session that fails is ended."""
         try:
-            opened = _read(self._ask(session, "open", self._work.rows(0, self._work.head), habits), Opened)
-            if self.opened is not None and opened.canary != self.opened.canary:
-                raise DeviceError(f"the worker {self.name} computes something else than before", "", Cause.UNFIT)
+            return self._ask(session, verb, self._work.rows(0, self._work.head), habits)
         except EdgetfError as error:
             if not isinstance(error, DeviceError) or error.cause is Cause.UNFIT:  # else it would not answer
                 self._end(session)
             raise
-        self.opened, self._session = opened, session
-        self.sample_s = self.sample_s or opened.seconds / min(opened.habits.batch, self._work.head)
-        return opened
 
     def rows(self, begin: int, end: int, habits: Habits, place: Path) -> Partial:
         """The outputs of the samples from `begin` to before `end`, in the folder `place`."""
@@ -108,8 +127,8 @@ class RangeHost:
 
     def close(self) -> None:
         """End the session, if the worker is there."""
-        if self._session:
-            self._end(self._session)
+        for session in filter(None, (self._session, self._loaded)):
+            self._end(session)
 
     def _end(self, session: str) -> None:
         with suppress(Exception):

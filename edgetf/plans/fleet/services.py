@@ -109,6 +109,9 @@ def serve_worker(
         os.environ[host_side.DEVICES_FILE] = str(offered.devices_file)
     host_side.sweep()
     dask.config.set({"distributed.comm.timeouts.connect": "10s"})
+    # Dask would let workers return memory at once and limit the threads of OpenMP: what they start, TensorFlow and
+    # benchmarks, would inherit that, and be slower there than alone
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
 
     async def serve() -> None:
         nanny = distributed.Nanny(

@@ -216,8 +216,10 @@ def test_a_session_of_a_model_that_is_refused_ends_at_once(tmp_path: Path, monke
 
     connection: Any = SimpleNamespace(offer=lambda name: None, call=call)
     work = Work("net", root_of_links(tmp_path / "model"), _samples(4), ReferenceOptions(), 4)
+    host = RangeHost(connection, "a", (), work)
+    host.load()  # reports nothing: `open` does
     with pytest.raises(EdgetfError, match="the model is wrong"):
-        RangeHost(connection, "a", (), work).open(None)
+        host.open(None)
     assert list((tmp_path / "cache" / "worker" / "sessions").iterdir()) == []
 
 
@@ -229,7 +231,10 @@ class _Opening:
     """A host that opens as `opened`, or not at all."""
 
     def __init__(self, name: str, opened: Opened | None) -> None:
-        self.name, self.opened = name, opened
+        self.name, self.opened, self.loaded = name, opened, False
+
+    def load(self) -> None:
+        self.loaded = True
 
     def open(self, habits: Habits | None) -> Opened:
         if self.opened is None:
@@ -248,7 +253,7 @@ def _team(mixed: bool, notes: list[str], *hosts: _Opening, monkeypatch: pytest.M
     known = {host.name: host for host in hosts}
     monkeypatch.setattr(joined_module, "RangeHost", lambda connection, name, needs, work: known[name])
     connection: Any = SimpleNamespace(offering=lambda role: sorted(known), address="tcp://h:1")
-    work: Any = SimpleNamespace(samples=_samples(300))
+    work: Any = SimpleNamespace(samples=_samples(300), head=64)
     return _Team(connection, "convert", work, mixed, _noting(notes))
 
 
@@ -265,6 +270,8 @@ def test_a_host_with_other_bits_is_refused_by_name_or_its_difference_is_part_of_
     ]
     team = _team(True, notes, *hosts[1:], monkeypatch=monkeypatch)
     assert [host.name for host in team.unlike] == ["b"]
+    assert not hosts[0].loaded
+    assert hosts[2].loaded, "others load the model while the first one does"
     joint = joined_module._Joined(team, read_source(small.saved_model, None))
     [noise] = joint._noise(team.lead, team.unlike[0], HABITS, ignore)
     assert (noise.way, noise.n, noise.max_abs, noise.counts) == ("on b (one)", 128, {"y": 1.0}, True)

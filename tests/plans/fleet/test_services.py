@@ -39,6 +39,13 @@ def _listening(pid: int) -> Iterator[str]:
                 yield str(one.laddr.ip)
 
 
+def _limits(pid: int) -> set[str]:
+    """The variables of all children of a process that it has not itself, of threads and of memory."""
+    own = psutil.Process(pid)
+    found = {name for process in own.children(recursive=True) for name in process.environ()} - set(own.environ())
+    return {name for name in found if name.endswith("_NUM_THREADS") or name.startswith("MALLOC_")}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_without_certificates_all_listen_on_the_loopback_and_a_worker_fails_when_its_scheduler_goes(
@@ -52,6 +59,7 @@ def test_without_certificates_all_listen_on_the_loopback_and_a_worker_fails_when
             found = [*_listening(scheduler.pid), *_listening(worker.pid)]
             assert len(found) >= 4  # scheduler, nanny, worker, and the worker's HTTP server
             assert all(ip_address(one).is_loopback for one in found), found
+            assert _limits(worker.pid) == set(), "what a step starts would be slower than alone"
             scheduler.kill()
             assert worker.wait(60) == 1
     lines = log.read_text().splitlines()
