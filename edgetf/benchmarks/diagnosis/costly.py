@@ -6,8 +6,8 @@ for the layer, and what is known of runtimes: which numbers their delegates comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgetf.device.runner.delegates import NO_DELEGATE
 from edgetf.figures import OpTime
@@ -38,8 +38,20 @@ class Costly:
     help: str = ""
 
 
-def costly_of(result: Result, results: Sequence[Result], most: int) -> list[Costly]:
-    """The `most` operations of `result` that take longest; `results` are all of the benchmark."""
+LayerTimes = Mapping[str, Sequence[tuple[float, Result]]]
+
+
+def time_layers(results: Sequence[Result]) -> LayerTimes:
+    """What each variant takes for each layer, in milliseconds, the least first."""
+    found: dict[str, list[tuple[float, Result]]] = {}
+    for result in results:
+        for layer, ms in _layers_of(result).items():
+            found.setdefault(layer, []).append((ms, result))
+    return {layer: sorted(timed, key=lambda one: one[0]) for layer, timed in found.items()}
+
+
+def costly_of(result: Result, times: LayerTimes, most: int) -> list[Costly]:
+    """The `most` operations of `result` that take longest; `times` are those of all variants of the benchmark."""
     groups: dict[tuple[str, str, str], list[OpTime]] = {}
     for op in result.ops:
         groups.setdefault((op.layer, op.kind, ran_on(op, result)), []).append(op)
@@ -52,12 +64,12 @@ def costly_of(result: Result, results: Sequence[Result], most: int) -> list[Cost
             share=sum(op.share for op in ops),
             ran_on=where,
             estimated=any(op.estimated for op in ops),
-            help=_help(layer, where, result, results),
         )
         for (layer, kind, where), ops in groups.items()
     ]
     longest = sorted(found, key=lambda one: -one.ms)[:most]
-    return [one for k, one in enumerate(longest) if k == 0 or one.share >= _LEAST]
+    shown = [one for k, one in enumerate(longest) if k == 0 or one.share >= _LEAST]
+    return [replace(one, help=_help(one, result, times)) for one in shown]
 
 
 def ran_on(op: OpTime, result: Result) -> str:
@@ -68,8 +80,8 @@ def ran_on(op: OpTime, result: Result) -> str:
     return (accelerator or "a delegate") if op.delegated else TFLITE
 
 
-def _help(layer: str, where: str, result: Result, results: Sequence[Result]) -> str:
-    parts = [_of_runtime(result) if where == TFLITE else "", _of_others(layer, result, results)]
+def _help(costly: Costly, result: Result, times: LayerTimes) -> str:
+    parts = [_of_runtime(result) if costly.ran_on == TFLITE else "", _of_others(costly.layer, result, times)]
     return "; ".join(filter(None, parts))
 
 
@@ -86,17 +98,19 @@ def _of_runtime(result: Result) -> str:
     return ""
 
 
-def _of_others(layer: str, result: Result, results: Sequence[Result]) -> str:
+def _of_others(layer: str, result: Result, times: LayerTimes) -> str:
     """The variant that takes least for the layer, of those that are faster as a whole and do not fail; if that is
     clearly less."""
-    ours = _layer_ms(layer, result) if layer else 0.0
-    faster = [one for one in results if _is_faster(one, result) and not _fails(one)]
-    timed = [(ms, k) for k, one in enumerate(faster) if (ms := _layer_ms(layer, one))]
-    least, k = min(timed, default=(ours, 0))
-    if least >= _WORTH * ours:
+    if not layer:
         return ""
-    about = "about " if any(op.estimated for op in faster[k].ops if op.layer == layer) else ""
-    return f"{faster[k].variant} takes {about}{human_ms(least)} for the layer"
+    enough = _WORTH * _layers_of(result).get(layer, 0.0)
+    for ms, one in times.get(layer, ()):
+        if ms >= enough:
+            break
+        if _is_faster(one, result) and not _fails(one):
+            about = "about " if any(op.estimated for op in one.ops if op.layer == layer) else ""
+            return f"{one.variant} takes {about}{human_ms(ms)} for the layer"
+    return ""
 
 
 def _is_faster(one: Result, other: Result) -> bool:
@@ -110,5 +124,9 @@ def _fails(result: Result) -> bool:
     return result.error is not None or (result.parity is not None and result.parity.verdict is Verdict.FAIL)
 
 
-def _layer_ms(layer: str, result: Result) -> float:
-    return sum(op.mean_ms for op in result.ops if op.layer == layer)
+def _layers_of(result: Result) -> dict[str, float]:
+    """The milliseconds of each layer that takes any; the empty name is that of operations whose layer is unknown."""
+    found: dict[str, float] = {}
+    for op in result.ops:
+        found[op.layer] = found.get(op.layer, 0.0) + op.mean_ms
+    return {layer: ms for layer, ms in found.items() if ms}

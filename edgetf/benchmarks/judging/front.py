@@ -16,6 +16,8 @@ from edgetf.benchmarks.judging.loss import LossKind, drop_of, sqnr_of
 from edgetf.results import Result
 from edgetf.units import list_in_words
 
+_MOST_NAMES = 12  # in one sentence
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -142,7 +144,8 @@ def front_in_words(points: Sequence[Point]) -> list[str]:
             what = list_in_words(better_in(better, point))
             beaten.setdefault((better.label, what), []).append(point.label)
     for (name, what), others in beaten.items():
-        sentences.append(f"{name} is {what} than {list_in_words(others)}, and not measurably worse in anything.")
+        shown = others if len(others) <= _MOST_NAMES else [*others[:_MOST_NAMES], f"{len(others) - _MOST_NAMES} others"]
+        sentences.append(f"{name} is {what} than {list_in_words(shown)}, and not measurably worse in anything.")
     return sentences
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from edgetf.benchmarks.judging.front import Point, find_front, has_drops, is_known, points_of
 from edgetf.benchmarks.judging.loss import LossKind, drop_of
 from edgetf.benchmarks.report.canvas import draw_axes, set_log_ticks, to_svg
@@ -22,6 +24,8 @@ _RING_SHARE, _RING_MORE = 1.35, 40.0  # a ring around the front stays clear of s
 _SAME_MARK = 9.0  # marks that are nearer than this share a label; a label keeps as far from other marks
 _LEADER = 30  # labels that are farther up or down have a line to their mark
 
+_MOST_NAMES = 24  # more cannot be placed beside their marks
+
 # inches of the picture's height
 _HEIGHT, _ROWS_AT_HEIGHT, _ROW = 3.7, 6, 0.15  # for so many labels, and for each that is more
 
@@ -34,10 +38,11 @@ def draw_pareto(results: Sequence[Result]) -> str | None:
     if len(points) < 2:
         return None
     drops = has_drops(results)
-    figure, [axes] = draw_axes(_HEIGHT + _ROW * max(0, len(points) - _ROWS_AT_HEIGHT))
-    biggest, front = max(point.bytes for point in points), find_front(points)
-    for point in points:
-        _draw(axes, point, 1.0 if drops else -1.0, biggest, point in front)
+    sign = 1.0 if drops else -1.0
+    front = find_front(points)
+    named = _named(points, front)
+    figure, [axes] = draw_axes(_HEIGHT + _ROW * max(0, len(named) - _ROWS_AT_HEIGHT))
+    _draw(axes, points, front, sign)
     axes.margins(**_MARGINS)
     set_log_ticks(axes)
     axes.set_xlabel("median latency, ms (left is faster)")
@@ -46,13 +51,26 @@ def draw_pareto(results: Sequence[Result]) -> str | None:
         axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     else:
         axes.set_ylabel("SQNR about the mean, dB (up is better)")
-    _label(figure, axes, points, 1.0 if drops else -1.0)
+    _label(figure, axes, named, [(p.latency.value, sign * p.cost.value) for p in points], sign)
     return to_svg(figure, "pareto", "Latency, cost in accuracy, and size of each variant, with the front ringed")
 
 
-def marks_in_words() -> str:
+def marks_in_words(results: Sequence[Result]) -> str:
     """The legend of the marks."""
-    return ", ".join(f"a {verdict.look.shape} {verdict.label}" for verdict in Verdict)
+    marks = ", ".join(f"a {verdict.look.shape} {verdict.label}" for verdict in Verdict)
+    points = points_of(results)
+    if len(points) <= _MOST_NAMES:
+        return f"{marks}."
+    named, front = len(_named(points, find_front(points))), len(find_front(points))
+    whose = "those on the front have" if named == front else f"the fastest {named} of {front} on the front have"
+    return f"{marks}; of {len(points)} variants {whose} their names."
+
+
+def _named(points: Sequence[Point], front: Sequence[Point]) -> list[Point]:
+    """The points whose names are in the picture: all if they are few, otherwise the fastest on the front."""
+    if len(points) <= _MOST_NAMES:
+        return list(points)
+    return sorted(front, key=lambda point: point.latency.value)[:_MOST_NAMES]
 
 
 def _what(results: Sequence[Result]) -> str:
@@ -64,33 +82,48 @@ def _what(results: Sequence[Result]) -> str:
     return f"drop of {name}" + (", points" if losses[0].kind is LossKind.LABELS else "")
 
 
-def _draw(axes: Any, point: Point, sign: float, biggest: int, on_front: bool) -> None:
-    colour = LOOKS[point.verdict].colour
-    x, y = point.latency.value, sign * point.cost.value
-    if is_known(point.cost):
-        axes.vlines(x, sign * (point.cost.low or 0.0), sign * (point.cost.high or 0.0), color=colour, linewidth=1.5)
-    if is_known(point.latency):
-        axes.hlines(y, point.latency.low, point.latency.high, color=colour, linewidth=1.5)
-    area = _SMALLEST + (_BIGGEST - _SMALLEST) * point.bytes / biggest
-    axes.scatter([x], [y], s=area, color=colour, alpha=0.25, edgecolors="none")
-    axes.scatter([x], [y], s=_CENTRE, color=colour, marker=LOOKS[point.verdict].marker, zorder=3)
-    if on_front:
-        ring = area * _RING_SHARE + _RING_MORE
-        axes.scatter([x], [y], s=ring, facecolors="none", edgecolors=INK, linewidths=1.6, zorder=3)
+def _draw(axes: Any, points: Sequence[Point], front: Sequence[Point], sign: float) -> None:
+    """The discs, bars and marks of all points, those of one verdict at once, and the rings of the front."""
+    biggest = max(point.bytes for point in points)
+
+    def areas(some: Sequence[Point]) -> list[float]:
+        return [_SMALLEST + (_BIGGEST - _SMALLEST) * point.bytes / biggest for point in some]
+
+    def places(some: Sequence[Point]) -> tuple[list[float], list[float]]:
+        return [point.latency.value for point in some], [sign * point.cost.value for point in some]
+
+    for verdict in dict.fromkeys(point.verdict for point in points):
+        look, some = LOOKS[verdict], [point for point in points if point.verdict == verdict]
+        up = [p for p in some if is_known(p.cost)]
+        ends = [[sign * (end or 0.0) for end in (p.cost.low, p.cost.high)] for p in up]
+        axes.vlines(places(up)[0], [low for low, _ in ends], [high for _, high in ends], color=look.colour, lw=1.5)
+        wide = [p for p in some if is_known(p.latency)]
+        lows, highs = [p.latency.low for p in wide], [p.latency.high for p in wide]
+        axes.hlines(places(wide)[1], lows, highs, color=look.colour, lw=1.5)
+        axes.scatter(*places(some), s=areas(some), color=look.colour, alpha=0.25, edgecolors="none")
+        axes.scatter(*places(some), s=_CENTRE, color=look.colour, marker=look.marker, zorder=3)
+    rings = [area * _RING_SHARE + _RING_MORE for area in areas(front)]
+    axes.scatter(*places(front), s=rings, facecolors="none", edgecolors=INK, linewidths=1.6, zorder=3)
 
 
 # labels -----------------------------------------------------------------------------------------------------------
 
 
-def _label(figure: Any, axes: Any, points: Sequence[Point], sign: float) -> None:
-    """Place names beside their marks without overlaps; coinciding marks share a label."""
+_Place = tuple[float, float]
+
+
+def _label(figure: Any, axes: Any, points: Sequence[Point], marks: Sequence[_Place], sign: float) -> None:
+    """Place the names of `points` beside their marks without overlaps; coinciding marks share a label.
+
+    `marks` are the places of all marks in the picture, in its units.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     place = axes.transData.transform
     scale = figure.dpi / 72
-    groups: list[tuple[tuple[float, float], list[str]]] = []
+    groups: list[tuple[_Place, list[str]]] = []
     for point in points:
         x, y = (float(v) for v in place((point.latency.value, sign * point.cost.value)))
         near = next(
@@ -101,11 +134,12 @@ def _label(figure: Any, axes: Any, points: Sequence[Point], sign: float) -> None
         else:
             near.append(point.label)
     taken: list[Any] = []
+    shown = [(float(x), float(y)) for x, y in place(np.array(marks))]
     for (x, y), names in sorted(groups):
         text = ",\n".join(", ".join(names[k : k + 2]) for k in range(0, len(names), 2))
-        others = [place for place, _ in groups if place != (x, y)]
+        others = [(mx, my) for mx, my in shown if abs(x - mx) >= _SAME_MARK or abs(y - my) >= _SAME_MARK]
 
-        def faults(label: Any, others: Sequence[tuple[float, float]] = others) -> tuple[bool, int, bool]:
+        def faults(label: Any, others: Sequence[_Place] = others) -> tuple[bool, int, bool]:
             """Whether it is truncated; the number of marks and names that it covers; whether it leaves the axes."""
             box, near = label.get_window_extent(canvas.get_renderer()), _SAME_MARK * scale
             marks = sum(box.x0 - near < gx < box.x1 + near and box.y0 - near < gy < box.y1 + near for gx, gy in others)
@@ -130,7 +164,7 @@ def _leaves(box: Any, room: Any) -> bool:
     return bool(box.x0 < room.x0 or box.x1 > room.x1 or box.y0 < room.y0 or box.y1 > room.y1)
 
 
-def _annotate(axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int]) -> Any:
+def _annotate(axes: Any, text: str, at: _Place, offset: tuple[int, int]) -> Any:
     up, right = offset
     label = axes.annotate(
         text,

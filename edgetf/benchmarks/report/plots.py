@@ -14,14 +14,27 @@ from edgetf.benchmarks.report.colours import CLOCK, HEAT, INK
 from edgetf.results import Result
 from edgetf.verdicts import LOOKS, TIMED
 
+_BOX = 0.55  # the height of a box, of a row
+_MOST_LINES = 18  # each has its own colour and dash: more cannot be distinguished
+
 
 @dataclass(frozen=True)
 class Latencies:
-    """All latencies of one row of the distribution plot, in milliseconds."""
+    """The latencies of one row of the distribution plot, in milliseconds: percentiles 1, 25, 50, 75 and 99."""
 
     label: str
-    ms: NDArray[np.float64]
+    low: float
+    lower: float
+    median: float
+    upper: float
+    high: float
     verdict: str
+
+
+def latencies_of(label: str, ns: NDArray[np.int64], verdict: str) -> Latencies:
+    """The row of all latencies of a variant, in nanoseconds."""
+    low, lower, median, upper, high = (float(one) / 1e6 for one in np.percentile(ns, [1, 25, 50, 75, 99]))
+    return Latencies(label, low, lower, median, upper, high, verdict)
 
 
 @dataclass(frozen=True)
@@ -50,21 +63,19 @@ def draw_distribution(rows: Sequence[Latencies]) -> str | None:
     if not rows:
         return None
     figure, [axes] = draw_axes(0.7 + 0.34 * len(rows))
-    boxes = axes.boxplot(
-        [row.ms for row in reversed(rows)],
-        orientation="horizontal",
-        whis=(1, 99),
-        showfliers=False,
-        patch_artist=True,
-        widths=0.55,
-        tick_labels=[row.label for row in reversed(rows)],
-    )
-    for box, row in zip(boxes["boxes"], reversed(rows), strict=True):
-        box.set(facecolor=LOOKS[row.verdict].colour + "66", edgecolor=LOOKS[row.verdict].colour)
-    for line in (*boxes["whiskers"], *boxes["caps"]):
-        line.set(color=TIMED.colour)
-    for line in boxes["medians"]:
-        line.set(color=INK, linewidth=2)
+    at = np.arange(len(rows))[::-1]
+    low, lower, median, upper, high = np.array([(r.low, r.lower, r.median, r.upper, r.high) for r in rows]).T
+    colours = [LOOKS[row.verdict].colour for row in rows]
+    for ends in ((low, lower), (upper, high)):
+        axes.hlines(at, *ends, color=TIMED.colour, linewidth=1)
+    for end in (low, high):
+        axes.vlines(end, at - _BOX / 4, at + _BOX / 4, color=TIMED.colour, linewidth=1)
+    faces = [f"{colour}66" for colour in colours]
+    axes.barh(at, upper - lower, _BOX, lower, color=faces, edgecolor=colours, linewidth=1)
+    axes.vlines(median, at - _BOX / 2, at + _BOX / 2, color=INK, linewidth=2)
+    axes.set_yticks(at, [row.label for row in rows])
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(-0.5, len(rows) - 0.5)
     set_log_ticks(axes)
     axes.set_xlabel("latency of one inference, ms")
     return to_svg(figure, "latency", "Distribution of latencies of each variant")
@@ -116,33 +127,48 @@ def _draw_curves(name: str, title: str, curves: Sequence[Curve], *, xlabel: str,
     """Draw curves. With `shared` all variants took turns: temperature and frequency are one line for all."""
     if not curves:
         return None
+    shown = _liveliest(curves, shared)
+    reporting = curves if shared else shown
     possible = (
-        _State("temperature,\n°C", HEAT, [curve.heat for curve in curves]),
-        _State("frequency,\nMHz", CLOCK, [curve.clock for curve in curves]),
+        _State("temperature,\n°C", HEAT, [curve.heat for curve in reporting]),
+        _State("frequency,\nMHz", CLOCK, [curve.clock for curve in reporting]),
     )
     states = [state for state in possible if any(value is not None for one in state.values for value in one)]
-    columns = max(1, min(3, 50 // (8 + max(len(curve.label) for curve in curves))))
-    legend = 0.22 * -(-len(curves) // columns)
+    more = len(curves) - len(shown)
+    columns = max(1, min(3, 50 // (8 + max(len(curve.label) for curve in shown))))
+    legend = 0.22 * (-(-len(shown) // columns) + bool(more))
     figure, panels = draw_axes(2.4 + legend + 1.1 * len(states), [2.2, *(1.0 for _ in states)])
-    for k, curve in enumerate(curves):
-        base = float(np.median(curve.ms)) if shared else curve.ms[0]
-        change = [100 * (ms / base - 1) for ms in curve.ms]
-        panels[0].plot(curve.at, change, label=curve.label, linewidth=1.5, markersize=5, **style_of(k))
+    for k, curve in enumerate(shown):
+        panels[0].plot(curve.at, _change(curve, shared), label=curve.label, linewidth=1.5, markersize=5, **style_of(k))
     panels[0].axhline(0, color=INK, linewidth=0.8, linestyle=":")
     panels[0].set_ylabel("median, % from\nits variant's own" if shared else "median, % from\nthe first minute")
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(min(low, -1.0), max(high, 1.0))  # noise of a thousandth must not fill the plot
     for axes, state in zip(panels[1:], states, strict=True):
-        _draw_state(axes, curves, state, shared)
+        _draw_state(axes, reporting, state, shared)
         axes.set_ylabel(state.label)
     panels[-1].set_xlabel(xlabel)
-    if all(float(at).is_integer() for curve in curves for at in curve.at):
+    if all(float(at).is_integer() for curve in shown for at in curve.at):
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
     if not shared:
-        panels[-1].set_xlim(0, 1.05 * max(at for curve in curves for at in curve.at))
+        panels[-1].set_xlim(0, 1.05 * max(at for curve in shown for at in curve.at))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK)
+    left_out = f"{more} steadier variants are not drawn" if more else None
+    style = {"loc": "outside upper left", "frameon": False, "labelcolor": INK, "alignment": "left"}
+    figure.legend(handles, labels, ncols=columns, title=left_out, **style)
     return to_svg(figure, name, title)
+
+
+def _change(curve: Curve, shared: bool) -> list[float]:
+    """Percent that each median of a curve is above its variant's own, or without `shared` above its first."""
+    base = float(np.median(curve.ms)) if shared else curve.ms[0]
+    return [100 * (ms / base - 1) for ms in curve.ms]
+
+
+def _liveliest(curves: Sequence[Curve], shared: bool) -> list[Curve]:
+    """The curves that move most, in their order: as many as can be distinguished."""
+    order = sorted(range(len(curves)), key=lambda k: -float(np.ptp(_change(curves[k], shared))))
+    return [curves[k] for k in sorted(order[:_MOST_LINES])]
 
 
 def _draw_state(axes: Any, curves: Sequence[Curve], state: _State, shared: bool) -> None:

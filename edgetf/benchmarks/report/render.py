@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgetf import files
-from edgetf.benchmarks.diagnosis.costly import costly_of
+from edgetf.benchmarks.diagnosis.costly import costly_of, time_layers
 from edgetf.benchmarks.diagnosis.ladder import read_kept
 from edgetf.benchmarks.judging import front
 from edgetf.benchmarks.judging.choose import Objective, rank
@@ -47,6 +47,7 @@ _SCRIPT = "report.js.j2"
 _MANY = 10  # with this number of variants the table has a filter
 _LONGEST, _LONGEST_OF_MANY = 5, 3  # operations of one variant to show
 _CLASSES = 5  # classes of one output to show
+_MOST_ROWS = 60  # of the plot of latencies; the figures of all variants are in the table
 _WIDEST = 18  # letters of a name that is not wrapped
 
 
@@ -81,9 +82,8 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     environment.filters.update(
         sustained_in_words=sustained_in_words, energy_in_words=energy_in_words, ms=human_ms, change=change
     )
-    environment.filters.update(
-        bytes=human_bytes, costly=partial(costly_of, results=document.results), culprit=culprit_in_words
-    )
+    times = time_layers(document.results)
+    environment.filters.update(bytes=human_bytes, costly=partial(costly_of, times=times), culprit=culprit_in_words)
     script, _, _ = loader.get_source(environment, _SCRIPT)
     results = document.results
     evidence = gather(document, folder, reference)
@@ -94,8 +94,9 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
     choices = rank(document, checked, asked.objective, asked.gate.budgets)
     stories = stories_of(document, choices)
     tuning = find_tuning(folder, document)
+    rows = _times(results, folder)
     longest = _LONGEST if len(stories) < _MANY else _LONGEST_OF_MANY
-    costly = [(story, costly_of(story.result, results, longest)) for story in stories if story.result.ops]
+    costly = [(story, costly_of(story.result, times, longest)) for story in stories if story.result.ops]
     return environment.get_template("report.html.j2").render(
         document=document,
         answers=answers_of(document, choices),
@@ -109,13 +110,14 @@ def render(document: Benchmark, folder: Path, reference: Path | None = None, ask
         reference=reference_in_words(document) if document.reference else "",
         machine=machine_in_words(document),
         pareto=pareto.draw_pareto(results),
-        marks=pareto.marks_in_words(),
+        marks=pareto.marks_in_words(results),
         front=front.front_in_words(front.points_of(results)),
         same_speed=same_speed(results),
         unused_labels=unused_labels_of(results),
         how_it_ran=how_it_ran(results),
         untimed=is_untimed(results),
-        latency=plots.draw_distribution(_times(document, folder)),
+        latency=plots.draw_distribution(rows),
+        rows=len(rows),
         turns=plots.draw_turns(results),
         minutes=plots.draw_minutes(results),
         tuning=tuning,
@@ -146,16 +148,17 @@ def _worst_classes(results: Sequence[Result]) -> list[tuple[str, str, ClassFigur
     return found
 
 
-def _times(document: Benchmark, folder: Path) -> list[plots.Latencies]:
+def _times(results: Sequence[Result], folder: Path) -> list[plots.Latencies]:
+    """The rows of the plot of latencies: of variants that were timed, the fastest if they are many."""
+    timed = [result for result in results if result.latency_ms is not None and result.blocks]
+    if len(timed) > _MOST_ROWS:
+        timed = sorted(timed, key=lambda result: result.latency_ms.median if result.latency_ms else 0.0)[:_MOST_ROWS]
     rows = []
-    for result in document.results:
-        blocks = []
-        for block in result.blocks:
-            place = folder / block.measurement
-            timings = load_timings(read_measurement(result.device, place), place)
-            if timings is not None:
-                blocks.append(timings["invoke_ns"] / 1e6)
-        if blocks:
+    for result in timed:
+        places = [folder / block.measurement for block in result.blocks]
+        found = [load_timings(read_measurement(result.device, place), place) for place in places]
+        known = [np.asarray(timings["invoke_ns"]) for timings in found if timings is not None]
+        if known:
             verdict = result.parity.verdict.value if result.parity else "none"
-            rows.append(plots.Latencies(result.variant, np.concatenate(blocks), verdict))
+            rows.append(plots.latencies_of(result.variant, np.concatenate(known), verdict))
     return rows

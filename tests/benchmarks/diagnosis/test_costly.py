@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgetf.benchmarks.diagnosis.costly import costly_of
+from edgetf.benchmarks.diagnosis.costly import costly_of, time_layers
 from edgetf.figures import Coverage, CoverageSource, Latency, OpTime
 from edgetf.results import Failure, Result, Status
 
@@ -23,26 +23,26 @@ INT8 = Result(
 
 
 def test_operations_of_one_kind_in_one_layer_count_together_and_tiny_ones_are_left_out() -> None:
-    conv, softmax, add = costly_of(INT8, [INT8], most=10)
+    conv, softmax, add = costly_of(INT8, time_layers([INT8]), most=10)
     assert (conv.layer, conv.kind, conv.count, conv.ran_on, conv.estimated) == ("conv", "CONV_2D", 2, "XNNPACK", True)
     assert conv.ms == pytest.approx(0.645)
     assert conv.share == pytest.approx(0.645)
     assert (softmax.layer, softmax.ran_on, softmax.estimated) == ("out", "TFLite", False)
     assert add.kind == "ADD"
-    assert [one.kind for one in costly_of(INT8, [INT8], most=1)] == ["CONV_2D"]
+    assert [one.kind for one in costly_of(INT8, time_layers([INT8]), most=1)] == ["CONV_2D"]
 
 
 def test_what_a_tool_names_inside_of_a_delegate_counts_by_kind() -> None:
     ops = tuple(OpTime("IGEMM", f"Delegate/IGEMM:{k}", 0.5, 0.5, "", True) for k in range(2))
-    [one] = costly_of(replace(INT8, ops=ops), [INT8], most=3)
+    [one] = costly_of(replace(INT8, ops=ops), time_layers([INT8]), most=3)
     assert (one.layer, one.count, one.help) == ("", 2, "")
 
 
 def test_a_variant_that_takes_less_for_the_layer_would_help_if_it_does_not_fail() -> None:
     half = tuple(replace(op, mean_ms=op.mean_ms / 2) for op in OPS)
     fast = replace(INT8, variant="fast", ops=half, latency_ms=replace(TIME, low=0.4, high=0.6))
-    assert costly_of(INT8, [INT8, fast], most=1)[0].help == "fast takes about 0.372 ms for the layer"
-    assert costly_of(fast, [INT8, fast], most=1)[0].help == ""
+    assert costly_of(INT8, time_layers([INT8, fast]), most=1)[0].help == "fast takes about 0.372 ms for the layer"
+    assert costly_of(fast, time_layers([INT8, fast]), most=1)[0].help == ""
     for useless in (
         replace(fast, error=Failure("run", "it died", "")),
         replace(fast, device="other"),
@@ -50,7 +50,7 @@ def test_a_variant_that_takes_less_for_the_layer_would_help_if_it_does_not_fail(
         replace(fast, latency_ms=None),
         replace(fast, ops=tuple(replace(op, mean_ms=0.9 * op.mean_ms) for op in OPS)),
     ):
-        assert costly_of(INT8, [INT8, useless], most=1)[0].help == ""
+        assert costly_of(INT8, time_layers([INT8, useless]), most=1)[0].help == ""
 
 
 def test_what_runtimes_have_no_kernels_for_has_a_hint() -> None:
@@ -58,7 +58,7 @@ def test_what_runtimes_have_no_kernels_for_has_a_hint() -> None:
     nothing = replace(INT8, ops=left, coverage=replace(COVERAGE, delegated=0, partitions=0))
 
     def hint(**changes: str) -> str:
-        return costly_of(replace(nothing, **changes), [], most=1)[0].help  # type: ignore[arg-type]
+        return costly_of(replace(nothing, **changes), time_layers([]), most=1)[0].help  # type: ignore[arg-type]
 
     assert hint(runtime="tflite-runtime 2.14.0") == "LiteRT's XNNPACK takes int8: --runtime litert"
     assert hint(scheme="int16x8") == "XNNPACK has no kernels for int16, but for int8"

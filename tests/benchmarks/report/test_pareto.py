@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetf.benchmarks.judging.front import Cost, Point, dominates, find_front, front_in_words, latency_of, points_of
-from edgetf.benchmarks.report.pareto import draw_pareto
+from edgetf.benchmarks.report.pareto import draw_pareto, marks_in_words
 from edgetf.results import Failure, read_benchmark
 from tests.benchmarks.made_bench import dropped, variant
 
@@ -119,6 +119,13 @@ def test_a_failing_variant_on_the_front_is_marked_and_what_it_beats_is_named() -
     assert third == "small is faster and smaller than slow, and not measurably worse in anything."
 
 
+def test_of_many_variants_that_are_beaten_a_dozen_are_named() -> None:
+    slow = [Point(f"v{k}", "pass", Cost(2.0), Cost(0.0), 10) for k in range(20)]
+    _, sentence = front_in_words([Point("fast", "pass", Cost(1.0), Cost(0.0), 10), *slow])
+    assert sentence.startswith("fast is faster than v0, v1, ")
+    assert sentence.endswith("v11 and 8 others, and not measurably worse in anything.")
+
+
 def test_neither_one_sample_of_a_thousand_nor_an_unstable_timing_beats_anything(benchmarked: Path) -> None:
     document = read_benchmark(benchmarked)
     plain = variant(document, "plain", ms=1.0)
@@ -128,7 +135,7 @@ def test_neither_one_sample_of_a_thousand_nor_an_unstable_timing_beats_anything(
     blocks = tuple(replace(block, median_ms=ms) for block, ms in zip(lucky.blocks, (1.0, 1.2), strict=False))
     shaky = replace(lucky, stable=False, blocks=blocks)
     wide = latency_of(shaky)
-    assert wide == Cost(1.1, 1.0, 1.2)
+    assert wide == Cost(1.1, 1.0, 1.2, turns=(1.0, 1.2))
     assert find_front(points_of([plain, shaky])) == points_of([plain, shaky])
     emulated = [replace(result, emulated=True) for result in (plain, lucky)]
     assert latency_of(emulated[0]) is None
@@ -173,3 +180,21 @@ def test_without_accuracy_the_noise_is_the_cost_and_no_error_beats_any(benchmark
     assert picture is not None
     assert "a $b_$ &amp; &lt;c&gt; (no error)" in picture  # not a formula, and escaped
     assert "SQNR" in picture
+
+
+def test_of_many_variants_only_those_on_the_front_have_their_names_in_the_picture(benchmarked: Path) -> None:
+    document = read_benchmark(benchmarked)
+    beaten = [variant(document, f"slow-{k}", ms=2.0 + k, size=2000) for k in range(24)]
+    best = variant(document, "best", ms=1.0, size=1000)
+    picture = draw_pareto((best, *beaten))
+    assert picture is not None
+    assert "best" in picture
+    assert "slow-" not in picture
+    assert marks_in_words((best, *beaten)).endswith("of 25 variants those on the front have their names.")
+    equal = [variant(document, f"equal-{k}", ms=1.0 + k / 1e6) for k in range(30)]
+    picture = draw_pareto(equal)
+    assert picture is not None
+    assert "equal-0" in picture
+    assert "equal-29" not in picture
+    assert "the fastest 24 of 30 on the front have" in marks_in_words(equal)
+    assert "names" not in marks_in_words(beaten)
