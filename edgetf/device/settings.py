@@ -5,6 +5,7 @@ The annotation of a field is the type of its key there; that of a whole number h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -57,6 +58,10 @@ class DeviceSettings:
     serial: str | None = None
     adb: str = "adb"
     benchmark_model: str | None = None
+
+    def options_of(self, delegate: str, given: Mapping[str, str]) -> dict[str, str]:
+        """The options of a delegate: the device's own, if the delegate is, and those that are given."""
+        return {**(self.delegate_options if delegate == self.delegate else {}), **given}
 
 
 def expand(path: str) -> Path:

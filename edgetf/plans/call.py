@@ -78,6 +78,7 @@ def benchmark(model: PlannedModel, device: str, made: Sequence[Path], options: O
         "reference": str(made[1]),
         "runtime": options.runtime,
         "delegate": options.delegate,
+        "delegate_option": options.delegate_options,
         "threads": options.threads,
         "blocks": options.blocks,
         "sustained": options.sustained,

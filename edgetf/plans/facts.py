@@ -26,7 +26,7 @@ from edgetf.benchmarks.judging.gate import Gate
 from edgetf.conversion.origin import describe
 from edgetf.device.devices_toml import load_settings
 from edgetf.errors import EdgetfError
-from edgetf.plans.plan import Plan, PlannedModel
+from edgetf.plans.plan import Options, Plan, PlannedModel
 from edgetf.recipes import Aim
 from edgetf.results import read_conversion
 from edgetf.samples.formats import RECORDS
@@ -102,7 +102,7 @@ class Depends:
             "device": host.devices[device],
             "metric": _of([[_of_function(one, self._modules) for one in model.metric], model.metric_less_is_better]),
             "machine": host.machine,
-            "options": _of([options.runtime, options.delegate, options.threads, options.blocks, options.sustained]),
+            "options": _of(of_measuring(options)),
         }
 
     def tuning(self, model: PlannedModel, device: str, made: Sequence[Path], host: Host) -> Facts:
@@ -186,6 +186,12 @@ def _versions() -> Facts:
 def _of(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def of_measuring(options: Options) -> list[Any]:
+    """The options that a benchmark depends on, a delegate's only if there are any: earlier results have none."""
+    common = [options.runtime, options.delegate, options.threads, options.blocks, options.sustained]
+    return [*common, options.delegate_options] if options.delegate_options else common
 
 
 def _of_variants(folder: Path) -> str:

@@ -19,7 +19,7 @@ SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Type(str, Enum):
-    """The type of a value; TEXTS also takes one text for a list of one."""
+    """The type of a value; TEXTS also takes one text for a list of one, PAIRS are texts by name."""
 
     TEXT = "text"
     TEXTS = "texts"
@@ -27,6 +27,7 @@ class Type(str, Enum):
     COUNT = "count"
     NUMBER = "number"
     SHAPES = "shapes"
+    PAIRS = "pairs"
     TABLE = "table"
 
 
@@ -91,6 +92,7 @@ OPTIONS: dict[str, Key] = {
     "calibration": Key(Type.COUNT, "the number of samples to calibrate on"),
     "runtime": Key(Type.TEXT, "the runtime of all devices, instead of each one's own", RUNTIME_CHOICES),
     "delegate": Key(Type.TEXT, "the delegate of all devices, instead of each one's own", check=_check_delegate),
+    "delegate_options": Key(Type.PAIRS, 'options of the delegate by name, such as { precision = "float32" }'),
     "threads": Key(Type.COUNT, "threads while timing", most=1024),
     "blocks": Key(Type.COUNT, "turns of each variant, at least", least=2),
     "sustained": Key(Type.NUMBER, "seconds of load on each variant as well"),
@@ -161,6 +163,7 @@ def _of(key: Key) -> dict[str, Any]:
             "type": "object",
             "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         },
+        Type.PAIRS: {"type": "object", "additionalProperties": {"type": "string"}},
         Type.TABLE: {"type": "object"},
     }
     return {**forms[key.type], "description": key.description}

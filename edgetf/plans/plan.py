@@ -99,6 +99,7 @@ class Options:
     calibration: int = CALIBRATION
     runtime: str | None = None
     delegate: str | None = None
+    delegate_options: dict[str, str] = field(default_factory=dict)
     threads: int | None = None
     blocks: int = BLOCKS
     sustained: float = 0.0
@@ -204,6 +205,7 @@ _NAMES = {
     Type.COUNT: "a whole number of at least 1",
     Type.NUMBER: "a number of at least 0",
     Type.SHAPES: "a table of shapes, such as { x = [1, 28, 28] }",
+    Type.PAIRS: 'a table of texts, such as { device = "usb" }',
     Type.TABLE: "a table",
 }
 
@@ -337,11 +339,19 @@ def _are_shapes(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(one, list) and all(map(_is_count, one)) for one in value.values())
 
 
+def _are_pairs(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    named = all(re.fullmatch(r"[^\s=]+", name) and _is_text(name) for name in value)
+    return named and all(one == "" or _is_text(one) for one in value.values())
+
+
 _IS: dict[Type, Callable[[Any], bool]] = {
     Type.TEXT: _is_text,
     Type.FLAG: lambda value: isinstance(value, bool),
     Type.COUNT: _is_count,
     Type.NUMBER: _is_number,
     Type.SHAPES: _are_shapes,
+    Type.PAIRS: _are_pairs,
     Type.TABLE: lambda value: isinstance(value, dict),
 }

@@ -273,7 +273,9 @@ def _refuse_unfit_options(plan: Plan) -> None:
     settings = load_settings(plan.devices_file)
     for name in dict.fromkeys(one for model in plan.models for device in model.devices for one in plan.members(device)):
         try:
-            refuse_unfit(settings[name], plan.options.delegate or settings[name].delegate, ())
+            delegate = plan.options.delegate or settings[name].delegate
+            options = settings[name].options_of(delegate, plan.options.delegate_options)
+            refuse_unfit(settings[name], delegate, (), options)
         except EdgetfError as error:
             raise EdgetfError(f"options of {name}: {error.message}", error.hint) from error
         if plan.options.sustained and not KINDS[settings[name].kind].timed:

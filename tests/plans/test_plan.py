@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edgetf
 from edgetf.benchmarks.judging.choose import Objective
 from edgetf.benchmarks.judging.gate import Gate
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.errors import EdgetfError
 from edgetf.files import read_toml
+from edgetf.plans.call import benchmark
+from edgetf.plans.facts import of_measuring
 from edgetf.plans.keys import MODEL, OPTIONS, PLAN, TUNING, json_schema
 from edgetf.plans.plan import NO_BUDGETS, Options, Plan, PlannedModel, Tuning, When, load_plan
 from edgetf.plans.written import is_own, plan_as_toml
@@ -57,6 +60,8 @@ evaluations = 4
 
 [options]
 on = "cpu"
+delegate = "libvx.so"
+delegate_options = { cache = "/tmp/a b", verbose = "" }
 blocks = 3
 sustained = 60.0
 """
@@ -86,7 +91,8 @@ def test_every_key_is_read_and_paths_are_those_beside_the_file(tmp_path: Path, m
     assert found.budgets.for_variant("int8").budgets.max_drop == 0.5
     assert found.budgets.latency_ms == {"pi1": 20.0}
     assert found.tuning == Tuning(When.NEVER, 4)
-    assert found.options == Options(on="cpu", blocks=3, sustained=60.0)
+    pairs = {"cache": "/tmp/a b", "verbose": ""}
+    assert found.options == Options(on="cpu", delegate="libvx.so", delegate_options=pairs, blocks=3, sustained=60.0)
 
 
 def test_the_least_plan_has_the_defaults_of_the_commands(tmp_path: Path) -> None:
@@ -124,6 +130,10 @@ def test_a_latency_of_a_class_is_that_of_its_devices(tmp_path: Path) -> None:
         (LEAST + "[options]\non = 'gpuu'", "options.on: 'gpuu' is not a place", "did you mean 'gpu'"),
         (LEAST + "[options]\nruntime = 'litert2'", "options.runtime = 'litert2' is unknown", "did you mean 'litert'"),
         (LEAST + "[options]\ndelegate = 'xnpack'", "options.delegate: unknown delegate", "did you mean 'xnnpack'"),
+        (LEAST + "[options]\ndelegate_options = 'a=b'", "options.delegate_options = 'a=b' is not a table of texts", ""),
+        (LEAST + "[options]\ndelegate_options = { usb = 1 }", "is not a table of texts", ""),
+        (LEAST + "[options]\ndelegate_options = { 'a=b' = 'c' }", "is not a table of texts", ""),
+        (LEAST + "[options]\ndelegate_option = { a = 'c' }", "unknown key", "did you mean 'delegate_options'"),
         (LEAST + "pixels = '0-1'", "models.digits.pixels: '0-1' is not a map of pixels", ""),
         (
             LEAST + "metric = 'own.score'",
@@ -155,6 +165,25 @@ def test_what_is_wrong_is_an_error_with_the_key_and_the_nearest_name(
         _load(text, tmp_path)
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_options_that_the_delegate_of_a_device_lacks_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text('[gpu]\nkind = "local"\ndelegate = "gpu"\n')
+    options = 'delegate_options = { precision = "float32" }'
+    (tmp_path / "edgetf.toml").write_text(f"{LEAST}[options]\n{options}\n")
+    with pytest.raises(EdgetfError, match="options of local: xnnpack has no option 'precision'"):
+        edgetf.run(tmp_path / "edgetf.toml", dry_run=True)
+    (tmp_path / "edgetf.toml").write_text(f'devices = "gpu"\n{LEAST}[options]\n{options}\n')
+    edgetf.run(tmp_path / "edgetf.toml", dry_run=True)  # its own delegate has it; the files of the steps are missing
+
+
+def test_the_options_of_a_delegate_are_among_the_facts_and_arguments_of_a_benchmark(tmp_path: Path) -> None:
+    plain = Options(delegate="libvx.so")
+    asked = replace(plain, delegate_options={"device": "usb"})
+    [model] = _load(LEAST, tmp_path).models
+    called = benchmark(model, "local", (tmp_path, tmp_path), asked).arguments
+    assert (called["delegate"], called["delegate_option"]) == ("libvx.so", {"device": "usb"})
+    assert of_measuring(plain) != of_measuring(asked)
 
 
 def test_the_schema_for_editors_has_the_keys_that_are_read(tmp_path: Path) -> None:
@@ -199,7 +228,13 @@ _BUDGETS = st.builds(
     ),
     classes=st.dictionaries(_NAMES, st.lists(_TEXTS, unique=True, min_size=1).map(tuple), max_size=2),
     budgets=st.just(NO_BUDGETS) | _BUDGETS,
-    options=st.builds(Options, blocks=st.integers(2, 9), delegate=st.none() | _LIBRARIES, sustained=st.floats(0, 1e6)),
+    options=st.builds(
+        Options,
+        blocks=st.integers(2, 9),
+        delegate=st.none() | _LIBRARIES,
+        delegate_options=st.dictionaries(_NAMES, st.just("") | _TEXTS, max_size=2),
+        sustained=st.floats(0, 1e6),
+    ),
 )
 def test_a_plan_that_is_written_is_read_again_as_it_was(
     model: PlannedModel,
