@@ -25,6 +25,15 @@ def human_ms(*ms: float, like: float | None = None) -> str:
     return f"{' to '.join(_short(one * factor) for one in ms)} {unit}"
 
 
+def human_duration(seconds: float) -> str:
+    """A duration of seconds or more, without more precision than an estimate has: "40 s", "3 min", "2 h 5 min"."""
+    if seconds < 99.5:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if not hours else f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
 def human_times(ratio: float, more: str, less: str) -> str:
     """A positive ratio as text: "3.3 times faster", "12 % slower", "0.2 % larger"; empty for 1.
 

@@ -50,6 +50,7 @@ def benchmark(
     affinity: Sequence[int] = (),
     nice: int = 0,
     blocks: int = BLOCKS,
+    max_latency_ms: float | None = None,
     sustained: float = 0.0,
     sequential: bool = False,
     max_drop: float | None = None,
@@ -91,6 +92,9 @@ def benchmark(
         CPUs to time on, and the priority, as for nice(1).
     blocks
         Minimum number of turns of each variant.
+    max_latency_ms
+        The limit of the median latency, in milliseconds: variants take more turns until it is decided, at most three
+        times `blocks`. `edgetf.check` judges by it.
     sustained
         Also load each variant for this many seconds.
     sequential, max_drop
@@ -141,6 +145,7 @@ def benchmark(
         affinity=tuple(affinity),
         nice=nice,
         blocks=blocks,
+        max_latency_ms=max_latency_ms,
         sustained_s=sustained,
         sequential=Budgets(max_drop=MAX_DROP if max_drop is None else max_drop) if sequential else None,
         metrics=(metric,) if isinstance(metric, str) or callable(metric) else tuple(metric),

@@ -33,6 +33,7 @@ from edgetf.benchmarks.timing.resume import Resumable, key_of
 from edgetf.benchmarks.timing.rounds import Bench, Course, Plan, measure
 from edgetf.benchmarks.timing.targets import Target, find_targets
 from edgetf.benchmarks.timing.times import is_throttled
+from edgetf.benchmarks.timing.turns import looks_of
 from edgetf.defaults import BLOCKS, ENERGY_S, PATIENCE
 from edgetf.device.doctor import disturbances
 from edgetf.device.facts import Facts
@@ -64,9 +65,9 @@ class BenchmarkOptions:
     """`runtime` and `delegate` are names of `device.runner.delegates`, or the delegate is a library on the device;
     `threads` are those of the timed interpreter.
 
-    Variants take `blocks` turns, or up to `patience` times as many if the medians of their blocks do not agree.
-    Without a plan for `timing`, a turn only loads the variant. `affinity` are CPUs to run on, `nice` is the priority;
-    `sustained_s` is the time of load for each variant;
+    Variants take `blocks` turns, or up to `patience` times as many while their order, and which of them keep
+    `max_latency_ms`, is not decided. Without a plan for `timing`, a turn only loads the variant. `affinity` are CPUs to
+    run on, `nice` is the priority; `sustained_s` is the time of load for each variant;
     `energy_s` is the time of load with power readings, if the device reports power. `sequential` are the budgets of a
     sequential run; without them all samples are run. `metrics` are functions to judge by, or their names
     (`module:function`), all of them costs if `less_is_better`. `labels_are` is the meaning of ambiguous labels, by
@@ -84,6 +85,7 @@ class BenchmarkOptions:
     nice: int = 0
     blocks: int = BLOCKS
     patience: int = PATIENCE
+    max_latency_ms: float | None = None
     timing: TimingPlan | None = TimingPlan()
     sustained_s: float = 0.0
     energy_s: float = ENERGY_S
@@ -123,7 +125,10 @@ def benchmark(
         facts = device.examine(options.runtime)
         job = _job(write_inputs(ground.samples.inputs, work, ground.order), options, ground)
         ground = with_distinct(ground, job.inputs)
-        plan = Plan(options.blocks, options.patience, job, options.energy_s, ground.pieces(), digests_of(job))
+        patience = 1 if device.emulated else options.patience  # its times do not decide
+        looks = looks_of(options.blocks, options.blocks * patience)
+        pieces = ground.pieces()
+        plan = Plan(looks, options.max_latency_ms, job, options.energy_s, pieces, digests_of(job))
         key = key_of(_decisive(targets, device, facts, plan, ground))
         kept = Resumable(out / PARTIAL, key, on_event)
         with kept.interruptible():
@@ -158,7 +163,8 @@ def _measure(targets: Sequence[Target], bench: Bench, ground: Ground) -> Benchma
     """Run the turns of all targets; returns the document of the results."""
     place, folder = bench.kept.place, bench.kept.folder
     courses = measure(targets, bench, partial(is_decided, place=place, ground=ground))
-    timed = [result_of(course, bench.device, bench.plan.job, folder, place.name) for course in courses]
+    job, looks = bench.plan.job, len(bench.plan.looks)
+    timed = [result_of(course, bench.device, job, folder, place.name, looks) for course in courses]
     judged = [_judged(course, one, place, ground) for course, one in zip(courses, timed, strict=True)]
     results, uncut = _with_culprits(judged, targets, bench)
     turns = [turn.measurement for course in courses for turn in course.turns]

@@ -75,6 +75,12 @@ if TYPE_CHECKING:
     help="Minimum number of turns of each variant.",
 )
 @click.option(
+    "--max-latency-ms",
+    type=Budget(),
+    metavar="MS",
+    help="The limit that `edgetf check` will have: more turns until it is decided, at most three times --blocks.",
+)
+@click.option(
     "--sustained", type=DURATION, default=0.0, metavar="TIME", help="Also load each variant for this time, such as 10m."
 )
 @click.option("--sequential", is_flag=True, help="Stop running samples once the verdict on classes is certain.")
@@ -106,6 +112,7 @@ def benchmark(
     affinity: tuple[int, ...],
     nice: int,
     blocks: int,
+    max_latency_ms: float | None,
     sustained: float,
     sequential: bool,
     max_drop: float | None,
@@ -124,9 +131,9 @@ def benchmark(
 
     Each variant runs in the device-side runner, a separate process without TensorFlow. Without --reference there is no
     parity. Without samples, inputs are random numbers and only latency is measured. Variants are timed in turns, in
-    --blocks processes each, so that drift and heat affect all of them equally. If their medians differ too much, up to
-    three times as many processes are used. With --sequential, samples are run in a random order, until it is certain
-    (with 95 % confidence at any time and for each output) whether the budget is kept.
+    --blocks processes each, so that drift and heat affect all of them equally. Up to three times as many are used for
+    those whose order, or whose --max-latency-ms, is not decided. With --sequential, samples are run in a random order,
+    until it is certain (with 95 % confidence at any time and for each output) whether the budget is kept.
 
     A --metric is a function of (outputs, labels): a dict of arrays by output name, and an array. It returns a number
     for each sample, or one for all samples. Higher is better, unless --metric-less-is-better is given. It is loaded
@@ -170,6 +177,7 @@ def benchmark(
         affinity=affinity,
         nice=nice,
         blocks=blocks,
+        max_latency_ms=max_latency_ms,
         sustained=sustained,
         sequential=sequential,
         max_drop=max_drop,

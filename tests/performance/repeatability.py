@@ -23,7 +23,7 @@ from rich.table import Table
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.results import read_benchmark
 
-_OTHERS = """
+OTHERS = """
 import random, sys, time
 import numpy as np
 random.seed(int(sys.argv[1]))
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         variant = _make_variant(folder)
-        others = [subprocess.Popen([sys.executable, "-c", _OTHERS, str(k)]) for k in range(options.others)]
+        others = [subprocess.Popen([sys.executable, "-c", OTHERS, str(k)]) for k in range(options.others)]
         try:
             found: dict[str, list[float]] = {"benchmark_litert_model.py": [], "edgetf": []}
             seconds: dict[str, list[float]] = {side: [] for side in found}

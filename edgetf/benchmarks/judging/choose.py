@@ -1,8 +1,8 @@
 """The choice of a variant. In: `benchmark.json`, an objective and budgets. Out: a choice and its reasons by device.
 
 Only a variant that passes its budgets can be chosen. No other such variant may be measurably better in the objective:
-variants whose intervals overlap are equivalent, as on the Pareto front. Of several such variants, those on the front
-are preferred, and then the smallest. The choice contains codes and numbers; `choose_words` converts them to sentences.
+others are equivalent, as on the Pareto front. Of several such variants, those on the front are preferred, and then the
+smallest. The choice contains codes and numbers; `choose_words` converts them to sentences.
 """
 
 from __future__ import annotations
@@ -216,7 +216,8 @@ def _aim(result: Result, objective: Objective) -> Cost | None:
     assert latency.low is not None
     assert latency.high is not None
     size = result.bytes or math.inf
-    return Cost(latency.value * size, latency.low * size, latency.high * size)
+    turns = tuple(turn * size for turn in latency.turns)
+    return Cost(latency.value * size, latency.low * size, latency.high * size, turns)
 
 
 def _memory(result: Result) -> Cost | None:

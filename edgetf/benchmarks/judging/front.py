@@ -1,9 +1,10 @@
 """The Pareto front: the cost of each variant in latency, accuracy and size, and which variants others dominate.
 
 The intervals decide. A variant beats another if it is measurably better in one cost (its whole interval is below the
-other's) and measurably worse in none. If intervals overlap, the costs are equivalent. Bytes are exact. The interval of
-an unstable timing is widened to the medians of its blocks, and the times of an emulated device are ignored. Drops are
-compared by their intervals against the reference, because the pairing of two variants' samples is not stored.
+other's) and measurably worse in none. If intervals overlap, the costs are equivalent. Bytes are exact. Times of
+variants that took turns are compared turn by turn (`timing.turns`). If one was throttled, its interval counts, widened
+to the medians of its blocks. The times of an emulated device are ignored. Drops are compared by their intervals against
+the reference, because the pairing of two variants' samples is not stored.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ _MOST_NAMES = 12  # in one sentence
 class Cost:
     """A figure and its 95 % interval; less is better.
 
-    Without `low` and `high` the figure is exact. An unknown end is infinite.
+    Without `low` and `high` the figure is exact. An unknown end is infinite. `turns` are the figures of single turns,
+    at least two, of variants that took turns.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+    turns: tuple[float, ...] = ()
 
 
 UNKNOWN = Cost(math.inf, -math.inf, math.inf)
@@ -51,11 +54,17 @@ class Point:
 
 def latency_of(result: Result) -> Cost | None:
     """The median latency with the interval that decides; None if times are unknown or do not count."""
+    from edgetf.benchmarks.timing.times import is_throttled  # scipy, which commands without times do not need
+
     found = result.latency_ms
     if found is None or result.emulated:
         return None
-    blocks = [] if result.stable else [block.median_ms for block in result.blocks]
-    return Cost(found.median, min([found.low, *blocks]), max([found.high, *blocks]))
+    medians = [block.median_ms for block in result.blocks]
+    blocks = [] if result.stable else medians
+    paired = len(medians) > 1 and min(medians) > 0 and not any(is_throttled(one.throttled) for one in result.blocks)
+    return Cost(
+        found.median, min([found.low, *blocks]), max([found.high, *blocks]), turns=tuple(medians) if paired else ()
+    )
 
 
 def cost_of(result: Result, drops: bool) -> Cost | None:
@@ -98,7 +107,11 @@ def has_drops(results: Sequence[Result]) -> bool:
 
 
 def is_below(one: Cost, other: Cost) -> bool:
-    """Whether `one` is measurably less: the intervals do not overlap."""
+    """Whether `one` is measurably less: by the turns that both took, or the intervals do not overlap."""
+    if one.turns and other.turns:
+        from edgetf.benchmarks.timing.turns import is_faster  # scipy, as above
+
+        return is_faster(one.turns, other.turns)
     return (one.value if one.high is None else one.high) < (other.value if other.low is None else other.low)
 
 

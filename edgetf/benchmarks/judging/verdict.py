@@ -381,7 +381,7 @@ def judge_latency(result: Result, max_ms: float) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, "it was not timed")
     message = f"median {latency.median:.3g} ms [{latency.low:.3g}, {latency.high:.3g}], budget {max_ms:g} ms"
     if result.stable:
-        hint = "more turns (edgetf benchmark --blocks) would decide"
+        hint = f"more turns (edgetf benchmark --max-latency-ms {max_ms:g} --blocks N) would decide"
         return _judge_range(latency.low, latency.high, max_ms, message, hint)
     medians = [block.median_ms for block in result.blocks]
     low, high = min([latency.low, *medians]), max([latency.high, *medians])

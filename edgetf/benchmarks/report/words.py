@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgetf.benchmarks.judging.front import Cost, latency_of
+from edgetf.benchmarks.judging.front import Cost, is_below, latency_of
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE
 from edgetf.figures import Energy, Sustained
 from edgetf.results import LabelUse, Result
@@ -21,15 +21,27 @@ def same_speed(results: Sequence[Result]) -> list[str]:
     found: list[str] = []
     for device, ranges in timed.items():
         where = f" on {device}" if len(timed) > 1 else ""
-        # intervals that share a point share the upper end of one of them
-        groups = [[name for name, r in ranges if _holds(r, end)] for _, one in ranges if (end := one.high) is not None]
-        largest = [group for group in groups if len(group) > 1 and not any(set(group) < set(o) for o in groups)]
-        found += dict.fromkeys(f"{list_in_words(group)}{where}" for group in largest)
+        largest = _alike(sorted(ranges, key=lambda pair: pair[1].value))
+        order = [name for name, _ in ranges]
+        found += [f"{list_in_words(sorted(group, key=order.index))}{where}" for group in largest]
     return found
 
 
-def _holds(cost: Cost, value: float) -> bool:
-    return cost.low is not None and cost.high is not None and cost.low <= value <= cost.high
+def _alike(ranked: Sequence[tuple[str, Cost]]) -> list[list[str]]:
+    """The largest groups of neighbours in rank, none of which is measurably below another."""
+    groups, reached = [], 0
+    for first in range(len(ranked)):
+        end = max(first + 1, reached)
+        while end < len(ranked) and not any(_differ(one, ranked[end][1]) for _, one in ranked[first:end]):
+            end += 1
+        if end - first > 1 and end > reached:
+            groups.append([name for name, _ in ranked[first:end]])
+        reached = max(reached, end)
+    return groups
+
+
+def _differ(one: Cost, other: Cost) -> bool:
+    return is_below(one, other) or is_below(other, one)
 
 
 def is_untimed(results: Sequence[Result]) -> bool:

@@ -26,8 +26,10 @@ from edgetf.figures import Block, Coverage, CoverageSource, LeftOperations, OpTi
 from edgetf.results import Result, Status
 
 
-def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str) -> Result:
+def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str, looks: int = 1) -> Result:
     """The Result of `course`, whose measurements are in `out` / `folder`; `asked` is the requested Job.
+
+    `looks` is how often the run could end (`summarize`).
 
     Parity is added later. A course without any turn has a Result without figures.
     """
@@ -52,15 +54,15 @@ def result_of(course: Course, device: Device, asked: Job, out: Path, folder: str
     )
     if not course.turns:
         return common
-    return _with_figures(common, course, out, folder)
+    return _with_figures(common, course, out / folder, folder, looks)
 
 
-def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Result:
+def _with_figures(common: Result, course: Course, place: Path, folder: str, looks: int) -> Result:
     measured = [turn.measurement for turn in course.turns]
     first, passes = measured[0], [turn.measurement for turn in course.passes]
     rest = passes[0] if passes else first
     timed = [turn for turn in course.blocks if turn.measurement.timings or turn.measurement.summary]
-    raw = [load_timings(turn.measurement, out / folder / turn.folder) for turn in timed]
+    raw = [load_timings(turn.measurement, place / turn.folder) for turn in timed]
     invoked: list[Times | TimeSummary] = [
         t["invoke_ns"] if t is not None else _summary_of(turn) for turn, t in zip(timed, raw, strict=True)
     ]
@@ -75,8 +77,8 @@ def _with_figures(common: Result, course: Course, out: Path, folder: str) -> Res
         runtime=f"{first.runtime} {first.runtime_version}".strip(),
         delegate_sha256=first.delegate_sha256,
         threads_effective=first.threads_effective,
-        latency_ms=merge_summaries(summaries) if summaries else summarize(single) if single else None,
-        end_to_end_ms=summarize(whole) if whole else None,
+        latency_ms=merge_summaries(summaries, looks) if summaries else summarize(single, looks) if single else None,
+        end_to_end_ms=summarize(whole, looks) if whole else None,
         load_ms=_ms(first.load_ns),
         first_ms=_ms(first.first_ns),
         peak_rss_bytes=_largest(measured, "peak_rss_bytes"),

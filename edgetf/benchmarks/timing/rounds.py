@@ -2,7 +2,7 @@
 
 In this way drift and heat affect all variants equally. Every block is a separate process. Work that takes long or heats
 the device (sustained load, energy, all samples) comes after the last block. If a variant fails, the others continue,
-and its finished turns are kept. If the medians of a variant's blocks do not agree, all variants take more turns.
+and its finished turns are kept. Variants take more turns while what was asked is not decided (`turns`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from edgetf.benchmarks.timing.fixed import digests_of, wrong_files
 from edgetf.benchmarks.timing.pace import Pace
 from edgetf.benchmarks.timing.resume import Resumable
 from edgetf.benchmarks.timing.targets import Target
-from edgetf.benchmarks.timing.times import is_precise, median_of
+from edgetf.benchmarks.timing.times import median_of
+from edgetf.benchmarks.timing.turns import choose_fastest, find_undecided, most_turns
 from edgetf.device.kinds import Device
 from edgetf.device.measurements import read_measurement
 from edgetf.device.runner.job import DELEGATE_PHASE, Job, Measurement
@@ -55,10 +56,10 @@ class Course:
     passes: list[Turn] = field(default_factory=list)
     error: Failure | None = None
 
-    def is_precise(self, blocks: int) -> bool:
-        """Whether the first `blocks` blocks agree well enough."""
-        medians = [turn.median_ms for turn in self.blocks[:blocks] if turn.median_ms is not None]
-        return len(medians) < 2 or is_precise(medians)
+    @property
+    def medians(self) -> list[float]:
+        """Those of its blocks, in milliseconds."""
+        return [turn.median_ms for turn in self.blocks if turn.median_ms is not None]
 
     @property
     def turns(self) -> list[Turn]:
@@ -69,13 +70,13 @@ class Course:
 class Plan:
     """The plan of a run.
 
-    The number of blocks, and its limit as a multiple if their medians do not agree; the common part of all jobs, with
-    the work after the blocks; `energy_s` for devices that report power; the first and the end of the samples of each
-    pass; the digests of the input files, by input name.
+    The numbers of blocks after which it may end (`turns.looks_of`), and the limit of the median that is asked about, if
+    any; the common part of all jobs, with the work after the blocks; `energy_s` for devices that report power; the
+    first and the end of the samples of each pass; the digests of the input files, by input name.
     """
 
-    blocks: int
-    patience: int
+    looks: tuple[int, ...]
+    limit_ms: float | None
     job: Job
     energy_s: float
     pieces: tuple[tuple[int, int], ...]
@@ -102,28 +103,53 @@ def measure(targets: Sequence[Target], bench: Bench, enough: Callable[[Course], 
 
     `enough` is called between the passes over samples to determine whether a variant needs more.
     """
-    plan, courses = bench.plan, [Course(target) for target in targets]
-    pace = Pace(plan, courses)
+    courses = [Course(target) for target in targets]
     for course in courses:
         if course.target.failed is not None:
             course.error = replace(course.target.failed, code="conversion")
-    for block in range(plan.blocks * (1 if bench.device.emulated else plan.patience)):
-        due = [course for course in courses if course.error is None]
-        if not due or (block >= plan.blocks and all(course.is_precise(block) for course in due)):
-            break
-        least, most = plan.blocks, plan.blocks * plan.patience
-        of = f"of {least}" if block < least else f"of at most {most}, as medians differ"
-        for course in due if block % 2 == 0 else reversed(due):
-            if course.error is None:
-                job = replace(plan.job, outputs=False, sustained_s=0.0, energy_s=0.0, operations=block == 0)
-                number = 1 + sum(len(one.blocks) for one in courses)
-                bench.on_event(pace.step(f"turn {block + 1} {of}", block + 1))
-                with pace.timed(course):
-                    turn = _take_turn(course, bench, job, number, f"block-{block + 1}")
-                course.blocks += [turn] if turn else []
+    pace = Pace(bench.plan, courses)
+    due, taken = [course for course in courses if course.error is None], 0
+    for look in bench.plan.looks:
+        due = _affordable(due, courses, bench.plan, look - taken)
+        for block in range(taken, look):
+            _take_turns(due if block % 2 == 0 else due[::-1], bench, pace, block)
+        due, taken = _undecided(due, bench.plan), look
+        if note := pace.decided(due):
+            bench.on_event(note)
     for course in courses:
         _pass_samples(course, bench, pace, enough)
     return courses
+
+
+def _take_turns(due: Sequence[Course], bench: Bench, pace: Pace, block: int) -> None:
+    """A block of each variant that is `due`, in this order."""
+    for course in due:
+        if course.error is None:
+            job = replace(bench.plan.job, outputs=False, sustained_s=0.0, energy_s=0.0, operations=block == 0)
+            bench.on_event(pace.turn(block))
+            with pace.timed(course):
+                turn = _take_turn(course, bench, job, pace.taken + 1, f"block-{block + 1}")
+            course.blocks += [turn] if turn else []
+            if note := pace.forecast():
+                bench.on_event(note)
+
+
+def _undecided(due: Sequence[Course], plan: Plan) -> list[Course]:
+    """The courses that need more turns. One without times needs none."""
+    timed = [
+        one for one in due if one.error is None and len(one.medians) == len(one.blocks) > 1 and min(one.medians) > 0
+    ]
+    if not timed:
+        return []
+    return [timed[k] for k in find_undecided([one.medians for one in timed], len(plan.looks), plan.limit_ms)]
+
+
+def _affordable(due: Sequence[Course], courses: Sequence[Course], plan: Plan, turns: int) -> list[Course]:
+    """The courses that can take so many turns more within the most for all `courses`: the fastest."""
+    left = most_turns(len(courses), plan.looks[0], plan.looks[-1]) - sum(len(one.blocks) for one in courses)
+    if len(due) * turns <= left:
+        return list(due)
+    return [due[k] for k in choose_fastest([one.medians for one in due], left // turns)]
 
 
 def _pass_samples(course: Course, bench: Bench, pace: Pace, enough: Callable[[Course], bool]) -> None:
@@ -137,7 +163,7 @@ def _pass_samples(course: Course, bench: Bench, pace: Pace, enough: Callable[[Co
             if course.error is not None or (k > 0 and (not job.outputs or enough(course))):
                 return
             what = f"samples {first + 1} to {end}" if job.outputs else "under load"
-            bench.on_event(pace.step(f"{course.target.name}, {what}", plan.blocks))
+            bench.on_event(pace.step(f"{course.target.name}, {what}"))
             rest = job if k == 0 else replace(job, sustained_s=0.0, energy_s=0.0)
             piece = rest if len(plan.pieces) == 1 else replace(rest, inputs=_slices(job, first, end, work))
             name = "samples" if k == 0 else f"samples-{k + 1}"

@@ -1,7 +1,8 @@
 """Statistics of time and energy. In: blocks of latencies. Out: a summary with an interval, and its stability.
 
 A block is a separate process. Blocks of variants take turns, so that differences between processes, drift and heat
-contribute to the spread of a variant's blocks, and thus to its interval. All intervals have 95 % confidence.
+contribute to the spread of a variant's blocks, and thus to its interval. All intervals have 95 % confidence. If the
+number of blocks depends on the times, they have it over all `looks` at which the run might have ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("scipy", "report") from error
 
-CONFIDENCE = 0.95
+ALPHA = 0.05  # the error rate of an interval
 _PARTS = 10  # parts of a single block that replace blocks
 MIN_RUNS = 50
 _DRIFT, _SPREAD, _HEAT_C = 0.05, 0.10, 5.0
@@ -33,7 +34,7 @@ _FEWEST_READINGS, _LEAST_W = 3, 0.05
 Times = Sequence[int] | NDArray[np.int64]
 
 
-def summarize(blocks: Sequence[Times]) -> Latency:
+def summarize(blocks: Sequence[Times], looks: int = 1) -> Latency:
     """Summary in milliseconds of blocks of times in nanoseconds (at least 2 times in all).
 
     The median is that of the blocks' medians. Its interval is the wider of two at each end: the distribution-free
@@ -47,8 +48,8 @@ def summarize(blocks: Sequence[Times]) -> Latency:
 
     pooled = np.sort(np.concatenate([np.asarray(block, np.float64) for block in blocks])) / 1e6
     n, centres = len(pooled), [x / 1e6 for x in _centres(blocks)]
-    median, reach = float(np.median(centres)), _reach(centres)
-    rank = max(int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) - 1, 0)
+    median, reach = float(np.median(centres)), reach_of(centres, ALPHA / looks)
+    rank = max(int(stats.binom.ppf(ALPHA / looks / 2, n, 0.5)) - 1, 0)
     return Latency(
         median=median,
         low=max(min(float(pooled[rank]), median - reach), 0.0),
@@ -61,7 +62,7 @@ def summarize(blocks: Sequence[Times]) -> Latency:
     )
 
 
-def merge_summaries(blocks: Sequence[TimeSummary]) -> Latency | None:
+def merge_summaries(blocks: Sequence[TimeSummary], looks: int = 1) -> Latency | None:
     """The same for blocks without single times: Student's interval of their medians; None for one block.
 
     The mean of a block replaces its median if the tool does not report one, or if it is only a few whole microseconds.
@@ -70,7 +71,7 @@ def merge_summaries(blocks: Sequence[TimeSummary]) -> Latency | None:
     if len(blocks) < 2:
         return None
     centres = [_centre_of(block) / 1e6 for block in blocks]
-    median, reach = float(np.median(centres)), max(_reach(centres), _TICK_MS / 2)
+    median, reach = float(np.median(centres)), max(reach_of(centres, ALPHA / looks), _TICK_MS / 2)
     n = sum(block.n for block in blocks)
     variance = sum((block.n - 1) * block.stdev_ns**2 for block in blocks) / max(n - len(blocks), 1)
     return Latency(
@@ -91,7 +92,18 @@ def is_precise(medians: Sequence[float]) -> bool:
     Stopping by the width of an interval makes it slightly too narrow (Chow and Robbins 1965, Annals of Mathematical
     Statistics 36:457); the minimum number of blocks keeps this effect small.
     """
-    return _reach(medians) <= _PRECISE * float(np.median(medians))
+    return reach_of(medians) <= _PRECISE * float(np.median(medians))
+
+
+def reach_of(centres: Sequence[float], alpha: float = ALPHA) -> float:
+    """Half of Student's interval of block medians (at least 2) with the error rate `alpha`, widened for a median."""
+    spread = np.sqrt(np.pi / 2) * np.std(centres, ddof=1) / np.sqrt(len(centres))
+    return float(student(len(centres), alpha) * spread)
+
+
+def student(n: int, alpha: float) -> float:
+    """The quantile of Student's interval of the mean of `n` values, with the error rate `alpha`."""
+    return float(special.stdtrit(n - 1, 1 - alpha / 2))
 
 
 def median_of(block: Times | TimeSummary) -> float:
@@ -170,7 +182,7 @@ def energy_of(power: Power) -> Energy | None:
         return None
     from scipy import stats
 
-    interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(CONFIDENCE)
+    interval = stats.ttest_ind(active, idle, equal_var=False).confidence_interval(1 - ALPHA)
     mj, watts = 1e3 * power.seconds / power.runs, float(active.mean() - idle.mean())
     low, high = float(interval.low), float(interval.high)
     return Energy(power.source, watts * mj, low * mj, high * mj, float(idle.mean()), float(active.mean()))
@@ -189,12 +201,6 @@ def _centres(blocks: Sequence[Times]) -> list[float]:
 def _centre_of(block: TimeSummary) -> float:
     coarse = block.median_ns is None or block.median_ns < 100 * _TICK_MS * 1e6
     return block.mean_ns if coarse or block.median_ns is None else block.median_ns
-
-
-def _reach(centres: Sequence[float]) -> float:
-    """Half of Student's interval, widened for a median."""
-    quantile = special.stdtrit(len(centres) - 1, 0.5 + CONFIDENCE / 2)
-    return float(quantile * np.sqrt(np.pi / 2) * np.std(centres, ddof=1) / np.sqrt(len(centres)))
 
 
 def _cause(blocks: Sequence[Block]) -> str:
