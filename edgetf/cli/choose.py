@@ -38,8 +38,8 @@ def choose(
     """Choose the variant to ship from the benchmark in the folder BENCH, and explain why not the others.
 
     Only a variant that passes the budgets is chosen: the one with the lowest product of latency and bytes, or the
-    lowest value of what --for names. Variants that are not measurably better are equivalent (peak memory: within
-    1 %). Of those, the smallest one on the Pareto front is chosen, and the others are listed. If times do not count, as on an
+    lowest value of what --for names. Variants that are not measurably better are equivalent (peak memory: within 1 %).
+    Of those, the smallest one on the Pareto front is chosen, and the others are listed. If times do not count, as on an
     emulated device, the smallest variant is chosen.
 
     With several devices in BENCH, a variant is chosen for each. Exit code: 0 chosen, 3 no variant passes, 4 no variant
