@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from edgetf import files
 from edgetf.results import SamplesUsed, Verdict
 
 # 1: first
-TUNING_SCHEMA = 1
+# 2: what XNNPACK takes of each candidate; edgetf still reads 1
+TUNING_SCHEMA = 2
 TUNED = "tuned"  # the name of the variant, instead of a scheme's
 
 
@@ -69,7 +71,8 @@ class Evaluation:
 class Tried:
     """A candidate. `plain` is the variant that it is all from, if there is one; `parts` counts operations by variant;
     `predicted_db` and `measured_db` are the SQNR on calibration samples; `why` is its purpose, `reason` the reason for
-    its `stand`."""
+    its `stand`. Where it was searched, XNNPACK took `delegated` of its `operations` in `partitions` pieces (null:
+    unknown)."""
 
     name: str
     plain: str | None
@@ -84,6 +87,8 @@ class Tried:
     stand: Stand
     reason: str
     evaluation: Evaluation | None = None
+    operations: int | None = None
+    delegated: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,4 +164,9 @@ class Tuning:
 
 def read_tuning(place: Path) -> Tuning:
     """Read `tuning.json` at `place` (the file or its folder)."""
-    return files.read_document(files.find_document(place, "tuning.json"), Tuning, TUNING_SCHEMA)
+    return files.read_document(files.find_document(place, "tuning.json"), Tuning, TUNING_SCHEMA, _upgraded)
+
+
+def _upgraded(plain: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema 1, which lacks what XNNPACK takes, as one of this schema; any other as it is."""
+    return plain | {"schema": TUNING_SCHEMA} if plain.get("schema") == 1 else plain

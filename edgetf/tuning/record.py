@@ -53,6 +53,8 @@ class Entry:
             measured_db=None if self.score.problem else _db(self.score.db),
             latency_ms=self.latency_ms,
             partitions=self.score.partitions,
+            operations=self.score.operations,
+            delegated=self.score.delegated,
             stand=self.stand,
             reason=self.reason,
             evaluation=self.evaluation,

@@ -23,9 +23,10 @@ from edgetf.benchmarks.rows import Outputs, stack, together
 from edgetf.conversion.repairs import compared_outputs
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.device.runner.answers import in_one_line
+from edgetf.device.runner.coverage import accelerator_of
 from edgetf.device.runner.interpreter import Session, find_runtime, naming_sample
 from edgetf.device.runner.isolate import ChildError, Send, run_children
-from edgetf.device.runner.job import Job
+from edgetf.device.runner.job import Coverage, Job, JobError
 from edgetf.device.runner.machine import cores
 from edgetf.errors import EdgetfError
 from edgetf.owned import scratch
@@ -59,10 +60,13 @@ class Fed:
 @dataclass(frozen=True)
 class Score:
     """The score of a mixture: its bytes, its noise relative to the signal by output (about the mean over the samples,
-    as in verdicts), and the number of pieces of the delegate's part; or its `problem`."""
+    as in verdicts); of its `operations` XNNPACK took `delegated` in `partitions` pieces (None: unknown). Or its
+    `problem`."""
 
     bytes: int
     noise: Mapping[str, float] = field(default_factory=dict)
+    operations: int | None = None
+    delegated: int | None = None
     partitions: int | None = None
     problem: str = ""
 
@@ -158,8 +162,12 @@ class Scorer:
         with scratch() as work:
             model = work / "variant.tflite"
             model.write_bytes(content)
-            found, partitions = _run(model, self.fed)
-        return Score(len(content), noise_of(self._exact, found, self.fed.classes), partitions)
+            found, coverage = _run(model, self.fed)
+        score = Score(len(content), noise_of(self._exact, found, self.fed.classes))
+        if coverage is None:
+            return score
+        operations, taken, pieces = coverage.operations, coverage.delegated, coverage.partitions
+        return replace(score, operations=operations, delegated=taken, partitions=pieces)
 
     def _key(self, mixture: Mixture) -> str:
         """A digest: the choice of a large model has tens of thousands of characters."""
@@ -188,8 +196,8 @@ def noise_of(exact: Outputs, found: Outputs, classes: frozenset[str] = frozenset
     return noise
 
 
-def _run(model: Path, fed: Fed) -> tuple[Outputs, int | None]:
-    """In a child: the interpreter's answers, and the number of the delegate's pieces."""
+def _run(model: Path, fed: Fed) -> tuple[Outputs, Coverage | None]:
+    """In a child: the interpreter's answers, and what its delegate took, as a measurement knows it."""
     job = Job(str(model), {}, fed.signature, sorted(fed.unbatched & set(fed.inputs)), timing=None)
     with _quiet():
         session = Session(find_runtime("auto"), job, 1, {name: values.shape[1:] for name, values in fed.inputs.items()})
@@ -204,7 +212,11 @@ def _run(model: Path, fed: Fed) -> tuple[Outputs, int | None]:
             by_sample = value.shape[:1] == (session.batch,) and tensor.name not in fed.unbatched
             values = tensor.dequantize(value)
             pieces[tensor.name].append(values if by_sample else values[np.newaxis])
-    return _stacked(pieces, fed.unbatched), session.delegate_partitions()
+    try:
+        coverage: Coverage | None = session.coverage(accelerator_of(job))
+    except JobError:  # the runtime does not list its nodes
+        coverage = None
+    return _stacked(pieces, fed.unbatched), coverage
 
 
 @contextmanager

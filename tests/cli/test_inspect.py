@@ -82,6 +82,7 @@ def test_a_folder_with_one_document_of_any_kind_is_shown(converted: Path, tmp_pa
     assert plain == json.loads((converted / "ranges.json").read_text())
     shown, plain = _show(tmp_path / "tuned")
     assert "5 candidates" in shown
+    assert "55 of 65 in one piece" in shown
     assert plain == json.loads((tmp_path / "tuned" / "tuning.json").read_text())
 
 

@@ -10,7 +10,8 @@ _JUDGED = Evaluation(Verdict.PASS, "accuracy drop +0.10", 128, 500, "accuracy", 
 
 def _tried(name: str, size: int, db: float | None, stand: Stand) -> Tried:
     evaluation = _JUDGED if stand in (Stand.CHOSEN, Stand.PASSES) else None
-    return Tried(name, None, "fewest bytes", {"weights": 3}, size, None, db, db, size / 1e6, 1, stand, "", evaluation)
+    taken = (1, stand, "", evaluation, 65, 55)
+    return Tried(name, None, "fewest bytes", {"weights": 3}, size, None, db, db, size / 1e6, *taken)
 
 
 def made_tuning(samples: SamplesUsed) -> Tuning:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import resource
 import shutil
@@ -106,6 +107,26 @@ def test_the_proof_is_a_benchmark_like_any_other(tuned: Path) -> None:
     assert Path(result.path).is_file()
     assert result.parity is not None
     assert result.parity.verdict is not Verdict.FAIL
+
+
+def test_what_xnnpack_takes_of_a_candidate_is_what_a_measurement_reports(tuned: Path) -> None:
+    found = read_tuning(tuned)
+    winner = found.candidate(found.winner)
+    assert winner is not None
+    name = "tuned" if found.ending is Ending.TUNED else found.winner
+    [coverage] = [one.coverage for one in read_benchmark(tuned / "bench").results if one.variant == name]
+    assert coverage is not None
+    counted = (coverage.operations, coverage.delegated, coverage.partitions)
+    assert (winner.operations, winner.delegated, winner.partitions) == counted
+    assert all(one.delegated is not None for one in found.candidates if one.stand is not Stand.REFUSED)
+
+
+def test_a_tuning_of_an_earlier_version_is_read_without_what_xnnpack_takes(tuned: Path, tmp_path: Path) -> None:
+    plain = json.loads((tuned / "tuning.json").read_text())
+    for one in plain["candidates"]:
+        del one["operations"], one["delegated"]
+    (tmp_path / "tuning.json").write_text(json.dumps(plain | {"schema": 1}))
+    assert {one.delegated for one in read_tuning(tmp_path).candidates} == {None}
 
 
 def test_edgetf_load_reads_it_and_it_ends_with_the_answer_of_choose(tuned: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgetf.benchmarks.judging.covered import pieces_in_words
 from edgetf.console.printing import escape, print_lines, print_table
 from edgetf.recipes import Aim, Ending, Stand, Tried, Tuning
 from edgetf.verdicts import Verdict
@@ -23,10 +24,12 @@ def show_tuning(tuning: Tuning) -> None:
     """The candidates, what is wrong, and what became of it."""
     samples = f"at most {tuning.searched_on.n:,} samples"
     title = f"{len(tuning.candidates)} candidates, {tuning.evaluations} evaluated on {samples}"
-    columns = ["candidate", "", "bytes", "dB", "predicted", "ms", "what"]
+    columns = ["candidate", "", "bytes", "dB", "predicted", "ms", "XNNPACK took", "what"]
     shown = [one for one in tuning.candidates if one.stand is not Stand.USELESS or one.plain]
     rows = [_row(one, tuning.winner is not None) for one in sorted(shown, key=lambda one: one.bytes)]
-    print_table(escape(title), columns, rows, right=columns[2:6], optional=["predicted", "ms"], long=["what"])
+    print_table(
+        escape(title), columns, rows, right=columns[2:6], optional=["predicted", "XNNPACK took", "ms"], long=["what"]
+    )
     if useless := len(tuning.candidates) - len(shown):
         print_lines(f"{useless} mixtures are useless: others cost no more and are nearer to float32 (tuning.json)")
     for name, why in tuning.left_out.items():
@@ -64,7 +67,15 @@ def _row(one: Tried, passing: bool) -> list[str]:
     predicted = "" if one.predicted_db is None else f"{one.predicted_db:.1f}"
     described = one.why if one.stand is Stand.CHOSEN else one.reason or one.why
     stand = "not evaluated" if one.stand is Stand.LEFT and not passing else _STYLES[one.stand]
-    return [escape(one.name), stand, f"{one.bytes:,}", db, predicted, latency, escape(described)]
+    return [escape(one.name), stand, f"{one.bytes:,}", db, predicted, latency, _taken(one), escape(described)]
+
+
+def _taken(one: Tried) -> str:
+    """What XNNPACK took here, such as "55 of 65 in 11 pieces"; empty if it is unknown."""
+    if one.delegated is None or one.partitions is None:
+        return ""
+    of = f"{one.delegated} of {one.operations}"
+    return f"{of} in {pieces_in_words(one.partitions)}" if one.partitions else of
 
 
 def _show_losses(tuning: Tuning) -> None:

@@ -239,13 +239,6 @@ class Session:
             raise JobError("the runtime does not count the nodes of its graph: which are the library's is unknown")
         return replace(graph, default_pieces=frozenset(k for k in graph.pieces if k >= self._own_nodes))
 
-    def delegate_partitions(self) -> int | None:
-        """The pieces of the graph that a delegate such as XNNPACK took; None if the runtime does not report them."""
-        try:
-            return len(self.graph().pieces)
-        except JobError:
-            return None
-
 
 def lists_nodes(job: Job) -> bool:
     """Whether TFLite's own interpreter runs the job: it lists the nodes of its graph, which can then be timed."""

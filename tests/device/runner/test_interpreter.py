@@ -94,7 +94,7 @@ def test_a_signature_that_runs_another_graph_than_the_first_is_refused(tmp_path:
 
 def test_a_delegate_takes_the_float_graph(float_variant: str) -> None:
     session = _session(float_variant, None, {"image": (8, 8, 1)})
-    assert session.delegate_partitions() == 1
-    assert _session(float_variant, None, {"image": (8, 8, 1)}, delegate="none").delegate_partitions() == 0
+    assert session.coverage("XNNPACK").partitions == 1
+    assert _session(float_variant, None, {"image": (8, 8, 1)}, delegate="none").coverage("").partitions == 0
     with pytest.raises(JobError, match="litert has no delegate 'tpu'; it has: xnnpack, "):
         _session(float_variant, None, {"image": (8, 8, 1)}, delegate="tpu")
