@@ -23,7 +23,7 @@ from edgetf.cli.console import (
     no_wait_option,
     print_lines,
 )
-from edgetf.cli.delegates import DELEGATE, OPTION
+from edgetf.cli.delegates import DELEGATE, OPTION, refuse_twice
 from edgetf.cli.history import history_option
 from edgetf.defaults import BLOCKS, DEVICE, MAX_DROP
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, RUNTIME_CHOICES
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     "delegate_options",
     multiple=True,
     type=OPTION,
+    callback=refuse_twice,
     metavar="KEY=VALUE",
     help="An option of the delegate. Can be repeated.",
 )

@@ -41,4 +41,13 @@ class _Option(click.ParamType):  # type: ignore[type-arg]
         return key, text
 
 
+def refuse_twice(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> Any:
+    """A callback: options of which none is given twice."""
+    keys = [key for key, _ in given]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise click.BadParameter(f"{twice!r} is given twice", ctx, param)
+    return given
+
+
 DELEGATE, OPTION = _Delegate(), _Option()

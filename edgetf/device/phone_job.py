@@ -22,6 +22,7 @@ from edgetf.device.facts import Facts
 from edgetf.device.runner.delegates import NO_DELEGATE, PROGRAM, WEIGHT_CACHE, find_delegate
 from edgetf.device.runner.interpreter import JobError, Tensor
 from edgetf.device.runner.job import (
+    DELEGATE_PHASE,
     MEASUREMENT_SCHEMA,
     Coverage,
     Job,
@@ -225,7 +226,9 @@ def read_back(job: PhoneJob, facts: Facts, out: Path) -> Measurement:
     coverage = tool.read_coverage(log, delegate, profile)
     error, ran = None, _text(out / "digests").split()
     if phase != "done" or (out / "failed").exists():
-        error = _reason(_text(out / "failed").strip(), _text(out / "failed.log"))
+        failed = _text(out / "failed").strip()
+        error = _reason(failed, _text(out / "failed.log"))
+        phase = DELEGATE_PHASE if failed == "no-delegate" else phase
     elif asked.timing is not None and timing is None:
         phase, error = "timing", "benchmark_model printed no times"
     elif reason := tool.why_not_delegated(log, delegate):

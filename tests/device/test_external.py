@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from edgetf.cli.benchmark import benchmark as command
 from edgetf.device.local import LocalDevice
-from edgetf.device.runner.job import Job, Measurement
+from edgetf.device.runner.job import DELEGATE_PHASE, Job, Measurement
 from edgetf.device.runner.run import run_job
 from edgetf.files import sha256_file
 from edgetf.results import read_benchmark
@@ -112,6 +112,7 @@ def test_a_phone_without_the_library_or_its_hardware_gives_no_result(
     device = phone.device()
     missing = run_on_phone(device, replace(job, timing=QUICK, delegate="/data/none.so"), tmp_path / "a")
     assert missing.error == "there is no such delegate on the phone: adb push it, and give its path there"
+    assert missing.error_phase == DELEGATE_PHASE
     other = Path(__file__)  # anything that is no library: the program continues without it
     refused = run_on_phone(device, replace(job, timing=QUICK, delegate=str(other)), tmp_path / "b")
     assert refused.error is not None
@@ -145,6 +146,7 @@ def _written(path: Path, content: bytes) -> Path:
         ("libnone.so.1", {}, "the delegate cannot be loaded: libnone.so.1: .*; give its path, or install it"),
         ("other", {}, r"other.so is built for \w+, Python here is \w+: get the library for \w+$"),
         ("text", {}, r"text.so is not a library \(ELF\)"),
+        ("part", {}, r"part.so is cut off: it has 4,000 of at least \d\d,\d\d\d bytes; copy it again$"),
         ("another", {}, "is not a delegate of TFLite: it lacks tflite_plugin_create_delegate"),
         ("fake", {"fail": "no device"}, r"made no delegate: no device \(--delegate-option: fail=no device\)"),
         ("fake", {"fail": ""}, "made no delegate: it gave no reason; is its hardware there"),
@@ -156,14 +158,16 @@ def test_what_is_wrong_with_a_library_is_one_line(
     """The last ones: Python would have the library destroy what it did not make, which crashes."""
     files = {
         "other": lambda: _of_another_machine(fake, tmp_path),
-        "text": lambda: _written(tmp_path / "text.so", b"INPUT(libfake.so.1)"),
+        "text": lambda: _written(tmp_path / "text.so", b"INPUT(libfake.so.1)" * 9),
+        "part": lambda: _written(tmp_path / "part.so", fake.read_bytes()[:4000]),
         "another": lambda: Path(ctypes.util.find_library("m") or ""),
         "fake": lambda: fake,
     }
     named = str(files[library]()) if library in files else library
-    error = run_job(replace(job, delegate=named, delegate_options=dict(options)), tmp_path / "out", ignore).error
+    found = run_job(replace(job, delegate=named, delegate_options=dict(options)), tmp_path / "out", ignore)
+    assert found.error_phase == DELEGATE_PHASE  # no variant can run
     with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(error)
+        raise AssertionError(found.error)
 
 
 def test_a_user_measures_a_delegate_with_its_options(fake: Path, edgetf: Run, tmp_path: Path) -> None:
@@ -196,9 +200,11 @@ def test_a_library_that_is_missing_is_one_line_and_no_result(edgetf_here: Run, t
     [
         ("--delegate-option", "device", "'device' is not KEY=VALUE, such as device=usb"),
         ("--delegate", "xnnpak", "'xnnpak' is unknown: did you mean 'xnnpack'"),
+        ("--delegate-option", "device=pci", "'device' is given twice"),
     ],
 )
 def test_a_slip_on_the_command_line_is_named(option: str, value: str, reason: str) -> None:
-    ended = CliRunner().invoke(command, ["mine.tflite", "-o", "b", option, value])
+    given = ["--delegate-option", "device=usb", option, value]
+    ended = CliRunner().invoke(command, ["mine.tflite", "-o", "b", *given])
     assert ended.exit_code == 2
     assert reason in ended.stderr

@@ -24,6 +24,7 @@ from edgetf.benchmarks.timing.times import median_of
 from edgetf.benchmarks.timing.turns import choose_fastest, find_undecided, most_turns
 from edgetf.device.kinds import Device
 from edgetf.device.measurements import read_measurement
+from edgetf.device.runner.delegates import find_delegate
 from edgetf.device.runner.job import DELEGATE_PHASE, Job, Measurement
 from edgetf.errors import DeviceError, EdgetfError, NoRoomError, UnreachableError
 from edgetf.events import Event, OnEvent, Phase
@@ -218,7 +219,9 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
             course.error = Failure("device", error.message, error.hint)
             return None
         if measurement.error_phase == DELEGATE_PHASE:  # no variant can run: the next run tries again
-            raise EdgetfError(f"{bench.device.name}: {measurement.error}", "--delegate takes the path on the device")
+            is_file = bool(find_delegate(job.delegate).library)
+            hint = "--delegate takes the path on the device" if is_file else "or take another --delegate"
+            raise EdgetfError(f"{bench.device.name}: {measurement.error}", hint)
         kept.keep(folder, number)
     whole = not job.outputs or job.inputs == bench.plan.job.inputs
     if wrong := wrong_files(measurement, target.sha256, bench.plan.inputs_sha256 if whole else digests_of(job)):

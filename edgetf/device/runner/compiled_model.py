@@ -15,7 +15,7 @@ import numpy as np
 
 from .answers import in_one_line
 from .from_file import FromFile, printed, text
-from .job import JobError
+from .job import DelegateError, JobError
 
 
 def _mapped(path: str) -> Any:
@@ -40,16 +40,16 @@ class CompiledModel(FromFile):
                 self._key = next(iter(self._compiled.get_signature_list()))
                 self._prepare()
             except (RuntimeError, ValueError) as error:
-                raise JobError(self._why_not(str(error), log())) from error
+                raise self._fault(str(error), log()) from error
             self._log = log()
 
     def _compile(self, path: str, threads: int) -> Any:
-        """LiteRT's own CompiledModel of a file. Raises JobError for a LiteRT without it."""
+        """LiteRT's own CompiledModel of a file. Raises DelegateError for a LiteRT without it."""
         try:
             model = importlib.import_module("ai_edge_litert.compiled_model").CompiledModel
             litert = importlib.import_module("ai_edge_litert.options")
         except ImportError as error:
-            raise JobError(
+            raise DelegateError(
                 f"this LiteRT has no CompiledModel: pip install 'ai-edge-litert>=2.1.5' ({error})"
             ) from error
         return model.from_file(path, options=self._options(litert, threads))
@@ -58,8 +58,12 @@ class CompiledModel(FromFile):
         """The options of LiteRT, made with its module for them."""
         raise NotImplementedError
 
+    def _fault(self, raised: str, log: str) -> JobError:
+        """Why it was not compiled, by what LiteRT raised and what it printed."""
+        return JobError(self._why_not(raised, log))
+
     def _why_not(self, raised: str, log: str) -> str:
-        """Why it was not compiled, in one line, by what LiteRT raised and what it printed."""
+        """Why it was not compiled, in one line."""
         return in_one_line(raised)
 
     def _refuse_unfit(self) -> None:

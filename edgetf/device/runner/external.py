@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import struct
 import sys
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .answers import in_one_line
-from .job import JobError
+from .job import DelegateError
 
 _ENTRY = "tflite_plugin_create_delegate"  # of tensorflow/lite/delegates/external/external_delegate_interface.h
-_HEAD = 20  # bytes of the ELF format, as far as the machine
+_HEAD = 64  # bytes: the head of the ELF format, which is followed by more
 _MACHINES = {0x03: "i386", 0x28: "32-bit arm", 0x3E: "x86_64", 0xB7: "aarch64", 0xF3: "riscv64"}  # e_machine
 _NAMESPACE = 2  # RTLD_DI_LINKMAP of dlinfo(3)
 
@@ -35,7 +36,7 @@ class _LinkMap(ctypes.Structure):
 def load_delegate(runtime: Any, name: str, options: Mapping[str, str]) -> Any:
     """The delegate of the library `name` for an interpreter of the module `runtime`.
 
-    Raises JobError for what `check` does, and if the library made no delegate.
+    Raises DelegateError for what `check` does, and if the library made no delegate.
     """
     check(name)
     try:
@@ -45,20 +46,20 @@ def load_delegate(runtime: Any, name: str, options: Mapping[str, str]) -> Any:
         reason = in_one_line(str(error).removeprefix(f"Failed to load delegate from {name}"))
         given = ", ".join(f"{key}={value}" for key, value in options.items()) or "none"
         why = reason or "it gave no reason; is its hardware there?"
-        raise JobError(f"{name} made no delegate: {why} (--delegate-option: {given})") from error
+        raise DelegateError(f"{name} made no delegate: {why} (--delegate-option: {given})") from error
 
 
 def check(name: str) -> None:
-    """Raise JobError if the library is missing, is for another processor or is not a delegate: no variant can run."""
+    """Raise DelegateError if the library is missing, cut off, for another processor or not a delegate."""
     if "/" in name:
         _check_file(Path(name))
     try:
         library = ctypes.CDLL(name)
     except OSError as error:
         hint = "" if "/" in name else "; give its path, or install it where the loader looks"
-        raise JobError(f"the delegate cannot be loaded: {in_one_line(str(error))}{hint}") from error
+        raise DelegateError(f"the delegate cannot be loaded: {in_one_line(str(error))}{hint}") from error
     if not hasattr(library, _ENTRY):
-        raise JobError(f"{name} is not a delegate of TFLite: it lacks {_ENTRY}; give the library of the delegate")
+        raise DelegateError(f"{name} is not a delegate of TFLite: it lacks {_ENTRY}; give the library of the delegate")
 
 
 def digest_of(name: str) -> str | None:
@@ -82,22 +83,24 @@ def _loaded_from(name: str) -> str:
 
 
 def _check_file(path: Path) -> None:
-    """Raise JobError for a file that this process cannot load, as far as its first bytes show it."""
+    """Raise DelegateError for a file that this process cannot load, as far as its first bytes show it."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
-        raise JobError(f"there is no {path} on this device: give the delegate's path there") from error
+        raise DelegateError(f"there is no {path} on this device: give the delegate's path there") from error
     except OSError as error:
-        raise JobError(f"the delegate {path} cannot be read: {error.strerror}") from error
+        raise DelegateError(f"the delegate {path} cannot be read: {error.strerror}") from error
     own = _own_head()
     if own is None:
         return
     if head[:4] != b"\x7fELF" or len(head) < _HEAD:
-        raise JobError(f"{path} is not a library (ELF): is it the delegate's .so file, and whole?")
+        raise DelegateError(f"{path} is not a library (ELF): is it the delegate's .so file, and whole?")
     built_for, needed = _processor(head), _processor(own)
     if built_for != needed:
-        raise JobError(f"{path} is built for {built_for}, Python here is {needed}: get the library for {needed}")
+        raise DelegateError(f"{path} is built for {built_for}, Python here is {needed}: get the library for {needed}")
+    if size < _end_of(head):  # the loader would die of it
+        raise DelegateError(f"{path} is cut off: it has {size:,} of at least {_end_of(head):,} bytes; copy it again")
 
 
 def _own_head() -> bytes | None:
@@ -108,6 +111,15 @@ def _own_head() -> bytes | None:
     except OSError:
         return None
     return head if head[:4] == b"\x7fELF" and len(head) == _HEAD else None
+
+
+def _end_of(head: bytes) -> int:
+    """Where the table of sections ends, which linkers write last, in a file of the ELF format."""
+    order = ">" if head[5] == 2 else "<"
+    at, form, numbers = (0x28, "Q", 0x3A) if head[4] == 2 else (0x20, "I", 0x2E)
+    (begin,) = struct.unpack_from(f"{order}{form}", head, at)
+    size, count = struct.unpack_from(f"{order}2H", head, numbers)
+    return int(begin + size * count)
 
 
 def _processor(head: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from .answers import in_one_line, line
 from .compiled_model import CompiledModel
 from .delegates import PRECISION
-from .job import Coverage, JobError, LeftOperations
+from .job import Coverage, DelegateError, JobError, LeftOperations
 
 _BEGIN = "Flatbuffer model initialized"  # of each attempt
 _PIECE = "Initializing WebGPU-based API from graph"
@@ -25,7 +25,8 @@ _SOFTWARE = re.compile(r"\bCPU\b|SwiftShader|llvmpipe|lavapipe|softpipe", re.IGN
 _COUNTS = re.compile(r"(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9}) operations will run on")
 _LEFT = re.compile(r"^([A-Z][A-Z0-9_]*): ([^\n]*)$", re.MULTILINE)
 _VULKAN = "Debian's libvulkan1"
-_REASONS = (  # what the log has, and what it means
+_DYNAMIC = "dynamic-sized tensor"  # what the log has of a variant that no GPU runs
+_LACKING = (  # what the log has if no variant can run, and what it means
     (r"Couldn't load Vulkan[^\n]*cannot open shared object", f"there is no Vulkan loader: install {_VULKAN}"),
     (
         r"Found no drivers|VK_ERROR_INCOMPATIBLE_DRIVER",
@@ -33,10 +34,6 @@ _REASONS = (  # what the log has, and what it means
         "Raspberry Pi; NVIDIA's also needs libglvnd0, libegl1 and libglx0); vulkaninfo --summary lists those there are",
     ),
     (r"No adapters found", "LiteRT found no GPU that it can use: vulkaninfo --summary lists those there are"),
-    (
-        r"dynamic-sized tensor",
-        "the GPU needs fixed shapes, and a shape of it is known only in a run: edgetf convert --shape",
-    ),
     (
         r"(?:GPU|WebGpu)[^\n]*(?:not be loaded|not found|Failed to load)|kLiteRtStatusErrorNotFound[^\n]*GPU",
         "this LiteRT has no GPU for this system: pip install 'ai-edge-litert>=2.1.5'",
@@ -92,6 +89,10 @@ class Interpreter(CompiledModel):
             gpu_options=litert.GpuOptions(enforce_f32=self._in_float32),
         )
 
+    def _fault(self, raised: str, log: str) -> JobError:
+        kind = DelegateError if lacks(log) else JobError
+        return kind(self._why_not(raised, log))
+
     def _why_not(self, raised: str, log: str) -> str:
         return f"it does not run on the GPU: {why_not(raised, log)}"
 
@@ -128,11 +129,17 @@ def _left(log: str, count: int) -> tuple[LeftOperations, ...]:
     return tuple(LeftOperations(kind, n, reasons[kind]) for kind, n in kinds.most_common())
 
 
+def lacks(log: str) -> str:
+    """What is missing for LiteRT to use a GPU here for any variant; empty if nothing is."""
+    return next((meaning for pattern, meaning in _LACKING if re.search(pattern, log)), "")
+
+
 def why_not(raised: str, log: str) -> str:
     """Why LiteRT does not use the GPU, in one line: what is missing, else its last error."""
-    for pattern, meaning in _REASONS:
-        if re.search(pattern, log):
-            return meaning
+    if reason := lacks(log):
+        return reason
+    if re.search(_DYNAMIC, log):
+        return "the GPU needs fixed shapes, and a shape of it is known only in a run: edgetf convert --shape"
     found = re.findall(r"^(?:ERROR|E\d{4})[^\n]*?\] ?([^\n]+)", log, re.MULTILINE)
     errors = [line(one) for one in found if "Dispatch API" not in one]  # of an NPU
     return in_one_line(errors[-1] if errors else raised.partition("└ ")[2] or raised or "its log does not say why")

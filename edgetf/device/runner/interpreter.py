@@ -31,7 +31,7 @@ from .delegates import (
     delegates_of,
     find_delegate,
 )
-from .job import Coverage, Job
+from .job import Coverage, DelegateError, Job
 from .job import JobError as JobError
 from .pixels import Pixels, read_pixels
 
@@ -246,19 +246,19 @@ def lists_nodes(job: Job) -> bool:
 
 
 def _delegate_of(runtime: Runtime, job: Job) -> Delegate:
-    """The job's delegate. Raises JobError for one that the runtime does not have."""
+    """The job's delegate. Raises DelegateError for one that the runtime does not have."""
     known = delegates_of(runtime.name)
     try:
         delegate = find_delegate(job.delegate)
     except KeyError:
         delegate = None
     if delegate is None or runtime.name not in delegate.runtimes:
-        raise JobError(f"{runtime.name} has no delegate {job.delegate!r}; it has: {', '.join(known)}")
+        raise DelegateError(f"{runtime.name} has no delegate {job.delegate!r}; it has: {', '.join(known)}")
     return delegate
 
 
 def _delegate_options(runtime: Runtime, delegate: Delegate, job: Job) -> dict[str, Any]:
-    """What the interpreter is constructed with. Raises JobError for a delegate that cannot be loaded."""
+    """What the interpreter is constructed with. Raises DelegateError for a delegate that cannot be loaded."""
     if delegate.library:
         external = importlib.import_module(".external", __package__)
         loaded = external.load_delegate(runtime.module, delegate.library, job.delegate_options)
@@ -278,7 +278,7 @@ def _module_of(delegate: Delegate, job: Job) -> str:
 def _interpreter_of(runtime: Runtime, delegate: Delegate, job: Job) -> Any:
     name = _module_of(delegate, job)
     if name and runtime.name != "litert":
-        raise JobError(f"{runtime.name} has no {WEIGHT_CACHE}: measure with --runtime litert")
+        raise DelegateError(f"{runtime.name} has no {WEIGHT_CACHE}: measure with --runtime litert")
     return importlib.import_module(f".{name}", __package__).Interpreter if name else runtime.module.Interpreter
 
 

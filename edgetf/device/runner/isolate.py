@@ -20,6 +20,7 @@ from .answers import line
 from .interpreter import JobError
 
 _LONGEST = 1000  # characters of an error
+_MEANINGS: dict[int, str] = {signal.SIGILL: ": it has instructions that this processor lacks"}
 Send = Callable[[dict[str, Any]], None]
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PRCTL: Any
@@ -32,18 +33,25 @@ except (ImportError, OSError, AttributeError):  # a Python without ctypes, a sys
 
 
 class ChildError(Exception):
-    """A child raised (the message is its own) or died of a signal (the message names it)."""
+    """A child raised (the message is its own) or died of a signal (the message names it).
+
+    `is_of_delegate`: it raised a DelegateError.
+    """
+
+    def __init__(self, message: str, is_of_delegate: bool = False) -> None:
+        super().__init__(message)
+        self.is_of_delegate = is_of_delegate
 
 
 @dataclass
 class Child:
-    """A running child: its pid, the pipe to read from, what of a line has come, and its result once sent."""
+    """A running child: its pid, the pipe to read from, what of a line has come, and its result or error once sent."""
 
     pid: int
     pipe: int
     buffer: bytes = b""
     result: dict[str, Any] | None = None
-    error: str | None = None
+    error: ChildError | None = None
 
 
 def run_children(tasks: list[Callable[[Send], dict[str, Any]]], on_event: Send) -> list[dict[str, Any]]:
@@ -99,7 +107,8 @@ def _run(
             send({"result": task(send)})
             code = 0
         except (JobError, RuntimeError, ValueError, OSError, MemoryError) as error:  # what interpreters raise
-            send({"error": line(str(error), _LONGEST) or type(error).__name__})
+            about = bool(getattr(error, "is_of_delegate", False))
+            send({"error": line(str(error), _LONGEST) or type(error).__name__, "is_of_delegate": about})
         except BaseException as error:
             traceback.print_exc()  # a bug: standard error keeps the traceback
             send({"error": line(f"{type(error).__name__}: {error}", _LONGEST)})
@@ -159,7 +168,7 @@ def _read(child: Child, on_event: Send) -> bool:
         if "result" in event:
             child.result = event["result"]
         elif "error" in event:
-            child.error = event["error"]
+            child.error = ChildError(event["error"], event.get("is_of_delegate", False))
         else:
             on_event(event)
     return bool(block)
@@ -169,9 +178,10 @@ def _reap(child: Child) -> None:
     _, status = os.waitpid(child.pid, 0)
     child.pid = 0
     if os.WIFSIGNALED(status):
-        raise ChildError(f"the interpreter died of {signal.Signals(os.WTERMSIG(status)).name}")
+        number = os.WTERMSIG(status)
+        raise ChildError(f"the interpreter died of {signal.Signals(number).name}{_MEANINGS.get(number, '')}")
     if child.error is not None or child.result is None:
-        raise ChildError(child.error or "the interpreter's process ended without a result")
+        raise child.error or ChildError("the interpreter's process ended without a result")
 
 
 def _end(child: Child) -> None:

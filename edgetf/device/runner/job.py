@@ -26,7 +26,7 @@ JOB_SCHEMA = 5
 # 5: coverage; times of operations by all runtimes, and what is not known; edgetf still reads 3 and 4
 MEASUREMENT_SCHEMA = 5
 
-DELEGATE_PHASE = "delegate"  # of an error: the delegate's library cannot be loaded, for whatever variant
+DELEGATE_PHASE = "delegate"  # of an error: the delegate runs no variant at all on this device
 _MOST_SECONDS = 1e7  # four months
 _MOST_COUNT = 1 << 31
 _LONGEST = 1000  # characters of an error
@@ -35,8 +35,16 @@ _LONGEST = 1000  # characters of an error
 class JobError(Exception):
     """The job cannot be run as requested; the message is the reason, in one line."""
 
+    is_of_delegate = False
+
     def __init__(self, message: str) -> None:
         super().__init__(line(message, _LONGEST))
+
+
+class DelegateError(JobError):
+    """The delegate runs no variant at all on this device: it, or what it needs, is missing."""
+
+    is_of_delegate = True
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def run_job(job: Job, out: Path, on_event: Send) -> Measurement:
                 on_event({"event": "phase", "phase": phase})
                 facts["samples"] = run_all(job, loaded["outputs"], out, on_event)
     except (ChildError, JobError, OSError, ValueError) as error:
+        phase = DELEGATE_PHASE if getattr(error, "is_of_delegate", False) else phase
         facts.update(error_phase=phase, error=str(error))
         for partial in out.glob("output-*"):
             partial.unlink()

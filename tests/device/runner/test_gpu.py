@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from edgetf.api.benchmark import benchmark
 from edgetf.benchmarks.judging.check import check_one
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.device.local import LocalDevice
-from edgetf.device.runner.gpu import read_log, why_not
-from edgetf.device.runner.job import Job, LeftOperations
+from edgetf.device.runner.gpu import lacks, read_log, why_not
+from edgetf.device.runner.job import DELEGATE_PHASE, Job, LeftOperations
+from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Verdict
 from tests.attacks.kit import BRIEF, NONE, WEIGHTS, answers, inputs, write_model, write_reference, write_samples
@@ -92,6 +94,7 @@ def test_a_gpu_is_not_software() -> None:
 def test_what_is_missing_is_named(log: str, reason: str) -> None:
     raised = "ERROR: [./litert/cc/litert_compiled_model.h:1961]\n└ Failed to modify graph with delegate"
     assert why_not(raised, log).startswith(reason)
+    assert bool(lacks(log)) is (log in (NO_LOADER, NO_DRIVER, NO_ADAPTER))  # for whatever variant
 
 
 @pytest.fixture
@@ -106,8 +109,24 @@ def test_without_a_gpu_nothing_runs_on_the_cpu_instead(job: Job, tmp_path: Path)
     measurement = LocalDevice(env=nothing).run(job, tmp_path / "out", ignore)
     assert measurement.error is not None
     assert measurement.error.startswith("it does not run on the GPU: ")
+    assert measurement.error_phase == DELEGATE_PHASE
     older = LocalDevice().run(replace(job, runtime="tflite-runtime"), tmp_path / "older", ignore)
     assert older.error == "tflite-runtime has no delegate 'gpu'; it has: xnnpack, none"
+    assert older.error_phase == DELEGATE_PHASE
+
+
+def test_a_gpu_that_is_missing_is_one_line_and_no_result(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command runs again once it is there."""
+    for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES"):
+        monkeypatch.setenv(name, "/none")
+    other = shutil.copy(job.model, tmp_path / "other.tflite")
+    for _ in range(2):
+        with pytest.raises(EdgetfError, match=r"^local: it does not run on the GPU: .*Vulkan") as caught:
+            benchmark([job.model, other], tmp_path / "bench", delegate="gpu")
+        assert caught.value.hint == "or take another --delegate"
+        assert not (tmp_path / "bench").exists()
 
 
 @swiftshader

@@ -14,6 +14,7 @@ import pytest
 
 from edgetf.device.runner.interpreter import JobError
 from edgetf.device.runner.isolate import ChildError, Send, run_children
+from edgetf.device.runner.job import DelegateError
 
 
 def test_results_are_in_order_and_events_arrive_during_the_run() -> None:
@@ -42,6 +43,15 @@ def _refused(send: Send) -> dict[str, Any]:
     raise JobError("no such\n   input")
 
 
+def _lacks_an_instruction(send: Send) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGILL)
+    return {}
+
+
+def _no_delegate(send: Send) -> dict[str, Any]:
+    raise DelegateError("there is no GPU")
+
+
 def _bug(send: Send) -> dict[str, Any]:
     raise ZeroDivisionError
 
@@ -59,6 +69,7 @@ def _sleeps(send: Send) -> dict[str, Any]:
     ("task", "message"),
     [
         (_killed, "the interpreter died of SIGKILL"),
+        (_lacks_an_instruction, "died of SIGILL: it has instructions that this processor lacks"),
         (_refused, "no such input"),
         (_bug, "ZeroDivisionError"),
         (_silent, "ended without a result"),
@@ -67,6 +78,13 @@ def _sleeps(send: Send) -> dict[str, Any]:
 def test_the_end_of_a_child_is_reported(task: Any, message: str) -> None:
     with pytest.raises(ChildError, match=message):
         run_children([task], lambda e: None)
+
+
+@pytest.mark.parametrize(("task", "is_of_delegate"), [(_no_delegate, True), (_refused, False), (_killed, False)])
+def test_what_no_variant_can_do_is_known_to_the_parent(task: Any, is_of_delegate: bool) -> None:
+    with pytest.raises(ChildError) as caught:
+        run_children([task], lambda e: None)
+    assert caught.value.is_of_delegate is is_of_delegate
 
 
 def test_if_one_task_fails_the_others_are_ended() -> None:
