@@ -91,7 +91,7 @@ def doctor(name: str, file: Path | None, as_json: bool) -> int:
         click.echo(json.dumps([to_plain(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            mark = "[red]lacks[/]" if finding.blocks else "[yellow]times[/]"
+            mark = "[red]lacks[/]" if finding.blocks else "[yellow]note[/] "
             print_lines(f"{mark} {escape(finding.problem)}", f"      {escape(finding.hint)}")
         if not findings:
             print_lines(f"{escape(name)} has everything that it needs, and is idle.")

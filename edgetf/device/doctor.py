@@ -1,6 +1,6 @@
 """The doctor of a device: what keeps variants from running there, and what makes its times doubtful.
 
-In: facts of the device. Out: findings, each with its hint.
+In: facts of the device, and a trial of its delegate. Out: findings, each with its hint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from edgetf.device.lacking import Finding
 from edgetf.device.probe import probe
 from edgetf.device.runner.answers import bits, count, number
 from edgetf.device.settings import DeviceSettings
-from edgetf.errors import DeviceError
+from edgetf.device.trial import try_delegate
+from edgetf.errors import DeviceError, EdgetfError
 
 _LEAST_FREE_MIB = 500
 _BUSY = 0.5  # load for each core
@@ -23,9 +24,15 @@ _THROTTLED = {0: "under-voltage now", 1: "frequency capped now", 2: "throttled n
 def examine(name: str, settings: DeviceSettings) -> tuple[Finding, ...]:
     """All findings of the device named `name`, including that it cannot be reached."""
     try:
-        return diagnose(probe(name, settings), settings)
+        found = diagnose(probe(name, settings), settings)
     except DeviceError as error:  # what is known without reaching it is reported, too
         return (Finding(True, error.message, error.hint), *diagnose(None, settings))
+    if any(finding.blocks for finding in found):
+        return found
+    try:
+        return (*try_delegate(name, settings), *found)
+    except EdgetfError as error:
+        return (*found, Finding(False, f"its delegate was not tried: {error.message}", error.hint))
 
 
 def diagnose(facts: Facts | None, settings: DeviceSettings) -> tuple[Finding, ...]:

@@ -18,7 +18,8 @@ from edgetf.errors import Cause, DeviceError
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem, and a hint on what to do. `blocks`: it keeps a benchmark from running, or its times are doubtful."""
+    """A problem, and a hint on what to do. `blocks`: it keeps a benchmark from running; else times are doubtful, or
+    something is not known."""
 
     blocks: bool
     problem: str
