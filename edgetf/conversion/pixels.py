@@ -26,7 +26,9 @@ from edgetf.samples import Array, Samples
 
 _FLOAT = "float32"
 _WHOLE = 0.01  # of a step between two pixels: samples that are further from one were not made of pixels
+_DARK = 2  # pixels: samples of fewer were made in other units, such as 0..1
 _ROWS = 256  # samples to look at
+_HINT = "give the map that the samples were made with to --pixels; mean and std are in pixels: 255 times those of 0..1"
 _QUANTIZED = ("INT8", "UINT8")
 _SAME_SCALE = 1e-6  # a 4,000th of a pixel
 
@@ -68,7 +70,11 @@ def refuse_other_values(maps: Mapping[str, PixelMap], samples: Samples) -> tuple
             known = np.asarray(samples.inputs[name], np.float64)
             reach = f"{float(np.min(known)):.4g} to {float(np.max(known)):.4g}"
             message = f"{name!r} is {reach} in {samples.source}, but pixels become {low:.4g} to {high:.4g}"
-            raise EdgetfError(message, "give the map that the samples were made with to --pixels")
+            raise EdgetfError(message, _HINT)
+        if 0 < pixels.max() - pixels.min() <= _DARK:
+            among = f"between pixel {pixels.min():.3g} and pixel {pixels.max():.3g}, of 0 to {LARGEST}"
+            message = f"all of {name!r} in {samples.source} is {among}: it was made with another map"
+            raise EdgetfError(message, _HINT)
     return fractions(maps, samples)
 
 

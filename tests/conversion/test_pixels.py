@@ -118,6 +118,13 @@ def test_samples_that_no_pixels_are_mapped_to_are_refused_and_those_between_two_
     with pytest.raises(EdgetfError, match=r"'image' is 0 to 255 in s\.npz, but pixels become 0 to 1") as caught:
         refuse_other_values({"image": unit}, raw)
     assert "--pixels" in caught.value.hint
+    for other in ("0..255", "mean=0.45 std=0.2"):  # numbers for values in 0..1, not for pixels
+        values = _values(parse_map("0..1"), PIXELS) if other == "0..255" else (PIXELS / 255 - 0.45) / 0.2
+        small = make_samples("s.npz", {"image": values.astype(np.float32)}, None)
+        with pytest.raises(EdgetfError, match=r"all of 'image' in s\.npz is between pixel .* and pixel 1, of 0 to 255"):
+            refuse_other_values({"image": parse_map(other)}, small)
+    black = make_samples("s.npz", {"image": np.zeros((4, 8, 8, 2), np.float32)}, None)
+    assert refuse_other_values({"image": parse_map("0..255")}, black) == ()
     between = make_samples("s.npz", {"image": _values(unit, PIXELS) * np.float32(0.5)}, None)
     [warning] = fractions({"image": unit}, between)
     odd = (PIXELS % 2).mean()
