@@ -16,16 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetf.errors import EdgetfError, MissingExtraError, clean, nearest
 from edgetf.files import read_bytes
 from edgetf.pixels import ENTRY, PixelMap, maps_of
 from edgetf.reading import parsing
+from edgetf.unpacking import listed as listed
+from edgetf.unpacking import to_model
 
 _AGAIN = "copy or convert it again"
 _LARGEST = 1 << 33  # bytes: buffers of more than 2 GB are stored after the flatbuffer
+LARGEST_PACKED = (1 << 31) - 1  # bytes
 _LONGEST_ENTRY = 1000  # bytes of metadata that are shown
 _LEAST_TABLE = 4  # bytes of the smallest table
+_MOST_COMPRESSED = 1 << 23  # bytes that are compressed to learn the size of all
+_PIECES = 32  # of a larger file
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,9 @@ class Contents:
     """A variant's contents.
 
     `weights` is the size of constant tensors in bytes by dtype, `weight_sparsity` the share of zeros in those of two or
-    more axes; `compressed_bytes` is the size after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download; `graph` is
-    the index of the graph with these `inputs` and `outputs`; `pixels` has the maps of inputs that take pixels.
+    more axes; `compressed_bytes` is the size after DEFLATE, as in a `.zip`, an `.apk` or a gzipped download: of a file
+    of more than 8 MB an estimate by 32 pieces of it, to three digits; `graph` is the index of the graph with these
+    `inputs` and `outputs`; `pixels` has the maps of inputs that take pixels.
     """
 
     path: str
@@ -78,6 +85,11 @@ class Contents:
     compressed_bytes: int
     graph: int = 0
     pixels: dict[str, PixelMap] = field(default_factory=dict)
+
+    @property
+    def is_compressed_estimated(self) -> bool:
+        """Whether `compressed_bytes` is an estimate."""
+        return self.bytes > _MOST_COMPRESSED
 
     def counts(self) -> dict[str, int]:
         """Number of ops by name, over all versions."""
@@ -173,8 +185,9 @@ def _damaged(path: str) -> EdgetfError:
 
 
 def unpack(content: bytes) -> tuple[Any, Any]:
-    """A flatbuffer as mutable objects (a `ModelT`), and the schema's module."""
-    return _tools().read_model_from_bytearray(bytearray(content)), _schema()
+    """A flatbuffer as mutable objects (a `ModelT`), and the schema's module. Constants are views of `content`."""
+    schema = _schema()
+    return to_model(content, schema), schema
 
 
 def pack(model: Any) -> bytes:
@@ -183,9 +196,12 @@ def pack(model: Any) -> bytes:
     return packed
 
 
-def listed(vector: Any) -> list[Any]:
-    """A vector of the flatbuffer as a list: an empty one, such as a scalar's shape, is None there."""
-    return [] if vector is None else list(vector)
+def data_of(model: Any, buffer: int) -> NDArray[np.uint8]:
+    """The bytes of a buffer, without a copy where they are an array already; none for one without data."""
+    data = model.buffers[buffer].data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return np.frombuffer(data, np.uint8)
+    return np.asarray(listed(data) if data is None else data, np.uint8)
 
 
 def builtin_code(model: Any, operator: Any) -> int:
@@ -205,11 +221,6 @@ def tensor_name(tensor: Any) -> str:
 def signature_names(model: Any) -> list[str]:
     """The keys of a model's signatures."""
     return [_text(one.signatureKey) for one in listed(model.signatureDefs)]
-
-
-def _tools() -> Any:
-    _schema()
-    return importlib.import_module("ai_edge_litert.tools.flatbuffer_utils")
 
 
 def _schema() -> Any:
@@ -306,10 +317,21 @@ def _contents(path: str, content: bytes, model: Any, schema: Any, graph: int) ->
         ops=_ops(model, schema),
         weights=_weights(model, types),
         weight_sparsity=_sparsity(model, types),
-        compressed_bytes=len(zlib.compress(content)),
+        compressed_bytes=_compressed(content),
         graph=graph,
         pixels=pixel_maps(model),
     )
+
+
+def _compressed(content: bytes) -> int:
+    """The size after DEFLATE; of a large file, which would take a second for each 25 MB, by evenly spaced pieces."""
+    if len(content) <= _MOST_COMPRESSED:
+        return len(zlib.compress(content))
+    length, packer, packed = _MOST_COMPRESSED // _PIECES, zlib.compressobj(), 0
+    for k in range(_PIECES):
+        begin = k * (len(content) - length) // (_PIECES - 1)
+        packed += len(packer.compress(memoryview(content)[begin : begin + length]))
+    return int(float(f"{(packed + len(packer.flush())) / _MOST_COMPRESSED * len(content):.3g}"))
 
 
 def pixel_maps(model: Any) -> dict[str, PixelMap]:
@@ -317,7 +339,7 @@ def pixel_maps(model: Any) -> dict[str, PixelMap]:
     for entry in listed(model.metadata):
         if _text(entry.name) == ENTRY:
             with parsing(f"the metadata {ENTRY}", "a map of pixels", _AGAIN):
-                return maps_of(bytes(listed(model.buffers[entry.buffer].data)))
+                return maps_of(data_of(model, entry.buffer).tobytes())
     return {}
 
 
@@ -363,9 +385,9 @@ def _count_zeros(model: Any, types: dict[int, str]) -> float:
         shape = [int(axis) for axis in listed(tensor.shape)]
         if data is None or len(shape) < 2 or dtype not in ("float32", "float16", "int8"):
             continue
-        stored = np.frombuffer(bytes(data), dtype)
+        stored = data_of(model, tensor.buffer).view(dtype)
         size = stored.size if tensor.sparsity is None else math.prod(shape)  # sparse tensors store no zeros
-        zeros, total = zeros + size - int((stored != 0).sum()), total + size
+        zeros, total = zeros + size - int(np.count_nonzero(stored)), total + size
     return round(zeros / total, 4) if total else 0.0
 
 
@@ -387,7 +409,7 @@ def _quantization(parameters: Any) -> Quantization | None:
 def _metadata(model: Any, name: str) -> str | None:
     for entry in listed(model.metadata):
         if _text(entry.name) == name:
-            content = bytes(listed(model.buffers[entry.buffer].data)[:_LONGEST_ENTRY])
+            content = data_of(model, entry.buffer)[:_LONGEST_ENTRY].tobytes()
             return clean(content.decode(errors="replace").strip("\0")) or None
     return None
 

@@ -12,9 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
 
 _IDENTIFIER = b"TFL3"
 _COMPARED = 1 << 16  # bytes of a vector: larger ones are constants, of which `prune` stores equal ones once
+_FIRST, _OF_A_PART = 1 << 16, 1 << 12  # bytes for everything but constants, and for each tensor and operation
+_MOST = (1 << 31) - 1  # bytes of a flatbuffer
 _LENGTH = 4  # bytes before the elements of each vector
 _Kind = tuple[int, int]  # bytes of an element, and its alignment
 _TEXT = (0, 1)  # a string: like bytes, with a 0 behind them
@@ -22,9 +26,16 @@ _TEXT = (0, 1)  # a string: like bytes, with a 0 behind them
 
 def to_bytes(model: Any) -> bytes:
     """The bytes of a `ModelT`. Raises BuilderSizeError for more than 2 GB."""
-    builder = _Builder()
+    builder = _Builder(min(_expected(model), _MOST))
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def _expected(model: Any) -> int:
+    """Bytes that will do: otherwise the memory is doubled, and copied, until they fit. Unused ones cost nothing."""
+    parts = sum(len(part or ()) for graph in model.subgraphs or () for part in (graph.tensors, graph.operators))
+    constants = sum(len(buffer.data) for buffer in model.buffers or () if buffer.data is not None)
+    return _FIRST + _OF_A_PART * parts + constants
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
@@ -32,8 +43,8 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no
 
     head: int
 
-    def __init__(self) -> None:
-        super().__init__(1024)
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
         self._known: dict[tuple[_Kind, bytes], int] = {}
         self._begin, self._kind, self._movable = 0, _TEXT, True
 
@@ -44,6 +55,16 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no
     def CreateString(self, s: Any, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
         self._begin, self._kind, self._movable = self.Offset(), _TEXT, True
         return int(super().CreateString(s, encoding, errors))
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
+        """Like the base class, which copies the vector twice on its way."""
+        values = np.ascontiguousarray(x.astype(x.dtype.newbyteorder("<"), copy=False))
+        self.StartVector(x.itemsize, x.size, x.dtype.alignment)
+        self.head -= values.nbytes
+        with memoryview(self.Bytes) as place:
+            place[self.head : self.head + values.nbytes] = values.view(np.uint8).data
+        self.vectorNumElems = x.size
+        return int(self.EndVector())
 
     def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
         self._movable = False  # the same bytes at another place refer to something else

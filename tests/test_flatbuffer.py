@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +186,51 @@ def test_a_fault_of_our_own_is_not_called_damage(converted: Path, monkeypatch: p
     monkeypatch.setattr(flatbuffer, "_weights", broken)
     with pytest.raises(TypeError, match="a bug"):
         read_contents(converted / "float32.tflite")
+
+
+def _with_constant(converted: Path, out: Path, data: bytes) -> Path:
+    return _changed(converted, out, lambda model, schema: _constant(model, schema, "INT8", [1, len(data)], data))
+
+
+def test_the_compressed_size_of_a_large_file_is_an_estimate_by_pieces_of_all_of_it(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flatbuffer, "_MOST_COMPRESSED", 1 << 20)
+    random = np.random.default_rng(0)
+    halves = bytes(2_000_000) + random.integers(-8, 8, 2_000_000).astype(np.int8).tobytes()
+    path = _with_constant(converted, tmp_path, halves)
+    contents, exact = read_contents(path), len(zlib.compress(path.read_bytes()))
+    assert contents.is_compressed_estimated
+    assert contents.compressed_bytes == pytest.approx(exact, rel=0.05)
+    assert contents.compressed_bytes != exact
+    small = read_contents(converted / "int8.tflite")
+    assert not small.is_compressed_estimated
+    assert small.compressed_bytes == len(zlib.compress((converted / "int8.tflite").read_bytes()))
+
+
+def test_reading_and_changing_a_file_keeps_no_second_copy_of_its_constants(converted: Path, tmp_path: Path) -> None:
+    size = 32_000_000
+    path = _with_constant(converted, tmp_path, bytes(size))
+    content = path.read_bytes()
+    tracemalloc.start()
+    try:
+        read_contents(path)  # which reads the file once
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+        tracemalloc.reset_peak()
+        model, _ = unpack(content)
+        assert tracemalloc.get_traced_memory()[1] < 0.1 * size
+        assert pack(model) == content
+        assert tracemalloc.get_traced_memory()[1] < 2.2 * size  # the builder and the result
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_stored_after_a_flatbuffer_is_part_of_the_model(converted: Path, tmp_path: Path) -> None:
+    model, _ = unpack((converted / "float32.tflite").read_bytes())
+    buffer = model.buffers[_weight(model).buffer]
+    data, buffer.data = bytes(buffer.data), None
+    buffer.offset = buffer.size = len(data)
+    buffer.offset = len(pack(model))
+    read, _ = unpack(pack(model) + data)
+    found = read.buffers[_weight(read).buffer]
+    assert (bytes(found.data), found.offset, found.size) == (data, 0, 0)

@@ -108,8 +108,9 @@ def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> Non
             rows.append([kind, escape(tensor.name), tensor.dtype, f"\\[{shape}]", quantized])
     oldest = " or ".join(map(str, smallest_runtimes(contents.ops))) or "none of the measured ones"
     signatures = ", ".join(contents.signatures) or "none"
+    about = "about " if contents.is_compressed_estimated else ""
     print_lines(
-        f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)} ({human_bytes(contents.compressed_bytes)} "
+        f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)} ({about}{human_bytes(contents.compressed_bytes)} "
         f"compressed), sha256 {contents.sha256[:12]}…",
         f"signatures: {escape(signatures)}; the oldest runtime that has its ops: {oldest}",
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.flatbuffer import listed, pack, unpack
+from edgetf.flatbuffer import data_of, listed, pack, unpack
 from edgetf.reading import parsing
 
 STEPS = 8  # of an exponent to a power of two; coarser ones lose 1 to 2 dB of what equalization gains
@@ -31,7 +31,7 @@ def read_factors(model: Any) -> Factors:
     for entry in listed(model.metadata):
         if _name_of(entry) == _ENTRY:
             with parsing(f"the metadata {_ENTRY}", "a list of factors", "convert the model again"):
-                return _parsed(bytes(listed(model.buffers[entry.buffer].data)))
+                return _parsed(data_of(model, entry.buffer).tobytes())
     return {}
 
 

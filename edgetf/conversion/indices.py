@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
+from edgetf.flatbuffer import builtin_code, data_of, listed, names_of, pack, tensor_name, unpack
 from edgetf.samples import Array
 
 # ops whose results are integers if their inputs are
@@ -61,7 +61,7 @@ def _find_indices(model: Any, schema: Any) -> tuple[set[int], bool]:
         return [int(k) for k in listed(tensors) if k >= 0 and types[graph.tensors[k].type] == "FLOAT32"]
 
     def bytes_of(k: int) -> int:
-        return len(listed(model.buffers[graph.tensors[k].buffer].data))
+        return len(data_of(model, graph.tensors[k].buffer))
 
     reached = set(floats(graph.inputs))
     ways: list[tuple[list[int], list[int], bool]] = []

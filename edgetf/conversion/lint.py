@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.conversion.ranges import Ranges
-from edgetf.flatbuffer import builtin_code, listed, names_of, tensor_name, unpack
+from edgetf.flatbuffer import builtin_code, data_of, listed, names_of, tensor_name, unpack
 from edgetf.samples import Array, Samples
 
 _FEW = 50
@@ -80,8 +80,8 @@ def lint_rescaling(flatbuffer: bytes, ranges: Ranges) -> tuple[str, ...]:
         if given is None or kind not in ("MUL", "SUB", "ADD") or (kind == "SUB" and operands[0] != given):
             continue
         other = operands[1 - operands.index(given)]
-        data, found = listed(model.buffers[graph.tensors[other].buffer].data), known[names[given]]
-        does, most = _rescaling(kind, np.frombuffer(bytes(data), np.float32)) if data else ("", 0.0)
+        data, found = data_of(model, graph.tensors[other].buffer), known[names[given]]
+        does, most = _rescaling(kind, data.view(np.float32)) if len(data) else ("", 0.0)
         if does and max(abs(found.low), abs(found.high)) <= most:
             warnings.append(
                 f"the model itself {does}, and the samples are in {found.low:.3g} to {found.high:.3g}: "

@@ -6,21 +6,20 @@ TensorFlow 2.21). The graph stays as it is: outputs are equal bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from edgetf.flatbuffer import listed, pack, unpack
-
-_ALIGNED = 2  # a buffer with a smaller offset lies inside of the flatbuffer
+from edgetf.flatbuffer import LARGEST_PACKED, data_of, listed, pack, unpack
 
 
 def prune(content: bytes) -> bytes:
     """Remove unused tensors, buffers and operation codes; share equal constants. Never returns more bytes."""
-    model, _ = unpack(content)
-    if any(int(buffer.offset) >= _ALIGNED for buffer in model.buffers):  # larger than a flatbuffer can be
+    if len(content) > LARGEST_PACKED:
         return content
+    model, _ = unpack(content)
     for number, graph in enumerate(model.subgraphs):
         _drop_tensors(graph, [one for one in listed(model.signatureDefs) if one.subgraphIndex == number])
     _drop_codes(model)
@@ -77,10 +76,10 @@ def _share_buffers(model: Any) -> None:
     shared: dict[bytes, int] = {}
 
     def place(old: int, is_state: bool) -> int:
-        data = model.buffers[old].data
-        if old == 0 or (not is_state and (data is None or not len(data))):
+        data = data_of(model, old)
+        if old == 0 or (not is_state and not len(data)):
             return 0
-        key = b"" if is_state else np.asarray(data, np.uint8).tobytes()
+        key = b"" if is_state else hashlib.sha256(data.data).digest()
         if is_state or key not in shared:
             kept.append(model.buffers[old])
             if is_state:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.conversion.ranges import Ranges
-from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
+from edgetf.flatbuffer import builtin_code, data_of, listed, names_of, pack, tensor_name, unpack
 
 # the operands that a kernel copies into its results byte by byte
 COPIES_FIRST = (
@@ -245,10 +245,10 @@ class _Graph:
             return
         old = int(op.inputs[place])
         dtype = self._type(old).lower()
-        if dtype not in ("int32", "int64") or not len(listed(self.model.buffers[self._tensor(old).buffer].data)):
+        if dtype not in ("int32", "int64") or not len(data_of(self.model, self._tensor(old).buffer)):
             return
         made = self._add_tensor(old, old)
-        stored = np.frombuffer(bytes(self.model.buffers[self._tensor(old).buffer].data), dtype)
+        stored = data_of(self.model, self._tensor(old).buffer).view(dtype)
         self._store(made, np.rint(stored * factor).astype(dtype))
         parameters = self._tensor(made).quantization
         if parameters is not None and parameters.scale is not None:
@@ -259,10 +259,10 @@ class _Graph:
 
     def _data(self, k: int) -> NDArray[np.float64] | None:
         """The values of a constant, as numbers; None for a tensor that is not a constant."""
-        data = self.model.buffers[self._tensor(k).buffer].data
-        if data is None or not len(data):
+        data = data_of(self.model, self._tensor(k).buffer)
+        if not len(data):
             return None
-        stored = np.frombuffer(bytes(data), self._type(k).lower()).astype(np.float64)
+        stored = data.view(self._type(k).lower()).astype(np.float64)
         if not self._is_quantized(k):
             return stored
         parameters = self._tensor(k).quantization

@@ -28,7 +28,8 @@ class Cost:
 
 def run(arguments: Sequence[str], folder: Path = HERE, allowed: Sequence[int] = (0,)) -> Cost:
     """Run Python with these arguments on the version of edgetf in `folder`. Raises unless its exit code is allowed."""
-    env = {**os.environ, "PYTHONPATH": str(folder)}
+    others = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *others])}
     command = [sys.executable, "-c", _WATCH, *arguments]
     ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
     code, seconds, megabytes = map(float, ended.stdout.split())
