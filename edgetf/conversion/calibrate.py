@@ -11,11 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from edgetf import __version__
+from edgetf.conversion.extremes import REDUCTIONS, with_extremes
 from edgetf.conversion.observe import expose, prepare
 from edgetf.conversion.ranges import RANGES_SCHEMA, Floats, Range, RangeChoice, Ranges, choose
 from edgetf.conversion.scales import COPIES_FIRST
@@ -29,6 +32,9 @@ from edgetf.schemes import Scheme
 
 OnProgress = Callable[[int, int], None]
 _VALUES, _ALL_VALUES = 1 << 17, 1 << 26  # values that are kept for percentiles: of a tensor, of all
+_SMALL = 1 << 12  # values of a tensor: more of them are copied out of the graph on a part of the samples alone
+_COPIED = 128  # of that part, in inferences
+_HEAVY = 64 << 20  # bytes of a flatbuffer: larger ones are not loaded twice for each core
 # ops that hold a subgraph: the int8 quantizer leaves it in float, the int16x8 quantizer rejects it
 LOOPS = frozenset({"WHILE", "IF", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
 # ops with internal values that need ranges too
@@ -62,7 +68,11 @@ def calibrate(
 
 
 class Calibrator:
-    """Observes the activations of a float flatbuffer on `samples`, or on a part of them."""
+    """Observes the activations of a float flatbuffer on `samples`, or on a part of them.
+
+    Those of few values are copied out of the graph in every inference. The others are in `large`: their smallest and
+    largest values are found by the graph, and they are copied in the inferences of `copied` alone.
+    """
 
     def __init__(self, flatbuffer: bytes, samples: Samples, calibration: Calibration, on_progress: OnProgress) -> None:
         model, schema = unpack(flatbuffer)
@@ -70,16 +80,60 @@ class Calibrator:
         self.copies = _copies(model, schema, self.tensors)
         self.digest = hashlib.sha256(flatbuffer).hexdigest()
         self.samples, self.calibration = samples, calibration
-        self.content = expose(flatbuffer, (t.index for t in self.tensors if not t.is_input))
-        self._share = -(-min(_VALUES, _ALL_VALUES // len(self.tensors)) // len(samples))  # for each sample
+        self._flatbuffer = flatbuffer
+        self._content = expose(flatbuffer, (t.index for t in self.tensors if not t.is_input))
+        count = len(samples) // samples.batch
+        self.large, self.copied = _large(model, schema, self.tensors, len(flatbuffer)), frozenset(range(count))
+        if self.large:
+            self.copied = frozenset(int(k) for k in np.linspace(0, count - 1, min(count, _COPIED)).round())
+        self._kept = min(_VALUES, _ALL_VALUES // len(self.tensors))  # values of each tensor
         self.counter = _Counter(len(samples), on_progress)
+
+    def share(self, k: int, number: int) -> int:
+        """How many values of the k-th activation are kept of an inference."""
+        if k not in self.large:
+            return -(-self._kept // len(self.samples)) * self.samples.batch
+        return -(-self._kept // len(self.copied)) if number in self.copied else 0
 
     def observe(self, inferences: Sequence[int], with_values: bool) -> Observation:
         """Run these inferences. `with_values` keeps a selection of all values, which all choices but min-max need."""
-        workers, share = max(1, min(cores(), len(inferences))), self._share if with_values else 0
+        workers = max(1, min(cores(), len(inferences)))
+        self.quick  # noqa: B018  # once, before the threads
         with ThreadPoolExecutor(workers) as pool:
-            jobs = [pool.submit(_observe, self, inferences[w::workers], share) for w in range(workers)]
+            jobs = [pool.submit(_observe, self, inferences[w::workers], with_values) for w in range(workers)]
             return Observation(self, tuple(job.result() for job in jobs))
+
+    @cached_property
+    def quick(self) -> tuple[bytes, list[int]] | None:
+        """The flatbuffer that finds the extremes of `large`, and their tensors; None if that takes longer than to copy
+        all activations: XNNPACK may not run it in one piece."""
+        if not self.large:
+            return None
+        small = [one.index for k, one in enumerate(self.tensors) if k not in self.large and not one.is_input]
+        try:
+            found = with_extremes(self._flatbuffer, small, [self.tensors[k].index for k in sorted(self.large)])
+            graph, exposed = _Graph(found[0], self, found[1]), _Graph(self._content, self)
+            seconds = graph.seconds(graph.extremes)
+            longest = exposed.seconds(lambda: [(exposed.values(k).min(), exposed.values(k).max()) for k in self.large])
+        except (RuntimeError, ValueError, EdgetfError):  # a sample that fails is reported when it has its turn
+            return None
+        return found if seconds < longest else None
+
+    def graph(self, quick: bool) -> _Graph:
+        """An interpreter of the quick flatbuffer, or of the one whose activations are all outputs."""
+        if quick and self.quick is not None:
+            return _Graph(self.quick[0], self, self.quick[1])
+        return _Graph(self._content, self)
+
+
+def _large(model: Any, schema: Any, tensors: list[_Activation], size: int) -> frozenset[int]:
+    """The activations of many values, by their place; none if the file is large, or keeps states between runs."""
+    shapes = [[int(axis) for axis in listed(model.subgraphs[0].tensors[one.index].shape)] for one in tensors]
+    kinds = names_of(schema.BuiltinOperator)
+    writes = any(kinds[builtin_code(model, op)] == "ASSIGN_VARIABLE" for op in listed(model.subgraphs[0].operators))
+    if size > _HEAVY or writes or any(one.isVariable for one in model.subgraphs[0].tensors):
+        return frozenset()
+    return frozenset(k for k, shape in enumerate(shapes) if shape and int(np.prod(shape)) > _SMALL)
 
 
 @dataclass(frozen=True)
@@ -164,6 +218,15 @@ class _Observed:
     widest: list[tuple[float, int]]
     values: list[list[Floats]]
 
+    def add(self, place: int, k: int, ends: tuple[float, float], begin: int) -> None:
+        """Add the ends of the k-th tensor in the `place`-th inference, whose first sample is `begin`."""
+        low, high = ends
+        self.lows[k], self.highs[k] = np.minimum(self.lows[k], low), np.maximum(self.highs[k], high)  # keep NaN
+        magnitude = max(abs(low), abs(high)) if np.isfinite(low + high) else np.inf
+        self.magnitudes[place, k] = magnitude
+        if magnitude > self.widest[k][0]:
+            self.widest[k] = (magnitude, begin)
+
 
 def _activations(model: Any, schema: Any) -> list[_Activation]:
     """Float inputs, then float results of ops in the order of the graph. The index keeps names unique."""
@@ -183,43 +246,88 @@ def _copies(model: Any, schema: Any, tensors: list[_Activation]) -> list[tuple[i
     return [(place[source], place[result]) for source, result in pairs if source in place and result in place]
 
 
-def _observe(calibrator: Calibrator, batches: Sequence[int], share: int) -> _Observed:
-    """Run some inferences in an interpreter of this thread's own. numpy and the interpreter release the GIL."""
-    from ai_edge_litert.interpreter import Interpreter
+class _Graph:
+    """An interpreter of a flatbuffer with activations as outputs: all, or all but the large ones, of which `results`
+    are the smallest values, the largest ones and the sums."""
 
-    tensors, samples = calibrator.tensors, calibrator.samples
-    interpreter = Interpreter(model_content=calibrator.content, num_threads=1)
-    indices, batch = prepare(interpreter, samples), samples.batch
-    views = [interpreter.tensor(t.index) for t in tensors]
-    random = np.random.default_rng(batches[0])
-    lows, highs = np.full(len(tensors), np.inf, np.float32), np.full(len(tensors), -np.inf, np.float32)
-    widest: list[tuple[float, int]] = [(-1.0, 0)] * len(tensors)
-    values: list[list[Floats]] = [[] for _ in tensors]
-    magnitudes = np.zeros((len(batches), len(tensors)), np.float32)
-    for done, number in enumerate(batches):
-        begin = number * batch
+    def __init__(self, content: bytes, calibrator: Calibrator, results: Sequence[int] = ()) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        self._samples = calibrator.samples
+        self._inputs = prepare(self._interpreter, self._samples)
+        self.large = sorted(calibrator.large) if results else []
+        self.copied = [k for k in range(len(calibrator.tensors)) if not results or k not in calibrator.large]
+        self._views = {k: self._interpreter.tensor(calibrator.tensors[k].index) for k in self.copied}
+        self._results = [self._interpreter.tensor(k) for k in results]
+
+    def run(self, number: int) -> None:
+        """Run an inference. Raises EdgetfError if the model fails on the sample."""
+        samples, begin = self._samples, number * self._samples.batch
         try:
-            for name, array in samples.feed(begin, begin + batch).items():
-                interpreter.set_tensor(indices[name], np.require(array, requirements="C"))
-            interpreter.invoke()
+            for name, array in samples.feed(begin, begin + samples.batch).items():
+                self._interpreter.set_tensor(self._inputs[name], np.require(array, requirements="C"))
+            self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:  # what the interpreter raises
             message = f"the model fails on calibration sample {samples.row(begin)}: {in_one_line(str(error))}"
-            raise EdgetfError(
-                message, "check that the model accepts this sample; correct it or leave it out"
-            ) from error
-        for k, view in enumerate(views):
+            hint = "check that the model accepts this sample; correct it or leave it out"
+            raise EdgetfError(message, hint) from error
+
+    def values(self, k: int) -> Floats:
+        """The interpreter's own memory of the k-th activation: it does not run while this is kept."""
+        values: Floats = self._views[k]()
+        return values
+
+    def extremes(self) -> Floats | None:
+        """The smallest and largest values of `large`, (n, 2); None if one of them has values that are not finite."""
+        found = np.array([view().item() for view in self._results], np.float32).reshape(-1, len(REDUCTIONS))
+        return found[:, :2] if np.isfinite(found).all() else None
+
+    def seconds(self, look: Callable[[], object]) -> float:
+        """The time of an inference and of a look at it, the second of two."""
+        for _ in range(2):
+            begin = perf_counter()
+            self.run(0)
+            look()
+        return perf_counter() - begin
+
+
+def _observe(calibrator: Calibrator, inferences: Sequence[int], with_values: bool) -> _Observed:
+    """Run some inferences in interpreters of this thread's own. numpy and the interpreter release the GIL."""
+    tensors, samples, n = calibrator.tensors, calibrator.samples, len(calibrator.tensors)
+    graphs: dict[bool, _Graph] = {}
+    random = np.random.default_rng(inferences[0])
+    found = _Observed(
+        lows=np.full(n, np.inf, np.float32),
+        highs=np.full(n, -np.inf, np.float32),
+        magnitudes=np.zeros((len(inferences), n), np.float32),
+        widest=[(-1.0, 0)] * n,
+        values=[[] for _ in tensors],
+    )
+
+    def run(quick: bool, number: int) -> _Graph:
+        graphs[quick] = graphs.get(quick) or calibrator.graph(quick)
+        graphs[quick].run(number)
+        return graphs[quick]
+
+    for place, number in enumerate(inferences):
+        is_quick = calibrator.quick is not None and not (with_values and number in calibrator.copied)
+        graph = run(is_quick, number)
+        extremes = graph.extremes() if is_quick else None
+        if is_quick and extremes is None:  # NaN or infinity: numpy finds where
+            graph = run(False, number)
+        for k in graph.copied:
             # values before the model's own imputation may be NaN; its outputs may not
             imputed = samples.allow_nan and not tensors[k].is_output
-            low, high, some = _look(view(), share * batch, random, imputed)
-            lows[k], highs[k] = np.minimum(lows[k], low), np.maximum(highs[k], high)  # keep NaN, unlike min()
-            magnitude = max(abs(low), abs(high)) if np.isfinite(low + high) else np.inf
-            magnitudes[done, k] = magnitude
-            if magnitude > widest[k][0]:
-                widest[k] = (magnitude, begin)
-            if share:
-                values[k].append(some)
-        calibrator.counter.add(batch)
-    return _Observed(lows, highs, magnitudes, widest, values)
+            count = calibrator.share(k, number) if with_values else 0
+            low, high, some = _look(graph.values(k), count, random, imputed)
+            found.add(place, k, (low, high), number * samples.batch)
+            if count:
+                found.values[k].append(some)
+        for k, (low, high) in zip(graph.large, extremes if extremes is not None else (), strict=True):
+            found.add(place, k, (float(low), float(high)), number * samples.batch)
+        calibrator.counter.add(samples.batch)
+    return found
 
 
 def _look(array: Floats, count: int, random: np.random.Generator, imputed: bool) -> tuple[float, float, Floats]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.flatbuffer import builtin_code, listed, names_of
+from edgetf.flatbuffer import builtin_code, listed, names_of, tensor_name
 
 # the operands that are weights, and the axis of their channels
 _WEIGHTS: dict[str, tuple[tuple[int, ...], int]] = {
@@ -32,6 +32,7 @@ _WEIGHTS: dict[str, tuple[tuple[int, ...], int]] = {
 _CHANNEL_BYTES = 12  # a scale and a zero point
 _LONG_ROW = 64  # numbers in a row of a table beside which a scale weighs little
 _EXTRA_BYTES = 320  # a tensor, its name, an operation
+_MIN_RUNTIME, _MIN_RUNTIME_BYTES = "min_runtime_version", 16
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,19 @@ def _is_plain(model: Any, schema: Any, graph: Any, k: int, readers: list[tuple[i
     """Whether tensor `k` is a dense float constant whose readers are all of one kind and have the same channels."""
     if k < 0 or len({kind for _, kind in readers}) > 1:
         return False
+    shape, operators = [int(axis) for axis in listed(graph.tensors[k].shape)], listed(graph.operators)
+    if len(shape) < 2 or not is_stored(model, schema, graph, k):
+        return False
+    return len({_axis(kind, operators[number], shape) for number, kind in readers}) == 1
+
+
+def is_stored(model: Any, schema: Any, graph: Any, k: int) -> bool:
+    """Whether tensor `k` is a dense float32 constant."""
     tensor = graph.tensors[k]
     if tensor.type != schema.TensorType.FLOAT32 or tensor.sparsity is not None or tensor.isVariable:
         return False
-    data, shape = model.buffers[tensor.buffer].data, [int(axis) for axis in listed(tensor.shape)]
-    operators = listed(graph.operators)
-    if len(shape) < 2 or data is None or not len(data) == 4 * int(np.prod(shape)) > 0:
-        return False
-    return len({_axis(kind, operators[number], shape) for number, kind in readers}) == 1
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) == 4 * int(np.prod([int(axis) for axis in listed(tensor.shape)])) > 0
 
 
 def _axis(kind: str, op: Any, shape: list[int]) -> int:
@@ -134,6 +140,26 @@ def add_code(model: Any, number: int, version: int) -> int:
     code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
+
+
+def add_entry(model: Any, schema: Any, name: str, content: bytes) -> None:
+    """Add an entry to a model's metadata."""
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = name, add_buffer(model, schema, np.frombuffer(content, np.uint8))
+    model.metadata = [*listed(model.metadata), entry]
+
+
+def require_runtime(model: Any, schema: Any, version: str) -> None:
+    """Raise the version of TFLite that a model's metadata names as the first that can run it. It only informs."""
+    entries = [one for one in listed(model.metadata) if tensor_name(one) == _MIN_RUNTIME]
+    found = [bytes(listed(model.buffers[one.buffer].data)).rstrip(b"\0").decode() for one in entries]
+    if all(_numbers(one) < _numbers(version) for one in found):
+        model.metadata = [one for one in listed(model.metadata) if one not in entries]
+        add_entry(model, schema, _MIN_RUNTIME, version.encode().ljust(_MIN_RUNTIME_BYTES, b"\0"))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(one) if one.isdecimal() else 0 for one in version.split(".")]
 
 
 def skeleton(model: Any, schema: Any, graph: Any) -> Iterator[tuple[Any, str]]:

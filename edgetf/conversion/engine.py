@@ -18,6 +18,8 @@ from edgetf.conversion.choose_ranges import MINMAX
 from edgetf.conversion.contract import RuntimeVersion, find_problems
 from edgetf.conversion.dynamic import unpack_depthwise
 from edgetf.conversion.factors import with_factors
+from edgetf.conversion.halves import to_float16
+from edgetf.conversion.hybrid import to_dynamic
 from edgetf.conversion.improve import Basis, Improver
 from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.informing import lines_on
@@ -43,6 +45,7 @@ _FROZEN = "variables that the converter left empty (NaN or random values) were r
 _UNPACKED = "its memory is that of float32: the interpreter unpacks the weights when it loads them"
 _NEAREST = "its weights are rounded to the nearest step: with --samples they are rounded for what the layers get"
 _DEPTHWISE = "DEPTHWISE_CONV_2D computes in float32, which XNNPACK runs in one piece with the rest ({} operations)"
+_KEPT = "{} constant(s) stay float32, because float16 would make them zero or infinite: {}"
 _LEARNED = "its ranges were learned in quantization-aware training: no samples were needed"
 
 
@@ -268,11 +271,7 @@ class Engines:
         if scheme == SCHEMES["float32"]:
             return *self._float_repaired, ()
         if not scheme.needs_samples:
-            content, notes = self._convert(scheme, per_channel_dense)
-            if self._trained:
-                content, scale_notes = repair_scales(content, None)
-                return prune(content), (*notes, *scale_notes, _LEARNED), ()
-            return self._dynamic(content, notes) if scheme.weights == "int8" else (content, notes, ())
+            return self._without_ranges(scheme, per_channel_dense)
         if scheme.activations == "int16":
             try:
                 content = self._private.quantize_int16x8(write_ranges(self._float, self._widest), scheme.io)
@@ -288,6 +287,22 @@ class Engines:
             content, biases = self._improver.int8(content, basis.float32)
             repairs += biases
         return with_factors(content, basis.factors), self._float_repaired[1] + notes + loops, repairs
+
+    def _without_ranges(
+        self, scheme: Scheme, per_channel_dense: bool
+    ) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
+        if self._trained:
+            content, notes = self._convert(scheme, per_channel_dense)
+            content, scale_notes = repair_scales(content, None)
+            return prune(content), (*notes, *scale_notes, _LEARNED), ()
+        if scheme.weights == "float16":
+            content, kept = to_float16(self._float)
+            notes = (_KEPT.format(len(kept), ", ".join(kept[:3])),) if kept else ()
+            return prune(content), self._float_repaired[1] + notes, ()
+        hybrid = to_dynamic(self._float, per_channel_dense)
+        if hybrid is None:
+            return self._dynamic(*self._convert(scheme, per_channel_dense))
+        return self._dynamic(prune(hybrid), self._float_repaired[1])
 
     def _quantize(self, basis: Basis, io: str, per_channel_dense: bool) -> tuple[bytes, tuple[str, ...]]:
         """The float flatbuffer in int8 with its ranges, and the notes on it."""

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from edgetf.conversion.constants import Constant, add_buffer, add_code, along, find_constants, values_of
 from edgetf.conversion.layer_inputs import as_rows, from_rows, groups_of, is_small_enough, powers
 from edgetf.conversion.rounding import Levels, round_for_inputs, round_to_nearest, symmetric_scales
-from edgetf.flatbuffer import listed, pack, tensor_name, unpack
+from edgetf.flatbuffer import listed, pack, unpack
 from edgetf.samples import Samples
 
 DEQUANTIZE_VERSION = 5  # the first with a scale for each channel
+HALF_VERSION = 3  # the first that takes float16
 _SAME = 1e-5  # two scales that differ by less are one
 
 
@@ -77,35 +78,42 @@ def quantize_weights(content: bytes, rounder: Rounder | None) -> bytes:
     scales = [symmetric_scales(v, one.axis) for v, one in zip(values, constants, strict=True)]
     main = {one.tensor: scale for one, scale in zip(constants, scales, strict=True) if one.graph == 0}
     known = rounder.levels(main) if rounder else {}
+    unpacking: list[list[Any]] = [[] for _ in model.subgraphs]
     for one, value, scale in zip(constants, values, scales, strict=True):
         levels = known.get(one.tensor) if one.graph == 0 else None
         if levels is None:
             levels = round_to_nearest(value, along(scale, one.axis, value.ndim))
-        _store(model, schema, one, levels, scale)
+        stored, op = store(model, schema, model.subgraphs[one.graph], one.tensor, levels)
+        stored.quantization = per_channel(schema, scale, one.axis)
+        unpacking[one.graph].append(op)
+    for graph, ops in zip(model.subgraphs, unpacking, strict=True):
+        graph.operators = [*reversed(ops), *listed(graph.operators)]
     return pack(model)
 
 
-def unpacked_by(model: Any, schema: Any, source: int, result: int) -> Any:
+def unpacked_by(model: Any, schema: Any, source: int, result: int, version: int = DEQUANTIZE_VERSION) -> Any:
     """A DEQUANTIZE from one tensor to another."""
     op = schema.OperatorT()
-    op.opcodeIndex = add_code(model, schema.BuiltinOperator.DEQUANTIZE, DEQUANTIZE_VERSION)
+    op.opcodeIndex = add_code(model, schema.BuiltinOperator.DEQUANTIZE, version)
     op.inputs, op.outputs = np.array([source], np.int32), np.array([result], np.int32)
     op.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
     op.builtinOptions = schema.DequantizeOptionsT()
     return op
 
 
-def _store(model: Any, schema: Any, one: Constant, levels: Levels, scales: NDArray[Any]) -> None:
-    """Replace a float constant by an int8 constant and its DEQUANTIZE."""
-    graph = model.subgraphs[one.graph]
-    stored = copy.copy(graph.tensors[one.tensor])
-    stored.type, stored.name = schema.TensorType.INT8, f"{tensor_name(stored)}_int8".encode()
-    stored.buffer = add_buffer(model, schema, levels)
-    stored.quantization = schema.QuantizationParametersT()
-    stored.quantization.scale = scales.astype(np.float32)
-    stored.quantization.zeroPoint = np.zeros(len(scales), np.int64)
-    stored.quantization.quantizedDimension = one.axis
-    graph.tensors[one.tensor].buffer = 0
+def per_channel(schema: Any, scales: NDArray[Any], axis: int) -> Any:
+    """A symmetric quantization with a scale for each channel along `axis`."""
+    made = schema.QuantizationParametersT()
+    made.scale, made.zeroPoint = scales.astype(np.float32), np.zeros(len(scales), np.int64)
+    made.quantizedDimension = axis
+    return made
+
+
+def store(model: Any, schema: Any, graph: Any, tensor: int, values: NDArray[Any]) -> tuple[Any, Any]:
+    """Replace a constant by `values` in int8 or float16; returns that tensor and the DEQUANTIZE to run first."""
+    stored, kind = copy.copy(graph.tensors[tensor]), values.dtype.name  # one name for both: a file has it once
+    stored.type, stored.buffer = getattr(schema.TensorType, kind.upper()), add_buffer(model, schema, values)
+    graph.tensors[tensor].buffer = 0
     graph.tensors.append(stored)
-    op = unpacked_by(model, schema, len(graph.tensors) - 1, one.tensor)
-    graph.operators = [op, *listed(graph.operators)]
+    version = HALF_VERSION if kind == "float16" else DEQUANTIZE_VERSION
+    return stored, unpacked_by(model, schema, len(graph.tensors) - 1, tensor, version)

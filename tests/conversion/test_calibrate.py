@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edgetf.conversion import calibrate as calibrate_module
 from edgetf.conversion.calibrate import Calibrator, calibrate, write_ranges
 from edgetf.conversion.choose_ranges import choose_ranges
 from edgetf.conversion.convert import ConvertOptions, convert
@@ -24,6 +25,7 @@ from edgetf.results import Calibration, RepairKind, RepairState, Source
 from edgetf.samples import Samples, make_samples
 from edgetf.schemes import SCHEMES
 from tests.conftest import Small, ignore
+from tests.conversion.graphs import chain
 
 
 def _no_progress(done: int, of: int) -> None:
@@ -280,6 +282,44 @@ def test_with_few_samples_auto_is_min_max_and_16_bits_never_clip(small: Small, t
     [wide] = convert(small.saved_model, tmp_path / "wide", replace(fine, choice=RangeChoice()), ignore).variants
     assert auto.sha256 == wide.sha256
     assert read_document(tmp_path / "16" / "ranges.json", Ranges, RANGES_SCHEMA).choice == RangeChoice()
+
+
+@pytest.mark.parametrize("choice", [RangeChoice(), RangeChoice(Choice.PERCENTILE, 99.9)], ids=["minmax", "percentile"])
+def test_ranges_that_the_graph_finds_are_those_of_all_values(
+    network: Network, choice: RangeChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate_module, "_SMALL", 64)
+    monkeypatch.setattr(calibrate_module, "_COPIED", 5)
+    content, calibration = network.engines.flatbuffer, Calibration(network.samples.used(), len(network.samples), 0)
+
+    def ranges(quick: bool) -> Ranges:
+        calibrator = Calibrator(content, network.samples, calibration, _no_progress)
+        assert calibrator.large
+        assert len(calibrator.copied) == 5
+        with monkeypatch.context() as patched:
+            patched.setattr(calibrate_module._Graph, "seconds", lambda graph, look: float((not graph.large) == quick))
+            assert (calibrator.quick is not None) == quick
+        return calibrator.observe(range(len(network.samples)), choice.needs_values).ranges(choice)
+
+    assert ranges(quick=True) == ranges(quick=False)
+
+
+def test_nan_before_an_imputation_is_found_where_the_graph_finds_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate_module, "_SMALL", 2)
+    monkeypatch.setattr(calibrate_module._Graph, "seconds", lambda graph, look: float(not graph.large))
+    images = np.random.default_rng(0).uniform(1, 2, (12, 4)).astype(np.float32)
+    images[7, 2] = np.nan
+    content = chain("ABS", "FLOOR", size=4)
+    samples = make_samples("nan", {"input": images}, None, allow_nan=True)
+    calibration = Calibration(samples.used(), 12, 0)
+    calibrator = Calibrator(content, samples, calibration, _no_progress)
+    assert calibrator.quick is not None
+    with pytest.raises(EdgetfError, match="result-1#2 is not finite on calibration sample 7"):
+        calibrator.observe(range(12), False).ranges(RangeChoice())  # it is an output: nothing replaces it
+    names = [one.name for one in calibrator.tensors]
+    [found] = calibrator.observe(range(12), False).observed[:1]
+    assert found.lows[names.index("input#0")] >= 1
+    assert found.highs[names.index("result-0#1")] <= 2
 
 
 def test_ranges_of_another_model_are_refused(small: Small, network: Network, converted: Path) -> None:
