@@ -76,7 +76,7 @@ def _show_words(result: Result) -> None:
             print_lines(f"{name}: {verdict_mark(result.parity.verdict.value)}: {escape(words)}")
     for metric in result.parity.metrics if result.parity else ():
         print_lines(f"{name}: {escape(_metric(metric))}: {verdict_mark(metric.verdict.value)}")
-    if result.stable is False:
+    if result.stable is False and not result.emulated:
         print_lines(f"[yellow]{name}: unstable timing:[/] {escape(result.stable_reason)}")
     if result.energy:
         print_lines(f"{name}: {escape(energy_in_words(result.energy))}")

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgetf.benchmarks.judging.covered import leaves_to_tflite
 from edgetf.device.runner.delegates import NO_DELEGATE
 from edgetf.figures import OpTime
 from edgetf.results import Result, Verdict
 from edgetf.units import human_ms
 
 TFLITE = "TFLite"  # its own kernels
+_CPU = "the CPU"  # XNNPACK, which takes what another delegate has left, or TFLite's kernels
 _WORTH = 0.8  # of a layer's time: another variant that takes more than this is no help
 _LEAST = 0.01  # of the time: what takes less is not among those that take longest
 _INT8 = ("int8", "int8-io")
@@ -25,7 +27,8 @@ class Costly:
     """The operations of one kind in one layer: their number, their time in one inference, and its share (0 to 1).
 
     `layer` is empty if it is unknown, as inside of a delegate that names its own operations; one kind then counts once.
-    `ran_on` is the delegate, or "TFLite" for its own kernels (empty if unknown); `estimated` is as in OpTime.
+    `ran_on` is the delegate, "TFLite" for its own kernels or "the CPU" for one of XNNPACK and these (empty if unknown);
+    `estimated` is as in OpTime.
     """
 
     layer: str
@@ -73,11 +76,13 @@ def costly_of(result: Result, times: LayerTimes, most: int) -> list[Costly]:
 
 
 def ran_on(op: OpTime, result: Result) -> str:
-    """What computed an operation: the delegate, or TFLite's own kernels; empty if that is unknown."""
+    """What computed an operation: the delegate, TFLite's own kernels, or one of XNNPACK and these; empty if unknown."""
     if op.delegated is None:
         return ""
-    accelerator = result.coverage.accelerator if result.coverage is not None else ""
-    return (accelerator or "a delegate") if op.delegated else TFLITE
+    coverage = result.coverage
+    if op.delegated:
+        return (coverage.accelerator if coverage is not None else "") or "a delegate"
+    return TFLITE if coverage is None or leaves_to_tflite(coverage) else _CPU
 
 
 def _help(costly: Costly, result: Result, times: LayerTimes) -> str:

@@ -143,8 +143,9 @@ def context(document: Benchmark, device: str, choice: Choice | None = None) -> d
 
 
 def unstable_in_words(document: Benchmark, device: str) -> str:
-    """A phrase on the timings that were not stable; empty if all were, or none was made."""
-    rows = [result for result in document.results if result.device == device and result.latency_ms is not None]
+    """A phrase on the timings that were not stable; empty if all were, or none counts."""
+    timed = [result for result in document.results if result.device == device and result.latency_ms is not None]
+    rows = [result for result in timed if not result.emulated]
     unstable = [result.variant for result in rows if result.stable is False]
     if not unstable:
         return ""

@@ -103,9 +103,13 @@ def _operations(count: int) -> str:
     return "1 operation" if count == 1 else f"{count} operations"
 
 
+def leaves_to_tflite(coverage: Coverage) -> bool:
+    """Whether TFLite's own kernels run what the delegate left: of another delegate XNNPACK takes it, if it can."""
+    return not coverage.accelerator or coverage.accelerator in _XNNPACK
+
+
 def _rest(coverage: Coverage, own: str = "") -> str:
-    """What runs the operations that the delegate left: XNNPACK takes what another delegate leaves."""
-    return f"TFLite's {own}kernels" if coverage.accelerator in _XNNPACK else "the CPU"
+    return f"TFLite's {own}kernels" if leaves_to_tflite(coverage) else "the CPU"
 
 
 def _time(coverage: Coverage) -> str:

@@ -122,8 +122,11 @@ def _latency(result: Result, document: Benchmark) -> str:
 
 def _coverage(result: Result) -> str:
     """What the delegate took, if that is known."""
-    words = coverage_in_words(result.coverage) if result.coverage else ""
-    return f"{words[:1].upper()}{words[1:]}." if words else ""
+    if result.coverage is None:
+        return ""
+    words = coverage_in_words(result.coverage)
+    is_file = "." in result.coverage.accelerator  # whose name stays as it is
+    return f"{words if is_file else words[:1].upper() + words[1:]}."
 
 
 def reference_in_words(document: Benchmark) -> str:

@@ -38,6 +38,13 @@ def test_what_a_tool_names_inside_of_a_delegate_counts_by_kind() -> None:
     assert (one.layer, one.count, one.help) == ("", 2, "")
 
 
+def test_what_a_library_leaves_runs_on_the_cpu_by_whichever_kernels() -> None:
+    """XNNPACK takes it, if it can: no hint on TFLite's kernels is right."""
+    library = replace(INT8, coverage=replace(COVERAGE, accelerator="libvx.so"))
+    found = {one.kind: one.ran_on for one in costly_of(library, time_layers([library]), most=3)}
+    assert (found["CONV_2D"], found["SOFTMAX"]) == ("libvx.so", "the CPU")
+
+
 def test_a_variant_that_takes_less_for_the_layer_would_help_if_it_does_not_fail() -> None:
     half = tuple(replace(op, mean_ms=op.mean_ms / 2) for op in OPS)
     fast = replace(INT8, variant="fast", ops=half, latency_ms=replace(TIME, low=0.4, high=0.6))

@@ -111,6 +111,7 @@ def test_unstable_timings_are_named_with_the_answer(document: Benchmark) -> None
     assert "not stable for dynamic" in context(with_results(document, steady, noisy), choice.device)["timings"]
     assert "timings" not in context(with_results(document, steady), choice.device)
     assert "all variants" in context(with_results(document, noisy), choice.device)["timings"]
+    assert "timings" not in context(with_results(document, replace(noisy, emulated=True)), choice.device)  # none counts
 
 
 def test_times_of_an_emulated_device_choose_nothing(document: Benchmark) -> None:

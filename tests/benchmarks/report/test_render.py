@@ -107,6 +107,14 @@ def test_operations_and_what_ran_where_have_sections_if_they_are_known(benchmark
     assert "SOFTMAX" in text[ran:longest]
     assert "conv2d" in text[longest:]
     assert "≈" in text[longest:]
+    library = [
+        replace(one, coverage=one.coverage and replace(one.coverage, accelerator="libvx.so"))
+        for one in document.results
+    ]
+    text = Page(render(with_results(document, *library), benchmarked)).text
+    assert "libvx.so took all of" in text
+    assert "Libvx" not in text  # the name of a file
+    assert "left on TFLite's kernels" not in text  # XNNPACK takes what a library leaves
     older = [replace(result, coverage=None, ops=()) for result in document.results]
     text = Page(render(with_results(document, *older), benchmarked)).text
     assert "What ran where" not in text

@@ -52,6 +52,7 @@ def test_the_tuning_is_shown_if_the_benchmark_is_its_proof(
     page = render(document, bench)
     assert "Tuning: the candidates" in page
     assert "mix-1 &lt;$&amp;" in page
+    assert "<td>55 of 65</td>" in page
 
 
 @pytest.mark.parametrize("content", ["", "{}", "none"])
