@@ -191,8 +191,7 @@ class _Given:
 def _settle(base: BenchmarkOptions, settings: DeviceSettings, given: _Given) -> BenchmarkOptions:
     """The options for one device: runtime, delegate and threads as given, otherwise the device's."""
     delegate = given.delegate or settings.delegate
-    own = settings.delegate_options if delegate == settings.delegate else {}
-    chosen = {**own, **(given.delegate_options or {})}
+    chosen = settings.options_of(delegate, given.delegate_options or {})
     refuse_unfit(settings, delegate, base.affinity, chosen)
     if PRECISION in find_delegate(delegate).options:  # it decides on the answers, and is recorded in any case
         chosen = {PRECISION: "default", **chosen}
