@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgetf.device.facts import ASK_PYTHON, EVERYTHING, Facts, parse
@@ -16,6 +16,7 @@ from edgetf.device.reconnect import COMMAND_S
 from edgetf.device.runner.job import Job, Measurement, write_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.zipapp import build_runner
+from edgetf.digests import known_sha256, state_of
 from edgetf.errors import Cause, DeviceError
 from edgetf.events import OnEvent
 from edgetf.owned import scratch
@@ -62,7 +63,7 @@ class LocalDevice:
         with scratch() as folder:
             runner, job_file = folder / "edgetf-runner.pyz", folder / "job.json"
             runner.write_bytes(build_runner())
-            write_json(job_file, job)
+            write_json(job_file, replace(job, known_inputs=_known(job)))
             try:
                 command = [self.python, str(runner), str(job_file), str(out)]
                 ended = run_child(command, on_event, env=self.env, idle_s=self.idle_s, keep=held(_LOCK))
@@ -77,3 +78,13 @@ class LocalDevice:
         measurement = read_measurement(self.name, out)
         refuse_full(self.name, measurement.error or "")
         return measurement
+
+
+def _known(job: Job) -> dict[str, list[str | int]]:
+    """The digests of inputs that are known here, with the states of the files: the runner reads the same files."""
+    known: dict[str, list[str | int]] = {}
+    for name, file in job.inputs.items():
+        state, sha256 = state_of(Path(file)), known_sha256(Path(file))
+        if state is not None and sha256 is not None:
+            known[name] = [sha256, *state]
+    return known

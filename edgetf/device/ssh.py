@@ -29,9 +29,9 @@ from edgetf.device.runner.job import Job, Measurement, to_json
 from edgetf.device.settings import DeviceSettings
 from edgetf.device.ssh_connection import Connection
 from edgetf.device.zipapp import build_runner
+from edgetf.digests import sha256_once
 from edgetf.errors import Cause, DeviceError
 from edgetf.events import OnEvent, Phase
-from edgetf.files import sha256_file
 from edgetf.owned import scratch
 from edgetf.texts import last_line
 
@@ -108,7 +108,7 @@ class SshDevice:
         with scratch() as folder:
             runner = folder / "runner.pyz"
             runner.write_bytes(build_runner())
-            files = {path: sha256_file(path) for path in (runner, Path(job.model), *map(Path, job.inputs.values()))}
+            files = {path: sha256_once(path) for path in (runner, Path(job.model), *map(Path, job.inputs.values()))}
             self._host.do(lambda: self._push(files))
         self._runner = self._store(files[runner])
         inputs = {name: self._store(files[Path(path)]) for name, path in job.inputs.items()}

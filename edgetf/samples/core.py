@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.arrays import foreign_kind
+from edgetf.digests import State
 from edgetf.errors import EdgetfError, nearest
 from edgetf.results import SamplesUsed, TensorSpec
 from edgetf.samples.mapped import Array, blocks, release
@@ -31,7 +32,7 @@ class Samples:
 
     `labels` are for any output that they fit, `output_labels` for the output of that name. One inference takes `batch`
     samples. The inputs in `unbatched` have no batch axis: one inference takes one sample. `inputs_digest` is `digest`
-    without the labels.
+    without the labels. `state` is that of the `.npz` file that the arrays are mapped from, if it is settled.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Samples:
     unbatched: frozenset[str] = frozenset()
     allow_nan: bool = False
     inputs_digest: str = ""
+    state: State | None = None
 
     def feed(self, begin: int, end: int) -> dict[str, Array]:
         """The arrays for one inference on the samples from `begin` to before `end`, by input name."""

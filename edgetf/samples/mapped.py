@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from edgetf.errors import EdgetfError
 
 Array = NDArray[np.generic]
+T = TypeVar("T")
 BLOCK_BYTES = 1 << 22
 
 
@@ -52,6 +56,22 @@ def blocks(array: Array) -> Iterator[tuple[int, Array]]:
     for begin in range(0, len(array), step):
         yield begin, np.ascontiguousarray(array[begin : begin + step])
         release(array)
+
+
+def map_blocks(array: Array, take: Callable[[int, Array], T]) -> Iterator[T]:
+    """What `take` returns for the first row of each of the `blocks` and the block, in their order.
+
+    It is called in threads, as many as there are cores.
+    """
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[T]] = deque()
+        for begin, block in blocks(array):
+            waiting.append(pool.submit(take, begin, block))
+            if len(waiting) > workers:  # more would only fill the memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Spool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.judging.consistent import refuse_contradictions
-from edgetf.benchmarks.judging.distinct import Distinct, count_unlike, find_distinct
+from edgetf.benchmarks.judging.distinct import Distinct, find_copies, find_distinct
 from edgetf.benchmarks.judging.ground import Ground, judge_course, with_metrics
 from edgetf.benchmarks.judging.labels import interpret
 from edgetf.benchmarks.judging.parity import compare, costs
@@ -267,7 +267,7 @@ def test_similar_samples_are_not_copies() -> None:
     table = random.normal(size=(1000, 10)) * ([1e5] + [1.0] * 9)
     for x in (wave, wave * (1 + size), table, random.standard_t(1, (1000, 10)), random.normal(size=(1000, 2))):
         assert find_distinct({"x": x.astype(np.float32)}) is None
-        assert count_unlike({"x": x.astype(np.float32)}) > 900
+        assert find_copies({"x": x.astype(np.float32)})[1] > 900
     tokens = random.integers(0, 30_000, (300, 20))
     other = tokens.copy()
     other[:, 3] += 1
@@ -278,7 +278,7 @@ def test_similar_samples_are_not_copies() -> None:
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 3e-3])
 def test_copies_with_noise_are_recognized_but_counted(noise: float) -> None:
     x = inputs(1200, 100, noise)
-    assert count_unlike({"x": x}) == 12
+    assert find_copies({"x": x})[1] == 12
     found = find_distinct({"x": x})
     assert (found.count if found else None) == (None if noise else 12)
 
@@ -319,7 +319,7 @@ def test_each_quiet_sample_counts_as_separate_evidence(tmp_path: Path) -> None:
     motion = random.normal(size=(1000, 32, 3)) * np.where(quiet, 0.02, 0.6)[..., np.newaxis] + [0, 0, 1.0]
     for one in (x, _quiet(200)[0], frames, motion):
         assert find_distinct({"x": one}) is None
-        assert count_unlike({"x": one}) == 1000
+        assert find_copies({"x": one})[1] == 1000
 
 
 def test_metrics_with_the_same_name_are_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Parity of many samples compared with a naive loop, on MobileNetV2 as int8: `python -m tests.performance.parity`.
 
 Prints, from one run: the time of the pass over 10,000 samples with all that is compared, beside one interpreter in a
-loop and a comparison of its top-1; the same with everything before it (reading the samples; on our side also looking
-for NaN and taking the digest); the share that statistics take; and peak memory for 1,250 and 10,000 samples, each in a
-process of its own, with all its children.
+loop and a comparison of its top-1; the same with everything before and after it (reading the samples; on our side also
+looking for NaN, the digests, the copy, the search for repeated samples, and whether anything changed meanwhile); the
+processor seconds of everything; the share that statistics take; and peak memory for 1,250 and 10,000 samples, each in a
+process of its own, with all its children. With `--quick`, 100 samples: to see that it works. With the environment
+variable PYTHONPATH, another version is measured in the same way.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from edgetf.benchmarks.judging.ground import judge_course, prepare
+from edgetf.benchmarks.judging.ground import judge_course, prepare, refuse_changed, with_distinct
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
+from edgetf.benchmarks.timing.fixed import digests_of
 from edgetf.benchmarks.timing.rounds import Course, Turn
 from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.conversion.convert import ConvertOptions, convert
@@ -34,7 +37,8 @@ from edgetf.device.runner.job import Job
 from edgetf.events import Event
 from edgetf.samples.inputs import write_inputs
 
-SIZE, FEW, MANY = 96, 1250, 10_000
+SIZE, FEW, MANY = (96, 1250, 10_000) if "--quick" not in sys.argv else (32, 50, 100)
+_STARTED_S = sum(os.times()[:4])
 
 
 def ignore(event: Event) -> None:
@@ -98,16 +102,26 @@ def ours(folder: Path, n: int) -> dict[str, float]:
             targets[0].signature,
             timing=None,
         )
+        ground = with_distinct(ground, job.inputs)
+        inputs_sha256 = digests_of(job)
         device, begin_pass = LocalDevice(), perf_counter()
         with device.reserve():
             measurement = device.run(job, out / "samples", ignore)
     assert measurement.error is None, measurement.error
+    assert measurement.inputs_sha256 == inputs_sha256
     course = Course(targets[0], passes=[Turn(0, "samples", measurement, None)])
     begin_statistics = perf_counter()
     judge_course(course, out, ground)
+    end_pass = perf_counter()
+    refuse_changed(ground, folder / f"ref-{n}")
     end = perf_counter()
-    reported = {"all_s": end - begin, "pass_s": end - begin_pass, "statistics_s": end - begin_statistics}
-    return {**reported, "mb": watch.stop()}
+    reported = {"all_s": end - begin, "pass_s": end_pass - begin_pass, "statistics_s": end_pass - begin_statistics}
+    return {**reported, "cpu_s": _cpu_s(), "mb": watch.stop()}
+
+
+def _cpu_s() -> float:
+    """The processor seconds of this process and its children, without imports."""
+    return sum(os.times()[:4]) - _STARTED_S
 
 
 def naive(folder: Path, n: int) -> dict[str, float]:
@@ -127,11 +141,11 @@ def naive(folder: Path, n: int) -> dict[str, float]:
         interpreter.invoke()
         same += int(np.argmax(interpreter.get_tensor(out)[0]) == np.argmax(known))
     end = perf_counter()
-    return {"all_s": end - begin, "pass_s": end - begin_pass, "same": same / n, "mb": watch.stop()}
+    return {"all_s": end - begin, "pass_s": end - begin_pass, "same": same / n, "cpu_s": _cpu_s(), "mb": watch.stop()}
 
 
 def main() -> None:
-    if len(sys.argv) == 4:
+    if len(sys.argv) >= 4:
         run = {"ours": ours, "naive": naive}[sys.argv[1]]
         print(json.dumps(run(Path(sys.argv[2]), int(sys.argv[3]))))  # noqa: T201  # read by the parent
         return
@@ -140,10 +154,21 @@ def main() -> None:
         make_everything(folder)
         found = {}
         for side, n in [("ours", FEW), ("naive", FEW), ("ours", MANY), ("naive", MANY)]:
-            command = [sys.executable, "-m", "tests.performance.parity", side, str(folder), str(n)]
+            command = [sys.executable, "-m", "tests.performance.parity", side, str(folder), str(n), *sys.argv[1:]]
             ended = subprocess.run(command, capture_output=True, text=True, check=True)
             found[side, n] = json.loads(ended.stdout.splitlines()[-1])
-    columns = ("samples", "what", "edgetf s", "naive loop s", "times as fast", "statistics", "peak MB", "naive's")
+    columns = (
+        "samples",
+        "what",
+        "edgetf s",
+        "naive s",
+        "times as fast",
+        "statistics",
+        "CPU s",
+        "naive's",
+        "MB",
+        "naive's",
+    )
     table = Table(*columns)
     for n in (FEW, MANY):
         one, other = found["ours", n], found["naive", n]
@@ -151,7 +176,8 @@ def main() -> None:
             mine, theirs = one[f"{what}_s"], other[f"{what}_s"]
             share = f"{one['statistics_s'] / mine:.2%}"
             numbers = (f"{mine:.1f}", f"{theirs:.1f}", f"{theirs / mine:.2f}", share)
-            table.add_row(f"{n:,}", what, *numbers, f"{one['mb']:.0f}", f"{other['mb']:.0f}")
+            of_all = (f"{one['cpu_s']:.1f}", f"{other['cpu_s']:.1f}") if what == "all" else ("", "")
+            table.add_row(f"{n:,}", what, *numbers, *of_all, f"{one['mb']:.0f}", f"{other['mb']:.0f}")
     Console(width=110).print(f"MobileNetV2 {SIZE}x{SIZE}, int8, {os.cpu_count()} cores", table)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging import label_metrics, parity, sequential, verdict
 from edgetf.benchmarks.judging.columns import is_image
-from edgetf.benchmarks.judging.distinct import Distinct, count_unlike, describe_distinct, find_distinct
+from edgetf.benchmarks.judging.distinct import Distinct, describe_distinct, find_copies
 from edgetf.benchmarks.judging.labels import Interpretation, interpret, reread
 from edgetf.benchmarks.judging.own_metric import (
     AskedMetric,
@@ -45,6 +45,7 @@ from edgetf.results import (
     read_reference,
 )
 from edgetf.samples import Array, Samples, SampleSource, is_missing, load_same, load_samples, make_samples, short_name
+from edgetf.samples.load import has_changed
 
 _RANDOM_ROWS = 8
 _ORDER_SEED = 0
@@ -194,13 +195,14 @@ def with_distinct(ground: Ground, inputs: Mapping[str, str]) -> Ground:
     if ground.reference is None:
         return ground
     arrays = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in inputs.items()}
-    return replace(ground, distinct=find_distinct(arrays), unlike=count_unlike(arrays))
+    distinct, unlike = find_copies(arrays)
+    return replace(ground, distinct=distinct, unlike=unlike)
 
 
 def refuse_changed(ground: Ground, place: Path | None) -> None:
     """Raise EdgetfError if the samples, or the reference at `place`, have changed since the run began."""
     samples = ground.samples
-    if not ground.random:
+    if not ground.random and has_changed(samples):  # or at least it may have
         labels, of_outputs = samples.labels, dict(samples.output_labels)
         if ground.order is not None:
             back = np.argsort(ground.order)

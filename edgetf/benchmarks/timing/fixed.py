@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgetf.benchmarks.timing.targets import Target
 from edgetf.device.runner.job import Job, Measurement
+from edgetf.digests import sha256_once
 from edgetf.errors import EdgetfError
 from edgetf.files import open_plain, sha256_file
 from edgetf.results import Result
@@ -73,7 +74,7 @@ def wrong_files(measurement: Measurement, model: str | None, inputs: Mapping[str
 
 def digests_of(job: Job) -> dict[str, str]:
     """The digests of the input files, by input name."""
-    return {name: sha256_file(Path(file)) for name, file in job.inputs.items()}
+    return {name: sha256_once(Path(file)) for name, file in job.inputs.items()}
 
 
 def changed_during_run(what: str) -> EdgetfError:

@@ -19,7 +19,8 @@ from .delegates import AUTO, DEFAULT_DELEGATE
 # 3: inputs and outputs without an axis for samples
 # 4: `operations`
 # 5: `delegate_options`
-JOB_SCHEMA = 5
+# 6: `known_inputs`
+JOB_SCHEMA = 6
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
 # 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
 # 4: `told` is called `summary`; edgetf still reads 3 in stored results
@@ -69,7 +70,8 @@ class Job:
     `runtime` and `delegate` are names of `delegates`; a delegate may also be a library (see `find_delegate`), whose
     own `delegate_options` are then given to it. `threads` are the interpreter's; `workers` are the processes of
     the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
-    CPUs that the timed process may use, `nice` is its priority as of nice(1).
+    CPUs that the timed process may use, `nice` is its priority as of nice(1). `known_inputs` has, for files of inputs
+    whose digests the caller knows, the SHA-256 and then the state in which it is right, see `state_of`.
 
     The job runs one block of timing if there is a plan, with `operations` some runs more in which each operation is
     timed, `sustained_s` seconds of load, `energy_s` seconds of load with the power read meanwhile, and with `outputs`
@@ -93,6 +95,7 @@ class Job:
     energy_s: float = 0.0
     outputs: bool = True
     operations: bool = False
+    known_inputs: dict[str, list[Any]] = field(default_factory=dict)
     schema: int = JOB_SCHEMA
 
 
@@ -256,6 +259,12 @@ class Measurement:
     error: str | None = None
 
 
+def state_of(file: str) -> list[int]:
+    """What identifies the content of a file: device, inode, size, times of modification and of change."""
+    found = Path(file).stat()
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
 def read_job(path: Path) -> Job:
     """Read `job.json`. Raises JobError for what is not a job of this schema."""
     try:
@@ -295,6 +304,8 @@ def check(job: Job) -> None:
         or type(job.operations) is not bool
     ):
         raise ValueError("it has names that are none")
+    if not all(known and isinstance(known, list) and isinstance(known[0], str) for known in job.known_inputs.values()):
+        raise ValueError("it has digests that are none")
 
 
 def write_json(path: Path, record: Job | Measurement) -> None:

@@ -22,7 +22,7 @@ from .coverage import accelerator_of
 from .delegates import MICRO, find_delegate
 from .interpreter import JobError, Session, find_runtime, lists_nodes, naming_sample
 from .isolate import ChildError, Send, run_children
-from .job import DELEGATE_PHASE, MEASUREMENT_SCHEMA, Job, Measurement, write_json
+from .job import DELEGATE_PHASE, MEASUREMENT_SCHEMA, Job, Measurement, state_of, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
 from .outputs import describe, load_inputs, open_session, run_all
 from .power import measure_power
@@ -186,10 +186,16 @@ def _digests(job: Job) -> dict[str, Any]:
     An unreadable file is left to the step that needs it.
     """
     try:
-        inputs = {name: _sha256(file) for name, file in job.inputs.items()} if job.outputs else None
+        inputs = {name: _input_sha256(job, name) for name in job.inputs} if job.outputs else None
         return {"model_sha256": _sha256(job.model), "inputs_sha256": inputs}
     except OSError:
         return {}
+
+
+def _input_sha256(job: Job, name: str) -> str:
+    """The digest of the samples of an input. The caller has just written them: they are read only if they changed."""
+    sha256, *state = job.known_inputs.get(name, [""])
+    return sha256 if state and state == state_of(job.inputs[name]) else _sha256(job.inputs[name])
 
 
 def _sha256(file: str) -> str:

@@ -1,0 +1,76 @@
+"""Digests of large files, computed once for each state of a file. In: a path. Out: SHA-256 in hex.
+
+A file is read again if its device, inode, size or times differ. Each write sets its time of change, and no program can
+set that back. The clock of a file system ticks every few milliseconds: a file that changed in the last tick may do so
+again with the same time, so that its digest is not kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import sleep, time_ns
+from typing import NamedTuple
+
+from edgetf.files import sha256_file
+
+_TICK_NS = 20_000_000  # at least two ticks of all usual kernels
+_MOST = 100_000  # digests that are kept
+
+
+class State(NamedTuple):
+    """What identifies the content of a file; times are in nanoseconds."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the next change will have another time."""
+        return time_ns() - self.changed_ns > _TICK_NS
+
+
+_KNOWN: dict[State, str] = {}
+
+
+def state_of(path: Path) -> State | None:
+    """The state of a file; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def sha256_once(path: Path) -> str:
+    """The digest of a file; it is read only if its state is not known. Raises as `files.sha256_file` does."""
+    if known := known_sha256(path):
+        return known
+    before = state_of(path)
+    is_settled = before is not None and before.is_settled
+    digest = sha256_file(path)
+    if before is not None and is_settled and state_of(path) == before:
+        _keep(before, digest)
+    return digest
+
+
+def known_sha256(path: Path) -> str | None:
+    """The digest of a file whose state is known; None for others."""
+    state = state_of(path)
+    return None if state is None else _KNOWN.get(state)
+
+
+def remember(path: Path, digest: str) -> None:
+    """Record the digest of a file that this process has written, in a folder that is its own."""
+    while (state := state_of(path)) is not None and not state.is_settled:
+        sleep(_TICK_NS / 1e9)
+    if state is not None:
+        _keep(state, digest)
+
+
+def _keep(state: State, digest: str) -> None:
+    if len(_KNOWN) >= _MOST:
+        del _KNOWN[next(iter(_KNOWN))]
+    _KNOWN[state] = digest
