@@ -10,7 +10,8 @@ from typing import Any
 
 from edgetf.api.cache import folder_for
 from edgetf.api.given import one_of
-from edgetf.api.results import Bench, ConvertedVariant, PinnedReference, Variants
+from edgetf.api.places import Variant, places_of
+from edgetf.api.results import Bench, PinnedReference
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.benchmarks.benchmark import BenchmarkOptions
 from edgetf.benchmarks.benchmark import benchmark as run
@@ -31,8 +32,6 @@ from edgetf.events import Note, OnEvent
 from edgetf.files import read_document, sha256_file, sha256_tree, to_plain, write_document
 from edgetf.results import Benchmark, LabelsAre, read_benchmark
 from edgetf.samples.source import parse_source
-
-Variant = Variants | ConvertedVariant | str | os.PathLike[str]
 
 
 def benchmark(
@@ -226,22 +225,6 @@ def _plain(options: BenchmarkOptions) -> Any:
     """The options that affect the results."""
     names = tuple(metric_name(metric) for metric in options.metrics)
     return to_plain(replace(options, metrics=names, wait=True, force=False))
-
-
-def places_of(variants: Variant | Sequence[Variant]) -> tuple[Path, ...]:
-    """The files and folders of `variants`. Raises EdgetfError for a variant that was not made."""
-    if isinstance(variants, Variants):
-        return (variants.folder,)
-    if isinstance(variants, ConvertedVariant):
-        if variants.path is None:
-            raise EdgetfError(f"{variants.name} has no file: {variants}", "choose another variant")
-        return (variants.path,)
-    if isinstance(variants, (str, os.PathLike)):
-        return (Path(variants),)
-    places = tuple(place for one in variants for place in places_of(one))
-    if not places:
-        raise EdgetfError("there are no variants", "give .tflite files, or a folder of them")
-    return places
 
 
 def _path(place: str | os.PathLike[str] | None) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from edgetf.api.benchmark import Variant, places_of
+from edgetf.api.places import Variant, places_of
 from edgetf.benchmarks.timing.targets import Target, find_targets
 from edgetf.console.progress import progress
 from edgetf.errors import EdgetfError

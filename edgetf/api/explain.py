@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgetf.api.benchmark import Variant, places_of
+from edgetf.api.places import Variant, places_of
 from edgetf.api.results import Bench, PinnedReference
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.api.verdicts import Explanation

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgetf.api.benchmark import Variant, places_of
 from edgetf.api.given import names_of, one_of
+from edgetf.api.places import Variant, places_of
 from edgetf.api.results import Bench
 from edgetf.api.verdicts import Checks, Choices
 from edgetf.benchmarks.judging import choose as choosing

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetf.api.benchmark import Variant, places_of
+from edgetf.api.places import Variant, places_of
 from edgetf.api.results import Bench, PinnedReference
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.benchmarks.bundle import BundleOptions, make_bundle

@@ -32,12 +32,12 @@ from edgetf.benchmarks.timing.resume import FOLDER as PARTIAL
 from edgetf.benchmarks.timing.resume import Resumable, key_of
 from edgetf.benchmarks.timing.rounds import Bench, Course, Plan, measure
 from edgetf.benchmarks.timing.targets import Target, find_targets
-from edgetf.benchmarks.timing.times import is_throttled
 from edgetf.benchmarks.timing.turns import looks_of
 from edgetf.defaults import BLOCKS, ENERGY_S, PATIENCE
 from edgetf.device.doctor import disturbances
 from edgetf.device.facts import Facts
 from edgetf.device.kinds import Device
+from edgetf.device.runner.answers import is_throttled
 from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
 from edgetf.device.zipapp import build_runner

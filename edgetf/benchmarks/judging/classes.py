@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.distinct import Distinct
@@ -163,7 +162,7 @@ def _lost(found: list[_Kept]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for one in found:
         if one.had < _LEAST or one.kept > _HARDLY * one.had:
             continue
-        if special.bdtr(one.kept, one.had, 0.5) * len(found) <= _ALPHA:
+        if statistics.special().bdtr(one.kept, one.had, 0.5) * len(found) <= _ALPHA:
             lost.append(one)
         elif one.kept == 0 and len(found) > 1:
             others = had - one.had

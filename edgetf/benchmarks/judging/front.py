@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgetf.benchmarks.judging.loss import LossKind, drop_of, sqnr_of
+from edgetf.device.runner.answers import is_throttled
 from edgetf.results import Result
 from edgetf.units import list_in_words
 
@@ -54,8 +55,6 @@ class Point:
 
 def latency_of(result: Result) -> Cost | None:
     """The median latency with the interval that decides; None if times are unknown or do not count."""
-    from edgetf.benchmarks.timing.times import is_throttled  # scipy, which commands without times do not need
-
     found = result.latency_ms
     if found is None or result.emulated:
         return None
@@ -109,7 +108,7 @@ def has_drops(results: Sequence[Result]) -> bool:
 def is_below(one: Cost, other: Cost) -> bool:
     """Whether `one` is measurably less: by the turns that both took, or the intervals do not overlap."""
     if one.turns and other.turns:
-        from edgetf.benchmarks.timing.turns import is_faster  # scipy, as above
+        from edgetf.benchmarks.timing.turns import is_faster  # scipy, which is not needed without times
 
         return is_faster(one.turns, other.turns)
     return (one.value if one.high is None else one.high) < (other.value if other.low is None else other.low)

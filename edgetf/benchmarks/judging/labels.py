@@ -117,7 +117,13 @@ def score_labels(read: Mapping[str, Interpretation]) -> tuple[LabelScore, ...]:
 
 def decisions(decide: Decide, values: Numbers) -> Numbers:
     """All decisions of an output, computed block by block."""
-    return np.concatenate([decide(np.asarray(values[rows])) for rows in blocks(values)])
+    first, *others = blocks(values)
+    part = decide(np.asarray(values[first]))
+    found = np.empty((len(values), *part.shape[1:]), part.dtype)
+    found[first] = part
+    for rows in others:
+        found[rows] = decide(np.asarray(values[rows]))
+    return found
 
 
 def answers_by_column(read: Interpretation) -> bool:

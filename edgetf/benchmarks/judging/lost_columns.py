@@ -8,11 +8,11 @@ over the columns). A column of which the Reference itself knows hardly anything 
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from edgetf.benchmarks.judging import statistics
 from edgetf.benchmarks.judging.columns import name_columns
@@ -70,7 +70,7 @@ def lost_columns(reference: Numbers, variant: Numbers, truth: Numbers, once: NDA
 
 def _judge(axis: int, constant: _Mean, had: _Mean, kept: _Mean, half: _Mean) -> str:
     """A sentence on the lost columns of an axis; empty if there are none."""
-    sure = float(special.ndtri(1 - (1 - statistics.CONFIDENCE) / len(had.mean)))
+    sure = NormalDist().inv_cdf(1 - (1 - statistics.CONFIDENCE) / len(had.mean))
     known = (had.mean > _KNOWN * constant.mean) & (had.mean > sure * had.deviation)
     gone = (kept.mean <= _HARDLY * had.mean) & (half.mean < -sure * half.deviation)
     lost = np.flatnonzero(known & gone)

@@ -1,13 +1,16 @@
 """The statistics behind verdicts on outputs: intervals for proportions, paired drops and SQNR.
 
-All intervals are two-sided with 95 % confidence. `scipy.stats` and `scipy.optimize` take longer to import than most
-commands need in all: what they compute is computed by `scipy.special`, and roots are found on demand.
+All intervals are two-sided with 95 % confidence. scipy takes longer to import than most commands need in all: it is
+imported on demand, and intervals do without it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +18,8 @@ from numpy.typing import NDArray
 from edgetf.errors import MissingExtraError
 from edgetf.results import Accuracy, Agreement
 
-try:
-    from scipy import special
-except ModuleNotFoundError as error:
-    raise MissingExtraError("scipy", "report") from error
-
 CONFIDENCE = 0.95
-_Z = float(special.ndtri(0.5 + CONFIDENCE / 2))
+_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 _RESAMPLES = 2000
 _DRAWN = 50  # resamples per batch
 _FEW = 10  # with fewer differences, resampling is not reliable
@@ -36,6 +34,15 @@ def agreement(same: int, n: int) -> Agreement:
     return Agreement(n, same, same / n, low, high)
 
 
+def special() -> Any:
+    """The module `scipy.special`. Raises MissingExtraError."""
+    try:
+        from scipy import special as found
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("scipy", "report") from error
+    return found
+
+
 def wilson(k: int, n: int) -> tuple[float, float]:
     """Wilson's score interval of k of n, as `scipy.stats.binomtest` gives it."""
     p, scale = k / n, 1 + _Z**2 / n
@@ -45,7 +52,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 def sign_test(lost: int, won: int) -> float:
     """The p-value of the exact binomial test that both are as likely, as `scipy.stats.binomtest` gives it."""
-    return min(2 * float(special.bdtr(min(lost, won), lost + won, 0.5)), 1.0)
+    return min(2 * float(special().bdtr(min(lost, won), lost + won, 0.5)), 1.0)
 
 
 def accuracy_drop(reference_right: NDArray[np.bool_], variant_right: NDArray[np.bool_]) -> Accuracy:
@@ -70,6 +77,7 @@ def accuracy_drop(reference_right: NDArray[np.bool_], variant_right: NDArray[np.
     )
 
 
+@lru_cache(4096)  # classes of many variants have the same few counts
 def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     """Score interval of (lost - won) / n for paired proportions (Tango 1998, Statistics in Medicine 17:891).
 
@@ -80,16 +88,21 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     def score(delta: float) -> float:
         b = -lost - won + (2 * n - lost + won) * delta
         c = -won * delta * (1 - delta)
-        won_rate = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        won_rate = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
         variance = n * (2 * won_rate + delta * (1 - delta))
-        return float((lost - won - n * delta) / np.sqrt(max(variance, 1e-300)))
-
-    from scipy import optimize
+        return (lost - won - n * delta) / math.sqrt(max(variance, 1e-300))
 
     observed, edge = (lost - won) / n, 1 - 1e-12
-    low = -1.0 if score(-edge) < _Z else optimize.brentq(lambda d: score(d) - _Z, -edge, observed)
-    high = 1.0 if score(edge) > -_Z else optimize.brentq(lambda d: score(d) + _Z, observed, edge)
-    return float(low), float(high)
+    low = -1.0 if score(-edge) < _Z else _falls_to(_Z, score, -edge, observed)
+    high = 1.0 if score(edge) > -_Z else _falls_to(-_Z, score, observed, edge)
+    return low, high
+
+
+def _falls_to(value: float, function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a falling function of numbers from `low` to `high` has the value, by bisection to the last digit."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if function(middle) > value else (low, middle)
+    return middle
 
 
 def paired_bootstrap(

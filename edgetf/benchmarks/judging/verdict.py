@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from edgetf.benchmarks.judging.columns import join_names
 from edgetf.benchmarks.judging.needed import agreement_cost, drop_cost, narrowing, needed
-from edgetf.benchmarks.timing.times import is_throttled
 from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP, MIN_AGREEMENT
+from edgetf.device.runner.answers import is_throttled
 from edgetf.results import (
     MOST_NOISE,
     ColumnFigures,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.device.runner.answers import bits
+from edgetf.device.runner.answers import is_throttled
 from edgetf.device.runner.job import Power, TimeSummary, Window
 from edgetf.errors import MissingExtraError
 from edgetf.figures import Block, Energy, Latency, Minute, Sustained
@@ -149,13 +149,6 @@ def judge_stability(blocks: Sequence[Block], spread: float) -> tuple[bool, str]:
     if spread > _SPREAD:
         return False, f"runs spread over {spread:.0%} of the median; close other programs, fix the governor"
     return True, f"block medians within {drift:.1%}, runs within {spread:.1%} of the median"
-
-
-def is_throttled(state: str) -> bool:
-    """Whether a device's state means that it is throttled: a Pi's bits 0 to 3, or Android's thermal status."""
-    if (flags := bits(state)) is not None:
-        return bool(flags & 0xF)
-    return state not in ("", "0")
 
 
 def sum_up_minutes(windows: Sequence[Window]) -> Sustained:

@@ -30,6 +30,13 @@ def bits(text: str) -> int | None:
     return int(text, 16) if re.fullmatch(r"0x[0-9a-fA-F]{1,8}", text) else None
 
 
+def is_throttled(state: str) -> bool:
+    """Whether a device's state means that it is throttled: a Pi's bits 0 to 3, or Android's thermal status."""
+    if (flags := bits(state)) is not None:
+        return bool(flags & 0xF)
+    return state not in ("", "0")
+
+
 def line(text: str, most: int = 300) -> str:
     """The text as one line of printable characters, each other one as "?"."""
     joined = " ".join(text[: 20 * most].split())

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from edgetf.benchmarks.timing.times import (
     energy_of,
     is_precise,
-    is_throttled,
     judge_stability,
     merge_summaries,
     spread_of,
     sum_up_minutes,
     summarize,
 )
+from edgetf.device.runner.answers import is_throttled
 from edgetf.device.runner.job import Power, TimeSummary, Window
 from edgetf.figures import Block
 
