@@ -109,9 +109,9 @@ def _try_one(
     except (JobError, EdgetfError) as error:
         return Trial("", unproven=str(error)), {}
     foreign = sorted({op.name for op in contents.ops} - builtin_ops())
-    out = work / f"{path.stem}.npz"
+    out, several = work / f"{path.stem}.npz", len(contents.signatures) > 1
     try:
-        [ended] = run_children([lambda send: _run(path, request, rows, out)], lambda event: None)
+        [ended] = run_children([lambda send: _run(path, request, rows, out, several)], lambda event: None)
     except ChildError as error:
         if foreign:
             return Trial(name, unproven=f"{name} lacks {', '.join(foreign)}"), {}
@@ -126,12 +126,14 @@ def _try_one(
     return Trial(name, problem=find_fault(outputs, exact)), outputs
 
 
-def _run(path: Path, request: TrialRequest, rows: Mapping[str, Array], out: Path) -> dict[str, Any]:
+def _run(
+    path: Path, request: TrialRequest, rows: Mapping[str, Array], out: Path, has_signatures: bool
+) -> dict[str, Any]:
     """In a forked process: run the rows and write the outputs to `out`, in the order of the returned numbers of runs.
 
-    Outputs that are not numbers are left out.
+    Outputs that are not numbers are left out. `has_signatures` is whether the variant has several.
     """
-    signature = request.signature if len(read_contents(path).signatures) > 1 else None
+    signature = request.signature if has_signatures else None
     unbatched = request.unbatched if request.rows else []
     job = Job(str(path), {}, signature, unbatched_inputs=unbatched, timing=None)
     try:

@@ -12,32 +12,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tests.performance.cost import HERE, Cost, run
 
 _MATRIX_MB = 50.0  # of each matrix, at most
-_MAKE = """
-import sys, numpy as np, tensorflow as tf
-width, count, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-
-class Model(tf.Module):
-    def __init__(self):
-        random = np.random.default_rng(0)
-        self.kernels = [tf.Variable(random.standard_normal((width, width), np.float32)) for _ in range(count)]
-
-    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32, name="x")])
-    def call(self, x):
-        for kernel in self.kernels:
-            x = tf.nn.relu(x @ kernel) / width ** 0.5
-        return {"y": x}
-
-model = Model()
-tf.saved_model.save(model, out, signatures=model.call)
-"""
-_ALONE = """
+ALONE = """
 import sys, tensorflow as tf
 content = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1]).convert()
 with open(sys.argv[2], "wb") as file:
@@ -47,21 +31,35 @@ with open(sys.argv[2], "wb") as file:
 
 def make_model(megabytes: float, out: Path) -> None:
     """Write a SavedModel with that many megabytes of matrices to the folder `out`."""
+    import tensorflow as tf
+
     count = max(1, round(megabytes / _MATRIX_MB))
     width = int((megabytes * 1e6 / count / 4) ** 0.5)
-    run(["-c", _MAKE, str(width), str(count), str(out)])
+    module, random = tf.Module(), np.random.default_rng(0)
+    module.kernels = [tf.Variable(random.standard_normal((width, width), np.float32)) for _ in range(count)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def call(x: Any) -> dict[str, Any]:
+        for kernel in module.kernels:
+            x = tf.nn.relu(x @ kernel) / width**0.5
+        return {"y": x}
+
+    module.call = call
+    tf.saved_model.save(module, str(out), signatures=call)
 
 
-def compare(model: Path, versions: dict[str, Path], work: Path) -> Iterator[tuple[str, str, Cost, float]]:
-    """What is done with a SavedModel, by whom, its cost, and the megabytes of the variant."""
-    alone = work / "alone.tflite"
-    cost = run(["-c", _ALONE, str(model), str(alone)])
-    size = alone.stat().st_size / 1e6
-    yield "convert", "TensorFlow", cost, size
+def convert_alone(model: Path, out: Path) -> tuple[Cost, float]:
+    """What TensorFlow's converter costs, and the megabytes of the file `out` that it makes."""
+    cost = run(["-c", ALONE, str(model), str(out)])
+    return cost, out.stat().st_size / 1e6
+
+
+def compare(model: Path, versions: dict[str, Path], work: Path) -> Iterator[tuple[str, str, Cost]]:
+    """What is done with a SavedModel, by which version, and its cost."""
     for name, folder in versions.items():
         out = work / name
-        yield "convert", name, run(_edgetf("convert", model, "-o", out, "--scheme", "float32"), folder), size
-        yield "inspect", name, run(_edgetf("inspect", out / "float32.tflite"), folder), size
+        yield "convert", name, run(_edgetf("convert", model, "-o", out, "--scheme", "float32"), folder)
+        yield "inspect", name, run(_edgetf("inspect", out / "float32.tflite"), folder)
 
 
 def _edgetf(*words: object) -> list[str]:
@@ -77,7 +75,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         model = Path(work, "saved_model")
         make_model(megabytes, model)
-        for what, name, cost, size in compare(model, versions, Path(work)):
+        alone, size = convert_alone(model, Path(work, "alone.tflite"))
+        for what, name, cost in (("convert", "TensorFlow", alone), *compare(model, versions, Path(work))):
             times = f"{cost.megabytes / size:.2f}"
             table.add_row(what, name, f"{cost.seconds:.1f}", f"{cost.megabytes:.0f}", f"{size:.0f}", times)
     Console().print(table)
