@@ -1,9 +1,9 @@
 """What a model of many operations costs: `python -m tests.performance.many_operations [OPERATIONS] [OTHER]`.
 
 Makes models of OPERATIONS / 4, OPERATIONS / 2 and OPERATIONS (by default 5,000), a product and a tanh in turn, and runs
-TensorFlow's converter alone, `edgetf convert` to float32 and to float16, and the comparison of these layer by layer, as
-`edgetf explain` does. OTHER is the folder of another version of edgetf, which then takes turns. Prints processor
-seconds, and the memory of the largest process.
+TensorFlow's converter alone, `edgetf convert` to float32 and to float16, and the comparison of all layers that
+`edgetf explain` does, of float32 with itself. OTHER is the folder of another version of edgetf, which then takes turns.
+Prints processor seconds, and the memory of the largest process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import sys, numpy as np
 from pathlib import Path
 from edgetf.benchmarks.diagnosis.layers import blame
 x = np.random.default_rng(0).standard_normal((32, {_WIDTH}), np.float32)
-found = blame(Path(sys.argv[1], "float32.tflite"), Path(sys.argv[1], "float16.tflite"), {{"x": x}})
+variant = Path(sys.argv[1], "float32.tflite")
+found = blame(variant, variant, {{"x": x}})
 assert len(found) == int(sys.argv[2]), len(found)
 assert all(layer.local_db is not None for layer in found)
 """
