@@ -14,7 +14,7 @@ from .answers import in_one_line, line
 from .compiled_model import CompiledModel
 from .delegates import DISPATCH as DISPATCH
 from .from_file import text
-from .job import Coverage, JobError
+from .job import Coverage, DelegateError, JobError
 
 NPU, OPENVINO_CPU = "npu", "openvino-cpu"  # names of accelerators
 _PARTITIONED = re.compile(
@@ -55,10 +55,15 @@ class Interpreter(CompiledModel):
         return f"it does not run on the accelerator: {why_not(raised, log)}"
 
     def _refuse_other_device(self, accelerator: str) -> None:
-        """Raise JobError if the log shows that the CPU runs everything, or another device than was asked for."""
+        """Raise JobError if the log shows that the CPU runs everything, or another device than was asked for.
+
+        It is a DelegateError if no compiler works here, because a library is missing.
+        """
         applied = _APPLIED.search(self._log)
-        if not self._precompiled and (applied is None or int(applied[1]) == 0 or not self.taken[0]):
-            raise JobError(f"nothing of it runs on the accelerator: {why_not('', self._log)}")
+        compiles = applied is not None and int(applied[1]) > 0
+        if not self._precompiled and not (compiles and self.taken[0]):
+            kind = DelegateError if not compiles and _LIBRARY.search(self._log) else JobError
+            raise kind(f"nothing of it runs on the accelerator: {why_not('', self._log)}")
         devices = set(_DEVICE.findall(self._log))
         if devices and (devices == {"CPU"}) is not (accelerator == OPENVINO_CPU):
             other = f"--delegate {OPENVINO_CPU if accelerator == NPU else NPU}"

@@ -51,6 +51,11 @@ def test_a_fall_back_to_the_cpu_is_an_error_and_not_a_measurement() -> None:
         _ran(FELL_BACK)._refuse_other_device(NPU)
     with pytest.raises(JobError, match="nothing of it runs on the accelerator"):
         _ran(APPLIED)._refuse_other_device(NPU)
+    missing = "libopenvino.so.2631: cannot open shared object file: no"
+    for log, is_of_delegate in ((missing, True), (missing + APPLIED, False), (FELL_BACK, False)):
+        with pytest.raises(JobError) as caught:
+            _ran(log)._refuse_other_device(NPU)
+        assert caught.value.is_of_delegate is is_of_delegate  # no variant can run without it
     with pytest.raises(JobError, match="nothing of it runs on the accelerator"):
         _ran(PARTITIONED)._refuse_other_device(NPU)
     _ran(PARTITIONED + APPLIED)._refuse_other_device(NPU)
