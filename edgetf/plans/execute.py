@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import edgetf
@@ -20,9 +21,8 @@ from edgetf.api.verdicts import Tuned
 from edgetf.benchmarks.judging import choose as choosing
 from edgetf.benchmarks.judging.choose import Choice, Standing
 from edgetf.benchmarks.judging.gate import judge_result, warnings_of
-from edgetf.benchmarks.judging.ground import prepare, with_metrics
 from edgetf.benchmarks.timing.targets import find_targets
-from edgetf.errors import DeviceError, EdgetfError, ExitCode
+from edgetf.errors import DeviceError, EdgetfError, ExitCode, MissingExtraError
 from edgetf.events import Note, OnEvent
 from edgetf.plans import call
 from edgetf.plans.call import Call
@@ -44,6 +44,8 @@ class Executor:
     """Runs the steps of `plan` in order; `watch` shows their progress."""
 
     def __init__(self, plan: Plan, steps: Steps, watch: Watch, wait: bool, engine: Engine) -> None:
+        if find_spec("scipy") is None:  # before the first step, not in the middle of a plan
+            raise MissingExtraError("scipy", "report")
         self._plan, self._steps, self._watch, self._wait, self._engine = plan, steps, watch, wait, engine
         self._depends = Depends(plan)
         self._shipper = Shipper(plan, steps, watch, wait, engine.exclusive)
@@ -234,6 +236,8 @@ def refuse_failing(asked: Call) -> None:
     """Raise EdgetfError for a metric that fails on the reference's own outputs: no variant could be judged by it."""
     given = asked.arguments
     if given["metric"]:
+        from edgetf.benchmarks.judging.ground import prepare, with_metrics  # a finished plan needs none of it
+
         targets = [one for one in find_targets([Path(given["variants"])]) if one.failed is None]
         prepared = prepare(targets, Path(given["reference"]), None, None)
         for metric in with_metrics(prepared, given["metric"], given["metric_less_is_better"]).metrics:

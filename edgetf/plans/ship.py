@@ -10,13 +10,10 @@ from pathlib import Path
 
 from edgetf import __version__, files
 from edgetf.api.verdicts import Tuned
-from edgetf.benchmarks.bundle import BundleOptions, make_bundle
-from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.choose import Choice, Outcome
 from edgetf.benchmarks.judging.choose_words import answer as sentence_of
 from edgetf.benchmarks.judging.choose_words import why_not
 from edgetf.benchmarks.judging.verdict import Budgets
-from edgetf.benchmarks.report.render import Asked, write_report
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent
 from edgetf.plans.facts import of_budgets
@@ -112,18 +109,24 @@ class Shipper:
         )
 
     def _write_report(self, measured: Measured, file: Path) -> None:
+        from edgetf.benchmarks.report.render import (
+            Asked,
+            write_report,
+        )  # a finished plan needs neither this nor bundles
+
+        asked = Asked(self._plan.objective, self._plan.budgets)
         with self._exclusive():  # matplotlib is not for several threads
-            write_report(measured.bench, file, True, measured.reference, self._asked())
+            write_report(measured.bench, file, True, measured.reference, asked)
 
     def _bundle(self, out: Path, measured: Measured, places: Sequence[Path], result: Result) -> None:
+        from edgetf.benchmarks.bundle import BundleOptions, make_bundle
+        from edgetf.benchmarks.diagnosis.twins import LadderOptions
+
         budgets = self._budgets_of(result.variant, measured.ran_on)
         asked = LadderOptions(result.variant, places, measured.reference, budgets=budgets, wait=self._wait)
         options = BundleOptions(asked, self._plan.options.golden, force=True)
         with self._watch(f"{out.name}: bundle") as on_event:
             make_bundle(measured.bench, out, options, on_event)
-
-    def _asked(self) -> Asked:
-        return Asked(self._plan.objective, self._plan.budgets)
 
     def _budgets_of(self, variant: str, device: str) -> Budgets:
         own = self._plan.budgets.for_variant(variant)
