@@ -147,6 +147,11 @@ def test_no_package_of_the_benchmarks_imports_one_above_it(part: str) -> None:
         assert not crossed, path
 
 
+@pytest.mark.parametrize("module", ["edgetf.api.judge", "edgetf.plans.run"])
+def test_judging_and_plans_load_scipy_only_where_it_computes(module: str) -> None:
+    assert not _loaded(f"import {module}") & {"scipy", "matplotlib", "jinja2", "tensorflow"}
+
+
 @pytest.mark.parametrize("function", ["convert", "reference"])
 def test_functions_that_do_not_judge_load_no_statistics(function: str) -> None:
     assert not _loaded(f"import edgetf\nedgetf.{function}") & {"scipy", "matplotlib", "jinja2", "tensorflow"}
