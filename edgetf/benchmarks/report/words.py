@@ -61,8 +61,9 @@ def how_it_ran(results: Sequence[Result]) -> str:
         [f"on CPUs {_all(str(list(r.affinity))[1:-1] for r in results)}"] if any(r.affinity for r in results) else []
     )
     parts += [f"nice {_all(str(r.nice) for r in results)}"] if any(r.nice for r in results) else []
-    turns = max((len(r.blocks) for r in results), default=0)
-    return ", ".join([*parts, *([f"in {turns} turns"] if turns else [])])
+    turns = sorted({len(r.blocks) for r in results if r.blocks})
+    many = " to ".join(str(count) for count in dict.fromkeys(turns[:1] + turns[-1:]))
+    return ", ".join([*parts, *([f"in {many} turns"] if turns else [])])
 
 
 def _all(values: Iterable[str]) -> str:

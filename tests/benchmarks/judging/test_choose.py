@@ -19,7 +19,7 @@ from edgetf.benchmarks.judging.choose_words import (
 from edgetf.benchmarks.judging.front import cost_of
 from edgetf.benchmarks.judging.loss import Loss, LossKind, loss_of
 from edgetf.benchmarks.judging.verdict import Budgets, judge_parity
-from edgetf.benchmarks.report.words import same_speed
+from edgetf.benchmarks.report.words import how_it_ran, same_speed
 from edgetf.errors import EdgetfError, ExitCode
 from edgetf.results import Benchmark, Result, read_benchmark
 from tests.benchmarks.made_bench import broken, dropped, figures_of, float32, int8, measured, variant, with_results
@@ -268,5 +268,7 @@ def test_groups_that_share_their_speed_are_named_once(document: Benchmark) -> No
     results = [variant(document, name, ms) for name, ms in (("a", 1.0), ("b", 1.015), ("c", 1.045), ("d", 2.0))]
     assert same_speed(results) == ["a and b", "b and c"]
     assert same_speed([replace(result, emulated=True) for result in results]) == []
+    assert how_it_ran(results).endswith("in 9 turns")
+    assert how_it_ran([results[0], replace(results[1], blocks=results[1].blocks[:5])]).endswith("in 5 to 9 turns")
     twelve = [variant(document, f"v{k}") for k in range(12)]
     assert len(same_speed(twelve)) == 1
