@@ -110,8 +110,8 @@ def _inspect_variant(variant: Path, signature: str | None, as_json: bool) -> Non
     signatures = ", ".join(contents.signatures) or "none"
     about = "about " if contents.is_compressed_estimated else ""
     print_lines(
-        f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)} ({about}{human_bytes(contents.compressed_bytes)} "
-        f"compressed), sha256 {contents.sha256[:12]}…",
+        f"[bold]{escape(str(variant))}[/]: {human_bytes(contents.bytes)} "
+        f"({about}{human_bytes(contents.compressed_bytes)} compressed), sha256 {contents.sha256[:12]}…",
         f"signatures: {escape(signatures)}; the oldest runtime that has its ops: {oldest}",
     )
     print_table("Inputs and outputs", ["", "name", "dtype", "shape", "quantization"], rows)

@@ -73,8 +73,9 @@ class Variant:
 
     `engine` is "fast" (one float conversion and one calibration for all schemes) or "official" (TensorFlow's
     converter), with `why_official` in words; `weight_sparsity` is the share of zeros in weights of two and more axes,
-    `compressed_bytes` the size after DEFLATE (of more than 8 MB an estimate); `ran_in` is the runtime, with its version, that ran it after conversion;
-    `notes` are other facts, such as faults that were repaired; `repairs` are those that were tried, kept or not.
+    `compressed_bytes` the size after DEFLATE (of more than 8 MB an estimate); `ran_in` is the runtime, with its
+    version, that ran it after conversion; `notes` are other facts, such as faults that were repaired; `repairs` are
+    those that were tried, kept or not.
     `error` has the reason for "left-out", too. `operations` of a mixture (`edgetf tune`) are the sources of its
     operations. `pixels` has the maps of the inputs that take uint8 pixels, by input name: the file applies them.
     """
