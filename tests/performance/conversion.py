@@ -96,7 +96,7 @@ def ours(folder: Path) -> dict[str, Any]:
         # choosing ranges has the inferences of calibration in it: they are not extra
         repairs += sum(one.seconds for one in made.repairs if one.kind is not RepairKind.RANGES)
     peak = resident_bytes(peak=True)
-    limit = _inferences(engines.flatbuffer, samples.inputs["x"])
+    limit = _inferences(engines.flatbuffer, next(iter(samples.inputs.values())))
     return {
         "seconds": seconds,
         "calibration_s": seconds["calibration"],
