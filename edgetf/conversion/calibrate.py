@@ -106,7 +106,7 @@ class Calibrator:
     @cached_property
     def quick(self) -> tuple[bytes, list[int]] | None:
         """The flatbuffer that finds the extremes of `large`, and their tensors; None if that takes longer than to copy
-        all activations: XNNPACK may not run it in one piece."""
+        all activations, because XNNPACK may not run it in one piece, or if a sum is not finite: it may never be."""
         if not self.large:
             return None
         small = [one.index for k, one in enumerate(self.tensors) if k not in self.large and not one.is_input]
@@ -114,6 +114,8 @@ class Calibrator:
             found = with_extremes(self._flatbuffer, small, [self.tensors[k].index for k in sorted(self.large)])
             graph, exposed = _Graph(found[0], self, found[1]), _Graph(self._content, self)
             seconds = graph.seconds(graph.extremes)
+            if graph.extremes() is None:
+                return None
             longest = exposed.seconds(lambda: [(exposed.values(k).min(), exposed.values(k).max()) for k in self.large])
         except (RuntimeError, ValueError, EdgetfError):  # a sample that fails is reported when it has its turn
             return None

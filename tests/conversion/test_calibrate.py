@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, cast
 
@@ -284,6 +285,12 @@ def test_with_few_samples_auto_is_min_max_and_16_bits_never_clip(small: Small, t
     assert read_document(tmp_path / "16" / "ranges.json", Ranges, RANGES_SCHEMA).choice == RangeChoice()
 
 
+def _run_once(graph: calibrate_module._Graph, look: object, quick: bool) -> float:
+    """A time by which the ranges that the graph finds are `quick` to get, or not."""
+    graph.run(0)
+    return float((not graph.large) == quick)
+
+
 @pytest.mark.parametrize("choice", [RangeChoice(), RangeChoice(Choice.PERCENTILE, 99.9)], ids=["minmax", "percentile"])
 def test_ranges_that_the_graph_finds_are_those_of_all_values(
     network: Network, choice: RangeChoice, monkeypatch: pytest.MonkeyPatch
@@ -297,7 +304,7 @@ def test_ranges_that_the_graph_finds_are_those_of_all_values(
         assert calibrator.large
         assert len(calibrator.copied) == 5
         with monkeypatch.context() as patched:
-            patched.setattr(calibrate_module._Graph, "seconds", lambda graph, look: float((not graph.large) == quick))
+            patched.setattr(calibrate_module._Graph, "seconds", partialmethod(_run_once, quick=quick))
             assert (calibrator.quick is not None) == quick
         return calibrator.observe(range(len(network.samples)), choice.needs_values).ranges(choice)
 
@@ -306,7 +313,7 @@ def test_ranges_that_the_graph_finds_are_those_of_all_values(
 
 def test_nan_before_an_imputation_is_found_where_the_graph_finds_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate_module, "_SMALL", 2)
-    monkeypatch.setattr(calibrate_module._Graph, "seconds", lambda graph, look: float(not graph.large))
+    monkeypatch.setattr(calibrate_module._Graph, "seconds", partialmethod(_run_once, quick=True))
     images = np.random.default_rng(0).uniform(1, 2, (12, 4)).astype(np.float32)
     images[7, 2] = np.nan
     content = chain("ABS", "FLOOR", size=4)
@@ -320,6 +327,27 @@ def test_nan_before_an_imputation_is_found_where_the_graph_finds_ranges(monkeypa
     [found] = calibrator.observe(range(12), False).observed[:1]
     assert found.lows[names.index("input#0")] >= 1
     assert found.highs[names.index("result-0#1")] <= 2
+
+
+def test_the_graph_finds_no_ranges_where_a_sum_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate_module, "_SMALL", 2)
+    monkeypatch.setattr(calibrate_module._Graph, "seconds", partialmethod(_run_once, quick=True))
+    runs: list[int] = []
+    run = calibrate_module._Graph.run
+
+    def counted(graph: calibrate_module._Graph, number: int) -> None:
+        runs.append(number)
+        run(graph, number)
+
+    monkeypatch.setattr(calibrate_module._Graph, "run", counted)
+    masks = np.full((6, 4), np.finfo(np.float32).min, np.float32)  # as attention adds them
+    samples = make_samples("masks", {"input": masks}, None)
+    calibrator = Calibrator(chain("FLOOR", size=4), samples, Calibration(samples.used(), 6, 0), _no_progress)
+    assert calibrator.quick is None
+    runs.clear()
+    found = calibrator.observe(range(6), False).ranges(RangeChoice())
+    assert sorted(runs) == list(range(6))
+    assert all(one.low == one.high == masks.min() for one in found.ranges)
 
 
 def test_ranges_of_another_model_are_refused(small: Small, network: Network, converted: Path) -> None:
