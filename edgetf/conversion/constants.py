@@ -131,6 +131,15 @@ def add_buffer(model: Any, schema: Any, values: NDArray[Any]) -> int:
     return len(model.buffers) - 1
 
 
+def drop_unread(model: Any) -> None:
+    """Empty the buffers that no tensor and no metadata refer to: a packed model has at most 2 GB."""
+    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in listed(graph.tensors)}
+    used |= {int(entry.buffer) for entry in listed(model.metadata)}
+    for k, buffer in enumerate(model.buffers):
+        if k not in used:
+            buffer.data = None
+
+
 def add_code(model: Any, number: int, version: int) -> int:
     """The place of an operation code of that version: one that is there, or a new one."""
     for k, code in enumerate(model.operatorCodes):

@@ -45,7 +45,7 @@ _FROZEN = "variables that the converter left empty (NaN or random values) were r
 _UNPACKED = "its memory is that of float32: the interpreter unpacks the weights when it loads them"
 _NEAREST = "its weights are rounded to the nearest step: with --samples they are rounded for what the layers get"
 _DEPTHWISE = "DEPTHWISE_CONV_2D computes in float32, which XNNPACK runs in one piece with the rest ({} operations)"
-_KEPT = "{} constant(s) stay float32, because float16 would make them zero or infinite: {}"
+_KEPT = "{} constant(s) stay float32, because float16 cannot hold them to 1 %: {}"
 _LEARNED = "its ranges were learned in quantization-aware training: no samples were needed"
 
 

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.conversion.constants import add_entry, is_stored, require_runtime, values_of
+from edgetf.conversion.constants import add_entry, drop_unread, is_stored, require_runtime, values_of
 from edgetf.conversion.weights import store
 from edgetf.flatbuffer import listed, pack, tensor_name, unpack
 
 _MOST_ERROR = 0.01  # of a constant's norm; that of rounding alone is at most 2^-11
+_PIECE = 1 << 20  # values whose error is found at a time, in float64
 _RUNTIME = "1.15.0"  # the first that unpacks float16
 _SUPPORT = "reduced_precision_support", b"fp16accfp32"  # delegates may compute in float16, and add in float32
 
 
 def to_float16(content: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Store the float constants as float16; returns the names of those that float16 cannot hold, which stay."""
+    """Store the float constants as float16; also returns the names of those that stay float32."""
     model, schema = unpack(content)
     kept: list[str] = []
     for graph in model.subgraphs:
@@ -37,6 +38,7 @@ def to_float16(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         graph.operators = [*reversed(front), *listed(graph.operators)]
     add_entry(model, schema, *_SUPPORT)
     require_runtime(model, schema, _RUNTIME)
+    drop_unread(model)
     return pack(model), tuple(kept)
 
 
@@ -55,9 +57,15 @@ def _read_constants(model: Any, schema: Any, graph: Any) -> list[int]:
 
 
 def _half(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
-    """The values in float16; None if that is not them."""
-    exact = values.astype(np.float64)
-    with np.errstate(over="ignore"):
+    """The values in float16; None if the error is too large, or if one of them is infinite or NaN there."""
+    with np.errstate(over="ignore", invalid="ignore"):
         half = values.astype(np.float16)
-    error = float(np.linalg.norm(half.astype(np.float64) - exact))
-    return half if error <= _MOST_ERROR * float(np.linalg.norm(exact)) else None  # also if it is infinity or NaN
+        if not np.isfinite(half).all():
+            return None
+    exact_values, half_values = values.reshape(-1), half.reshape(-1)
+    error = power = 0.0
+    for begin in range(0, values.size, _PIECE):
+        exact = exact_values[begin : begin + _PIECE].astype(np.float64)
+        error += float(((half_values[begin : begin + _PIECE] - exact) ** 2).sum())
+        power += float((exact**2).sum())
+    return half if error <= _MOST_ERROR**2 * power else None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.conversion.constants import add_buffer, add_code, along, is_stored, require_runtime, values_of
+from edgetf.conversion.constants import add_buffer, add_code, along, drop_unread, is_stored, require_runtime, values_of
 from edgetf.conversion.weights import per_channel, unpacked_by
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 
@@ -79,6 +79,7 @@ def to_dynamic(content: bytes, per_channel_dense: bool) -> bytes | None:
             _quantize(model, schema, graph.tensors[k], values_of(model, graph, k), kernels[kind])
             for op in readers:
                 _use(model, schema, graph, op, kernels[kind])
+    drop_unread(model)
     return pack(model)
 
 
@@ -94,7 +95,7 @@ def _find(model: Any, schema: Any, graph: Any, kernels: dict[str, _Kernel]) -> d
     for k, readers in reading.items():
         kinds = {kind for kind, _, _ in readers}
         touched = [kind for kind, place, _ in readers if kind in _OTHERS or _is_weights(kind, place, kernels)]
-        if not touched or not is_stored(model, schema, graph, k) or values_of(model, graph, k).size < _FEWEST:
+        if not touched or not is_stored(model, schema, graph, k) or _size(graph, k) < _FEWEST:
             continue
         if len(kinds) > 1 or kinds & _OTHERS or len(touched) < len(readers) or k in listed(graph.outputs):
             return None
@@ -119,19 +120,21 @@ def _quantize(model: Any, schema: Any, tensor: Any, values: NDArray[np.float32],
     """Replace a float constant by int8, with its largest magnitude, or that of each channel, as step 127."""
     axis = 0 if kernel.axis is None else kernel.axis
     others = None if kernel.axis is None else tuple(k for k in range(values.ndim) if k != kernel.axis)
-    largest = np.atleast_1d(np.abs(values.astype(np.float64)).max(axis=others))
+    largest = np.atleast_1d(np.maximum(values.max(axis=others), -values.min(axis=others))).astype(np.float64)
     scales = np.maximum(largest, _LEAST) / _MOST
     steps = values / (along(scales, axis, values.ndim) if len(scales) > 1 else scales[0])
-    away = np.trunc(steps + np.copysign(0.5, steps))  # from zero, where two steps are equally near
+    steps += np.copysign(0.5, steps)
+    np.trunc(steps, out=steps)  # away from zero, where two steps are equally near
     tensor.type, tensor.quantization = schema.TensorType.INT8, per_channel(schema, scales, axis)
-    tensor.buffer = add_buffer(model, schema, np.clip(away, -_MOST, _MOST).astype(np.int8))
+    tensor.buffer = add_buffer(model, schema, np.clip(steps, -_MOST, _MOST, out=steps).astype(np.int8))
 
 
 def _use(model: Any, schema: Any, graph: Any, op: Any, kernel: _Kernel) -> None:
     """Let an operation read int8 weights: with a hybrid kernel, or, for a table, with int8 results to unpack."""
     names = names_of(schema.BuiltinOperator)
     kind = names[builtin_code(model, op)]
-    op.opcodeIndex = add_code(model, getattr(schema.BuiltinOperator, kind), kernel.version)
+    version = max(kernel.version, model.operatorCodes[op.opcodeIndex].version)  # groups, for example, need a later one
+    op.opcodeIndex = add_code(model, getattr(schema.BuiltinOperator, kind), version)
     require_runtime(model, schema, kernel.runtime)
     if kind == "FULLY_CONNECTED":
         op.builtinOptions.asymmetricQuantizeInputs = True

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.conversion.constants import Constant, add_buffer, add_code, along, find_constants, values_of
+from edgetf.conversion.constants import Constant, add_buffer, add_code, along, drop_unread, find_constants, values_of
 from edgetf.conversion.layer_inputs import as_rows, from_rows, groups_of, is_small_enough, powers
 from edgetf.conversion.rounding import Levels, round_for_inputs, round_to_nearest, symmetric_scales
 from edgetf.flatbuffer import listed, pack, unpack
@@ -88,6 +88,7 @@ def quantize_weights(content: bytes, rounder: Rounder | None) -> bytes:
         unpacking[one.graph].append(op)
     for graph, ops in zip(model.subgraphs, unpacking, strict=True):
         graph.operators = [*reversed(ops), *listed(graph.operators)]
+    drop_unread(model)
     return pack(model)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgetf.conversion import halves
 from edgetf.conversion.halves import to_float16
 from edgetf.conversion.hybrid import to_dynamic
 from edgetf.conversion.official import configure
 from edgetf.conversion.private import load_private
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
-from edgetf.flatbuffer import count_ops, pack, parse_contents, unpack
+from edgetf.flatbuffer import Contents, count_ops, pack, parse_contents, unpack
 from edgetf.schemes import SCHEMES
 from tests.conversion.graphs import chain, constants_of, graphs_of
 
@@ -69,7 +71,14 @@ def test_dynamic_is_what_the_converter_makes(official: dict[str, bytes], name: s
         assert differ.max(initial=0) <= 1  # where a weight is between two steps
         assert np.count_nonzero(differ) <= 1e-4 * differ.size
     assert constants_of(found) == {"INT8", "FLOAT32"}
-    assert parse_contents("it", made).min_runtime == parse_contents("it", official[name]).min_runtime
+    ours, theirs = (parse_contents("it", content) for content in (made, official[name]))
+    assert ours.min_runtime == theirs.min_runtime
+    assert _versions(ours) == _versions(theirs)
+
+
+def _versions(contents: Contents) -> dict[str, int]:
+    """The highest version of each kind: the converter writes that for all operations of the kind."""
+    return {op.name: op.version for op in sorted(contents.ops, key=lambda op: op.version)}
 
 
 def _without_steps(graphs: Any) -> Any:
@@ -95,6 +104,26 @@ def test_float16_leaves_constants_that_it_cannot_hold() -> None:
     assert kept == ("constant-0", "constant-1")
     assert count_ops(made)["DEQUANTIZE"] == 2
     assert graphs_of(made)[0][0][0][2][1] == ("constant", "FLOAT32", (1,), _floats(1e-10).tobytes(), ())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+def test_a_constant_is_float16_if_its_error_is_at_most_one_percent(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halves, "_PIECE", piece)
+    lost = _floats(1e-6), _floats(-np.inf), _floats(np.nan), _floats(1.0, 1e6), _floats(1e-30, 2e-30)
+    held = _floats(65504.0), _floats(1e-5, 1e-6), np.zeros((2, 2), np.float32)
+    made, kept = to_float16(chain(*(("ADD", one) for one in (*lost, *held))))
+    assert kept == tuple(f"constant-{k}" for k in range(len(lost)))
+    assert count_ops(made)["DEQUANTIZE"] == len(held)
+
+
+@pytest.mark.parametrize(
+    ("make", "share"),
+    [(lambda content: to_float16(content)[0], 0.5), (partial(to_dynamic, per_channel_dense=True), 0.25)],
+)
+def test_the_float_constants_are_not_in_the_file_any_more(make: Callable[[bytes], bytes], share: float) -> None:
+    content = chain(("CONV_2D", np.random.default_rng(0).normal(size=(64, 1, 1, 1024)).astype(np.float32)))
+    assert len(make(content)) < (share + 0.05) * len(content)
 
 
 def test_a_constant_that_is_an_output_stays_float32_there() -> None:
