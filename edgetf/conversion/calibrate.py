@@ -1,6 +1,7 @@
 """Calibration: a float flatbuffer and samples in, the Ranges of all its activations out.
 
-Every activation becomes an output of the graph, which then runs under XNNPACK with an interpreter on every core.
+Every small activation becomes an output of the graph, and of a large one its smallest and largest values and its sum.
+The graph then runs under XNNPACK, with an interpreter on every core.
 TensorFlow's own calibrator runs reference kernels on one core: about ten times slower, for the same ranges.
 """
 

@@ -1,4 +1,4 @@
-"""Improve the scheme `dynamic`. In: the converter's hybrid flatbuffer. Out: the same one, rounded again or unpacked.
+"""Improve the scheme `dynamic`. In: a flatbuffer for hybrid kernels. Out: the same one, rounded again or unpacked.
 
 `unpack_depthwise` lets depthwise convolutions compute in float32: XNNPACK has no hybrid kernel for them, and a graph of
 them falls into pieces (MobileNetV2: 16, where float32 is one). `reround` replaces constants by others that are rounded

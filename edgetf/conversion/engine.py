@@ -315,7 +315,7 @@ class Engines:
         return content, exact + scale_notes
 
     def _dynamic(self, content: bytes, notes: tuple[str, ...]) -> tuple[bytes, tuple[str, ...], tuple[Repair, ...]]:
-        """The converter's hybrid flatbuffer, made better."""
+        """The flatbuffer for hybrid kernels, improved."""
         content, unpacked = unpack_depthwise(content)
         notes += (_DEPTHWISE.format(unpacked),) if unpacked else ()
         if self._samples is None:

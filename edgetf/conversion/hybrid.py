@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgetf.conversion.constants import add_buffer, add_code, along, drop_unread, is_stored, require_runtime, values_of
 from edgetf.conversion.weights import per_channel, unpacked_by
+from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 
 _FEWEST = 1024  # elements of a constant that the converter quantizes
@@ -66,6 +67,7 @@ def to_dynamic(content: bytes, per_channel_dense: bool) -> bytes | None:
     """Store the weights of hybrid kernels as int8; None where only the converter knows how.
 
     Without `per_channel_dense` the weights of a dense layer have a single scale, which runtimes before LiteRT need.
+    Raises EdgetfError if weights are infinite.
     """
     model, schema = unpack(content)
     kernels = {**_KERNELS, _TABLE_OP: _TABLE}
@@ -85,7 +87,10 @@ def to_dynamic(content: bytes, per_channel_dense: bool) -> bytes | None:
 
 def _find(model: Any, schema: Any, graph: Any, kernels: dict[str, _Kernel]) -> dict[int, tuple[str, list[Any]]] | None:
     """The weights to quantize by tensor, with the kind and the operations that read them; None if others are among
-    their readers, or other constants would be quantized, too."""
+    their readers, if other constants would be quantized, too, or if a weight is NaN.
+
+    Raises EdgetfError for infinite weights.
+    """
     names, reading = names_of(schema.BuiltinOperator), defaultdict(list)
     for op in listed(graph.operators):
         for place, k in enumerate(listed(op.inputs)):
@@ -99,6 +104,8 @@ def _find(model: Any, schema: Any, graph: Any, kernels: dict[str, _Kernel]) -> d
             continue
         if len(kinds) > 1 or kinds & _OTHERS or len(touched) < len(readers) or k in listed(graph.outputs):
             return None
+        if not _has_no_nan(values_of(model, graph, k), tensor_name(graph.tensors[k])):
+            return None
         results = [int(op.outputs[0]) for _, _, op in readers]
         if kinds == {_TABLE_OP} and any(
             len(reading[one]) != 1 or _size(graph, one) >= _size(graph, k) for one in results
@@ -106,6 +113,15 @@ def _find(model: Any, schema: Any, graph: Any, kernels: dict[str, _Kernel]) -> d
             return None  # the converter unpacks the table itself then
         found[k] = kinds.pop(), [op for _, _, op in readers]
     return found
+
+
+def _has_no_nan(values: NDArray[np.float32], name: str) -> bool:
+    """Whether no weight is NaN. Raises EdgetfError for infinity, with which the converter's process crashes."""
+    if np.isinf(values).any():
+        raise EdgetfError(
+            f"the weights {name} are infinite: int8 has no scale for them", "use float32, or correct them"
+        )
+    return not np.isnan(values).any()
 
 
 def _size(graph: Any, k: int) -> int:

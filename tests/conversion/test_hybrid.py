@@ -15,6 +15,7 @@ from edgetf.conversion.hybrid import to_dynamic
 from edgetf.conversion.official import configure
 from edgetf.conversion.private import load_private
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
+from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import Contents, count_ops, pack, parse_contents, unpack
 from edgetf.schemes import SCHEMES
 from tests.conversion.graphs import chain, constants_of, graphs_of
@@ -133,6 +134,16 @@ def test_a_constant_that_is_an_output_stays_float32_there() -> None:
     [(operations, outputs)] = graphs_of(made)
     assert operations[0][2][1][0] == "unpacked"
     assert outputs[1] == ("constant", "FLOAT32", (1,), _floats(0.25).tobytes(), ())
+
+
+def test_weights_that_are_not_finite_are_not_quantized_here() -> None:
+    weights = np.ones((4, 1, 1, 512), np.float32)
+    assert to_dynamic(chain(("CONV_2D", weights)), per_channel_dense=True) is not None
+    weights[1, 0, 0, 5] = np.nan
+    assert to_dynamic(chain(("CONV_2D", weights)), per_channel_dense=True) is None  # the converter can
+    weights[1, 0, 0, 6] = -np.inf  # with this it crashes
+    with pytest.raises(EdgetfError, match="the weights constant-0 are infinite"):
+        to_dynamic(chain(("CONV_2D", weights)), per_channel_dense=True)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("TRANSPOSE_CONV", True), ("ADD", False)])
