@@ -8,16 +8,18 @@ process does this if edgetf itself is killed.
 
 from __future__ import annotations
 
+import atexit
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import IO, Any, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, Fault, Message, OnEvent, from_line, to_line
@@ -256,6 +258,17 @@ def reporting(events: EventPipe) -> Iterator[None]:
             yield
     except EdgetfError as error:
         events.send(Fault(error.message, error.hint))
+
+
+def leave() -> NoReturn:
+    """End this process, in which nothing is left to be done: TensorFlow would take another second to end.
+
+    Functions that user code has registered with `atexit` run.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _lines(pipe: int, idle_s: float) -> Any:

@@ -200,3 +200,11 @@ def test_a_child_answers_one_request_after_another_until_it_dies() -> None:
         for request in ("die", "again"):
             with pytest.raises(EndedError, match="died of SIGKILL: no memory"):
                 ask_child(request)
+
+
+def test_a_process_that_leaves_has_written_everything_and_runs_what_was_registered_for_the_end() -> None:
+    code = (
+        "import atexit; from edgetf.process import leave; atexit.register(print, 'end'); print('begin'); leave(); 1 / 0"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["begin", "end"]

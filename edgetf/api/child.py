@@ -15,7 +15,7 @@ from edgetf.benchmarks.reference.options import ReferenceOptions
 from edgetf.errors import Cause, DeviceError, EdgetfError, KeptInterrupt
 from edgetf.events import Answer, OnEvent
 from edgetf.files import from_plain, to_plain
-from edgetf.process import EventPipe, HungError, reporting, run_child
+from edgetf.process import EventPipe, HungError, leave, reporting, run_child
 from edgetf.samples import SampleSource
 
 _IDLE_S = 3600.0  # XLA sends no event while it compiles a large model
@@ -82,3 +82,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

@@ -27,7 +27,7 @@ from edgetf.conversion.effects import refuse_effects
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.events import Answer, OnEvent, Phase, ignore
 from edgetf.functions import from_here
-from edgetf.process import EventPipe, HungError, reporting, run_child
+from edgetf.process import EventPipe, HungError, leave, reporting, run_child
 from edgetf.system import naming, refuse_full
 
 _IDLE_S = 1800.0
@@ -293,3 +293,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

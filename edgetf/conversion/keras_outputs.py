@@ -18,7 +18,7 @@ import numpy as np
 from edgetf.conversion import keras_export, keras_file
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Progress
-from edgetf.process import EventPipe, HungError, reporting, run_child
+from edgetf.process import EventPipe, HungError, leave, reporting, run_child
 from edgetf.samples import save_arrays
 
 _BATCH, _IDLE_S = 64, 600.0
@@ -81,3 +81,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

@@ -16,7 +16,7 @@ from edgetf.conversion.savedmodel import read_source
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, ignore
 from edgetf.files import from_plain, to_plain
-from edgetf.process import EventPipe, HungError, reporting, run_child
+from edgetf.process import EventPipe, HungError, leave, reporting, run_child
 from edgetf.results import Source
 
 _IDLE_S = 120.0
@@ -59,3 +59,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

@@ -39,7 +39,7 @@ from edgetf.events import Phase, Progress
 from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.owned import scratch
 from edgetf.pixels import PixelMap
-from edgetf.process import EventPipe, reporting
+from edgetf.process import EventPipe, leave, reporting
 from edgetf.reading import reason_of
 from edgetf.results import Calibration, Source, TensorSpec
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
@@ -253,3 +253,4 @@ def _versions(tf: Any) -> dict[str, str]:
 
 if __name__ == "__main__":
     main()
+    leave()

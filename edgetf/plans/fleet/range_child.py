@@ -32,7 +32,7 @@ from edgetf.owned import own_temporary, scratch
 from edgetf.plans.fleet.host_side import as_failed
 from edgetf.plans.fleet.messages import Ask, Opened, Rows
 from edgetf.plans.fleet.ranges import INPUT
-from edgetf.process import EventPipe, reporting
+from edgetf.process import EventPipe, leave, reporting
 from edgetf.results import Source
 from edgetf.samples import Samples
 from edgetf.samples.mapped import array_at, map_file
@@ -139,3 +139,4 @@ def _answer(session: Session, ask: Ask, folder: Path, made: Path) -> dict[str, A
 
 if __name__ == "__main__":
     main()
+    leave()

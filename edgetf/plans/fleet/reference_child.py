@@ -7,6 +7,8 @@ from functools import partial
 from edgetf.api.child import serve
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.plans.fleet.joined import joined
+from edgetf.process import leave
 
 if __name__ == "__main__":
     serve(partial(make_reference, compute=joined))
+    leave()
