@@ -68,18 +68,19 @@ class Pace:
         return Step(name, of=max(done + turns + len(self._passes), done + 1), done=done, left_s=self._left_s())
 
     def forecast(self) -> Note | None:
-        """How long the run will take, after its first turn and each time when that was too little; None if it is known.
+        """How long the run will take, after its first turn and each time when that was too little; None if it is known,
+        or if there is a single turn.
 
         In it, the turns that are planned at least, and the most that can follow.
         """
-        if (left := self._left_s()) is None:
+        looks, count = self._plan.looks, len(self._due)
+        if (left := self._left_s()) is None or (looks[-1] == 1 and len(self._courses) == 1):
             return None
         so_far, most = monotonic() - self._begin, self._most_s() + left
         if so_far + most <= _SURPRISE * self._forecast_s:
             return None
         self._forecast_s = so_far + most
-        looks, count = self._plan.looks, len(self._due)
-        turns = f"{looks[0]} turns" if len(looks) == 1 else f"{looks[0]} to {looks[-1]} turns"
+        turns = f"{looks[0]} turn{'s' * (looks[0] > 1)}" if len(looks) == 1 else f"{looks[0]} to {looks[-1]} turns"
         what = f"{count} variants, {turns} each" if count > 1 else f"{turns} of the variant"
         if len(looks) == 1:
             return Note(f"{what}: about {human_duration(so_far + left)}")
