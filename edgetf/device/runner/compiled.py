@@ -33,6 +33,8 @@ class Interpreter(CompiledModel):
     Raises JobError with the reason if nothing would run on the accelerator.
     """
 
+    plugins = True
+
     def __init__(self, model_path: str, num_threads: int = 1, accelerator: str = NPU) -> None:
         self._accelerator = accelerator
         super().__init__(model_path, num_threads)
