@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetf.conversion.constants import add_entry
 from edgetf.flatbuffer import data_of, listed, pack, unpack
 from edgetf.reading import parsing
 
@@ -48,11 +49,7 @@ def add_factors(model: Any, schema: Any, factors: Factors) -> None:
     for operation, exponents in sorted(factors.items()):
         operations.setdefault(exponents, []).append(operation)
     text = json.dumps([[numbers, _encoded(exponents)] for exponents, numbers in operations.items()])
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data, buffer.offset, buffer.size = np.frombuffer(text.encode(), np.uint8), 0, 0
-    model.buffers.append(buffer)
-    entry.name, entry.buffer = _ENTRY, len(model.buffers) - 1
-    model.metadata = [*listed(model.metadata), entry]
+    add_entry(model, schema, _ENTRY, text.encode())
 
 
 def renumber_factors(model: Any, schema: Any, by: int) -> None:

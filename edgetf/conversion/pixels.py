@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.conversion.constants import add_buffer, add_code
+from edgetf.conversion.constants import add_buffer, add_code, add_entry
 from edgetf.conversion.factors import renumber_factors
 from edgetf.conversion.prune import prune
 from edgetf.errors import EdgetfError, nearest
@@ -132,10 +132,7 @@ def fold_pixels(content: bytes, maps: Mapping[str, PixelMap]) -> bytes:
 def add_maps(model: Any, schema: Any, maps: Mapping[str, PixelMap]) -> None:
     """Write the maps to a model's metadata; if there are none, it stays as it is."""
     if maps:
-        entry = schema.MetadataT()
-        entry.name = ENTRY
-        entry.buffer = add_buffer(model, schema, np.frombuffer(maps_to_text(maps).encode(), np.uint8))
-        model.metadata = [*listed(model.metadata), entry]
+        add_entry(model, schema, ENTRY, maps_to_text(maps).encode())
 
 
 def _inputs(model: Any) -> dict[str, int]:
