@@ -49,16 +49,16 @@ def release(array: Array) -> None:
             base.madvise(mmap.MADV_DONTNEED)
 
 
-def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """The array in pieces of some megabytes along axis 0, in C order, each with its first row."""
-    row_bytes = array.nbytes // len(array)
-    step = max(1, BLOCK_BYTES // max(1, row_bytes))
-    for begin in range(0, len(array), step):
-        yield begin, np.ascontiguousarray(array[begin : begin + step])
+def blocks(array: Array, rows: NDArray[np.intp] | None = None) -> Iterator[tuple[int, Array]]:
+    """The array, or these rows of it, in pieces of some megabytes along axis 0, in C order, each with its first row."""
+    step = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
+    for begin in range(0, len(array) if rows is None else len(rows), step):
+        piece = slice(begin, begin + step)
+        yield begin, np.ascontiguousarray(array[piece if rows is None else rows[piece]])
         release(array)
 
 
-def map_blocks(array: Array, take: Callable[[int, Array], T]) -> Iterator[T]:
+def map_blocks(array: Array, take: Callable[[int, Array], T], rows: NDArray[np.intp] | None = None) -> Iterator[T]:
     """What `take` returns for the first row of each of the `blocks` and the block, in their order.
 
     It is called in threads, as many as there are cores.
@@ -66,7 +66,7 @@ def map_blocks(array: Array, take: Callable[[int, Array], T]) -> Iterator[T]:
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[T]] = deque()
-        for begin, block in blocks(array):
+        for begin, block in blocks(array, rows):
             waiting.append(pool.submit(take, begin, block))
             if len(waiting) > workers:  # more would only fill the memory
                 yield waiting.popleft().result()

@@ -3,7 +3,8 @@
 A repeated sample adds no evidence: intervals are computed from distinct samples. Two samples are the same if the
 digests of all their inputs are, and two inferences on several samples each if all their samples are. Copies with a
 trace of noise are also counted, but only for a warning: figures must not depend on similarity, because a whole class of
-quiet samples could become one. Only a few numbers are kept per sample: a million samples take about 100 MB.
+quiet samples could become one. Only a few numbers are kept per sample: a million samples take about 100 MB. Of large
+samples only a part is read: those that differ there differ, and only the others are read whole.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.samples import Array
-from edgetf.samples.mapped import blocks, map_blocks
+from edgetf.samples.mapped import map_blocks
 
 Floats = NDArray[np.float64]
 Sketch = NDArray[np.float32]
 Integers = NDArray[np.int64]
+_PART = 2048  # numbers of a larger sample that are read first, at random places that are the same for all samples
 _LEAST_NUMBERS = 8  # minimum size of a sample: smaller ones may be similar by chance
 _SKETCH = 8  # numbers in the sketch of a sample: sums of its numbers with random signs
 # shares of a sample's own deviation: a smaller difference may be noise on a copy. Starting with the largest, the first
@@ -130,12 +132,38 @@ def _alike(values: Array, exact: Integers) -> Integers:
 
 def _exactly(values: Array) -> Integers:
     """A number for each row, the same for rows that are the same."""
-    return _numbered(_digests(values))
+    part = _part_of(values)
+    found = _numbered(_digests(values, part))
+    if len(part) == values[0].size:
+        return found
+    alike = np.flatnonzero(np.bincount(found)[found] > 1)
+    if not len(alike):
+        return found
+    whole = np.zeros(len(found), np.int64)
+    whole[alike] = np.concatenate(list(map_blocks(values, _digests_of, alike)))
+    return _numbered(np.stack([found, whole], axis=1))
 
 
-def _digests(values: Array) -> Integers:
-    """The first 8 bytes of each row's digest: a million rows collide once in 30 million cases."""
-    return np.concatenate(list(map_blocks(values, _digests_of)))
+def _part_of(values: Array) -> Integers:
+    """The places of the numbers in a row that stand for it: all, or _PART of them."""
+    size = int(values[0].size)
+    if size <= _PART:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(2).choice(size, _PART, replace=False))
+
+
+def _digests(values: Array, part: Integers | None = None) -> Integers:
+    """The first 8 bytes of the digest of each row, or of the numbers at the places `part` of it.
+
+    A million rows collide once in 30 million cases.
+    """
+    return np.concatenate(list(map_blocks(values, lambda begin, block: _digests_of(begin, _taken(block, part)))))
+
+
+def _taken(block: Array, part: Integers | None) -> Array:
+    """The rows of a block, shape (n, numbers), or the numbers at the places `part` of them."""
+    rows = block.reshape(len(block), -1)
+    return rows if part is None or len(part) == rows.shape[1] else rows[:, part]
 
 
 def _digests_of(begin: int, block: Array) -> Integers:
@@ -180,7 +208,7 @@ def _joined(sketch: Sketch, exact: Integers, trace: float) -> Integers:
 
 
 def _sketch(values: Array) -> Sketch:
-    """A sketch of each row, shape (n, ...): sums of its numbers with random signs.
+    """A sketch of each row, shape (n, ...): sums of its numbers (of a large row, of a part) with random signs.
 
     The numbers are centred and divided by their deviation, so that quiet and loud rows have the same distances. Mean
     and deviation are part of the sketch. All of this is repeated without what all rows share, such as gravity. (This
@@ -190,15 +218,16 @@ def _sketch(values: Array) -> Sketch:
 
     Every sum is linear in the numbers x or in their squares, so that one product with a matrix gives all of a block.
     """
-    size = int(values[0].size)
-    centre, scale = (np.tile(one, size // values.shape[-1]) for one in _columns_of(values))
+    part = _part_of(values)
+    size = len(part)
+    centre, scale = _columns_of(values, part)
     signs = np.random.default_rng(1).choice([-1.0, 1.0], (size, _SKETCH)) / np.sqrt(size)
     drawn = signs.sum(axis=0)
     of_x = np.column_stack([signs * scale[:, np.newaxis], scale, centre * scale**2])
     of_centre, squares_of_centre = centre @ of_x[:, :-1], float(centre**2 @ scale**2)
 
     def draw(begin: int, block: Array) -> Sketch:
-        x = _finite(block).reshape(len(block), size)
+        x = _finite(_taken(block, part))
         with np.errstate(all="ignore"):  # which each thread has for itself
             sums, squares = x @ of_x, x**2 @ scale**2
             both = [
@@ -210,18 +239,23 @@ def _sketch(values: Array) -> Sketch:
     return np.concatenate(list(map_blocks(values, draw)))
 
 
-def _columns_of(values: Array) -> tuple[Floats, Floats]:
-    """Mean and inverse deviation (0 for none) of each column of the last axis, by some rows that are evenly apart."""
+def _columns_of(values: Array, part: Integers) -> tuple[Floats, Floats]:
+    """For each place of `part`, the mean and the inverse deviation (0 for none) of its column of the last axis.
+
+    They are computed from some rows that are evenly apart, and from what `part` has of a column.
+    """
     columns = values.shape[-1]
-    some = values[:: -(-len(values) // _ROWS)]
-    total, squares = np.zeros(columns), np.zeros(columns)
-    for _, block in blocks(some):
-        x = _finite(block).reshape(len(block), -1)
-        total += x.sum(axis=0).reshape(-1, columns).sum(axis=0)
-        squares += np.einsum("ij,ij->j", x, x).reshape(-1, columns).sum(axis=0)
-    centre = total / (some.size // columns)
-    deviation = np.sqrt(np.maximum(squares / (some.size // columns) - centre**2, 0.0))
-    return centre, np.divide(1.0, deviation, out=np.zeros(columns), where=deviation > 0)
+    some = np.arange(0, len(values), -(-len(values) // _ROWS))
+    total, squares = np.zeros(len(part)), np.zeros(len(part))
+    for x in map_blocks(values, lambda begin, block: _finite(_taken(block, part)), some):
+        total += x.sum(axis=0)
+        squares += np.einsum("ij,ij->j", x, x)
+    column = part % columns
+    count = np.maximum(np.bincount(column, minlength=columns), 1) * len(some)
+    centre = np.bincount(column, total, columns) / count
+    deviation = np.sqrt(np.maximum(np.bincount(column, squares, columns) / count - centre**2, 0.0))
+    inverse = np.divide(1.0, deviation, out=np.zeros(columns), where=deviation > 0)
+    return centre[column], inverse[column]
 
 
 def _standardized(sums: Floats, squares: Floats, drawn: Floats, size: int) -> Floats:

@@ -1,0 +1,53 @@
+"""Identical samples are found exactly, whatever their size; large ones are first compared by a part of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from edgetf.benchmarks.judging import distinct
+from edgetf.benchmarks.judging.distinct import find_copies, find_distinct
+
+LARGE = distinct._PART * 3
+
+
+@given(arrays.arrays(np.float32, st.tuples(st.integers(2, 12), st.just(6)), elements=st.sampled_from([0.0, -0.0, 1.0])))
+def test_groups_are_those_of_equal_rows_even_if_a_part_stands_for_them(x: np.ndarray) -> None:
+    known = np.unique(x + 0, axis=0, return_inverse=True)[1].reshape(-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distinct, "_PART", 2)
+        found = find_distinct({"x": x})
+    if found is None:
+        assert len(set(known)) == len(x)
+    else:
+        assert ((found.group[:, None] == found.group) == (known[:, None] == known)).all()
+
+
+def test_large_samples_that_differ_outside_of_the_part_are_not_the_same() -> None:
+    x = np.tile(np.random.default_rng(0).normal(size=LARGE).astype(np.float32), (4, 1))
+    outside = int(np.setdiff1d(np.arange(LARGE), distinct._part_of(x))[0])
+    x[1, outside] += 1
+    x[3, outside] += 2
+    found = find_distinct({"x": x})
+    assert found is not None
+    assert found.group.tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("form", [(LARGE,), (LARGE // 3, 3), (64, LARGE // 64)])
+def test_large_copies_with_a_trace_of_noise_count_once_for_the_warning(form: tuple[int, ...]) -> None:
+    random = np.random.default_rng(1)
+    originals = random.normal(size=(40, *form))
+    copies = originals[random.integers(40, size=400)]
+    x = (copies + 1e-3 * random.normal(size=copies.shape)).astype(np.float32)
+    found, unlike = find_copies({"x": x})
+    assert found is None
+    assert unlike == len(np.unique(copies.reshape(400, -1)[:, 0]))
+
+
+def test_large_samples_of_their_own_are_not_taken_for_copies() -> None:
+    x = np.random.default_rng(2).normal(size=(500, LARGE)).astype(np.float32)
+    assert find_copies({"x": x}) == (None, 500)
+    blank = np.zeros((3, LARGE), np.float32)  # the part of each is the same
+    blank[np.arange(3), np.setdiff1d(np.arange(LARGE), distinct._part_of(blank))[:3]] = 1
+    assert find_copies({"x": blank}) == (None, 3)
