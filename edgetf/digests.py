@@ -2,19 +2,30 @@
 
 A file is read again if its device, inode, size or times differ. Each write sets its time of change, and no program can
 set that back. The clock of a file system ticks every few milliseconds: a file that changed in the last tick may do so
-again with the same time, so that its digest is not kept.
+again with the same time, so that its digest is not kept. What is known of very large files is kept in the user's cache
+too, for later commands; that only saves time, and every problem with it is ignored.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import sleep, time_ns
 from typing import NamedTuple
 
 from edgetf.files import sha256_file
+from edgetf.owned import cache_home
 
 _TICK_NS = 20_000_000  # at least two ticks of all usual kernels
 _MOST = 100_000  # digests that are kept
+_LARGE = 1 << 23  # bytes; a smaller file is read in milliseconds
+_MOST_FILES = 2000  # in the cache
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class State(NamedTuple):
@@ -42,6 +53,17 @@ def state_of(path: Path) -> State | None:
     except OSError:
         return None
     return State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def settled_state_of(path: Path) -> State | None:
+    """The state of a file whose next change will have another time; waits for that if it has just changed.
+
+    None if the file is not there, or still changes.
+    """
+    state = state_of(path)
+    if state is not None and not state.is_settled:
+        sleep(_TICK_NS / 1e9)
+    return state if state is not None and state.is_settled and state_of(path) == state else None
 
 
 def sha256_once(path: Path) -> str:
@@ -74,3 +96,40 @@ def _keep(state: State, digest: str) -> None:
     if len(_KNOWN) >= _MOST:
         del _KNOWN[next(iter(_KNOWN))]
     _KNOWN[state] = digest
+
+
+def keep(state: State, meaning: str, digests: Sequence[str]) -> None:
+    """Keep digests of what a large file holds in this state, for later commands; `meaning` is how it was read."""
+    if state.size < _LARGE:
+        return
+    place = _place(state, meaning)
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f"{place.name}.{os.getpid()}")
+        beside.write_text(" ".join(digests))
+        beside.replace(place)
+        _remove_old(place.parent)
+
+
+def kept(state: State, meaning: str, count: int) -> list[str] | None:
+    """The `count` digests that `keep` was given; None if they are not known."""
+    if state.size < _LARGE:
+        return None
+    try:
+        found = _place(state, meaning).read_text().split()
+    except (OSError, ValueError):  # not there, or damaged
+        return None
+    return found if len(found) == count and all(map(_SHA256.fullmatch, found)) else None
+
+
+def _place(state: State, meaning: str) -> Path:
+    name = hashlib.sha256(json.dumps([*state, meaning]).encode()).hexdigest()
+    return cache_home() / "digests" / name[:32]
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the oldest half if there are too many files."""
+    paths = list(folder.iterdir())
+    if len(paths) > _MOST_FILES:
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime)[: len(paths) // 2]:
+            path.unlink(missing_ok=True)

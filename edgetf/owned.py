@@ -67,6 +67,13 @@ def own_temporary() -> Iterator[None]:
             tempfile.tempdir = kept
 
 
+def cache_home() -> Path:
+    """The folder of the user's cache, which may not exist yet."""
+    if named := os.environ.get("EDGETF_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgetf"
+
+
 def temporary_folder() -> Path:
     """The folder that `tempfile` uses, found without writing to it.
 

@@ -14,7 +14,7 @@ from edgetf.device.runner.run import _input_sha256
 from edgetf.digests import known_sha256, remember, sha256_once, state_of
 from edgetf.errors import EdgetfError
 from edgetf.results import SamplesUsed, TensorSpec
-from edgetf.samples import load_same, load_samples, save_arrays
+from edgetf.samples import load, load_same, load_samples, save_arrays
 from edgetf.samples.inputs import write_inputs
 from edgetf.samples.load import has_changed
 from edgetf.samples.mapped import map_blocks
@@ -109,6 +109,47 @@ def test_a_damaged_file_is_not_the_same_samples_although_checksums_are_not_verif
         load_same(path, SPECS, used)
     save_arrays(path, {"x": np.zeros((5, 4), np.float32)})
     assert load_same(path, SPECS, used) is None
+
+
+def test_large_samples_are_read_once_for_all_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_LARGE", 1)
+    path = tmp_path / "s.npz"
+    save_arrays(path, {"x": np.full((5, 4), np.nan, np.float32)})
+    sleep(TICK_S)
+    first = load_samples(path, SPECS, allow_nan=True)
+    assert len(list((tmp_path / "cache" / "digests").iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "make_samples", None)  # nothing is read again
+        again = load_samples(path, SPECS, allow_nan=True)
+        assert (again.digest, again.inputs_digest) == (first.digest, first.inputs_digest)
+    with pytest.raises(EdgetfError, match="NaN"):  # which nobody has allowed now
+        load_samples(path, SPECS)
+    [kept] = (tmp_path / "cache" / "digests").iterdir()
+    for damaged in (b"", b"a b", first.digest.encode(), b"\xff" * 129):
+        kept.write_bytes(damaged)
+        assert load_samples(path, SPECS, allow_nan=True).digest == first.digest
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(content)
+    sleep(TICK_S)
+    for _ in range(2):  # nothing is kept of a damaged file
+        with pytest.raises(EdgetfError, match=r"damaged|not an \.npz"):
+            load_samples(path, SPECS, allow_nan=True)
+
+
+def test_the_oldest_digests_leave_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path))
+    monkeypatch.setattr(digests, "_MOST_FILES", 4)
+    states = [digests.State(1, k, 1 << 30, 0, 0) for k in range(5)]
+    for k, state in enumerate(states):
+        digests.keep(state, "", ["0" * 64])
+        os.utime(digests._place(state, ""), (k, k)) if k < 4 else None
+    assert [digests.kept(state, "", 1) is not None for state in states] == [False, False, True, True, True]
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").touch()
+    digests.keep(states[0], "", ["0" * 64])  # a cache that cannot be written changes nothing
+    assert digests.kept(states[0], "", 1) is None
 
 
 def test_blocks_come_in_their_order_from_threads() -> None:

@@ -18,19 +18,12 @@ from typing import Any
 
 from edgetf import __version__
 from edgetf.files import sha256_file, sha256_tree
-from edgetf.owned import owned, sweep
+from edgetf.owned import cache_home, owned, sweep
 from edgetf.system import explained, naming
 
 _NEW = ".edgetf-new-"
 _DIGITS = 16  # digits of a digest in a name
 _DECISIVE = ("tensorflow", "ai-edge-litert")  # packages whose version affects results
-
-
-def cache_home() -> Path:
-    """The folder of the cache, which may not exist yet."""
-    if named := os.environ.get("EDGETF_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgetf"
 
 
 def key_of(*facts: Any) -> str:

@@ -27,7 +27,7 @@ from edgetf.benchmarks.judging.seen import seen_before
 from edgetf.benchmarks.judging.toothless import by_warning, toothless
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.timing.figures import result_of
-from edgetf.benchmarks.timing.fixed import copy_private, digests_of
+from edgetf.benchmarks.timing.fixed import copy_private, digests_of, with_inputs
 from edgetf.benchmarks.timing.resume import FOLDER as PARTIAL
 from edgetf.benchmarks.timing.resume import Resumable, key_of
 from edgetf.benchmarks.timing.rounds import Bench, Course, Plan, measure
@@ -40,6 +40,7 @@ from edgetf.device.kinds import Device
 from edgetf.device.runner.answers import is_throttled
 from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
+from edgetf.device.runner.outputs import load_inputs
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent, Phase
@@ -53,7 +54,6 @@ from edgetf.results import (
     Status,
 )
 from edgetf.samples import SampleSource
-from edgetf.samples.inputs import write_inputs
 
 _FOLDER = "measurements"
 _MANY = 0.9  # of the distinct samples: if fewer remain without near copies, a warning is added
@@ -123,8 +123,8 @@ def benchmark(
     ):
         targets = copy_private(targets, work)
         facts = device.examine(options.runtime)
-        job = _job(write_inputs(ground.samples.inputs, work, ground.order), options, ground)
-        ground = with_distinct(ground, job.inputs)
+        job = with_inputs(_job(options, ground), ground.samples, work, ground.order, device.store is None)
+        ground = with_distinct(ground, load_inputs(job))
         patience = 1 if device.emulated else options.patience  # its times do not decide
         looks = looks_of(options.blocks, options.blocks * patience)
         pieces = ground.pieces()
@@ -146,7 +146,7 @@ def _decisive(targets: Sequence[Target], device: Device, facts: Facts, plan: Pla
         "variants": [(target.name, target.sha256, target.signature) for target in targets],
         "samples": ground.samples.digest,
         "shuffled": ground.order is not None,
-        "plan": files.to_plain(replace(plan, job=replace(plan.job, inputs={}))),
+        "plan": files.to_plain(replace(plan, job=replace(plan.job, inputs={}, known_inputs={}, raw_inputs={}))),
         "device": (device.name, device.emulated, machine),
         "runner": hashlib.sha256(build_runner()).hexdigest(),
     }
@@ -237,10 +237,10 @@ def _copies(ground: Ground) -> list[str]:
 # what to do, and what came of it --------------------------------------------------------------------------------------
 
 
-def _job(inputs: dict[str, str], options: BenchmarkOptions, ground: Ground) -> Job:
+def _job(options: BenchmarkOptions, ground: Ground) -> Job:
     return Job(
         model="",  # each variant's own
-        inputs=inputs,
+        inputs={},
         unbatched_inputs=sorted(ground.samples.unbatched),
         unbatched_outputs=sorted(ground.outputs.unbatched) if ground.reference else None,
         runtime=options.runtime,

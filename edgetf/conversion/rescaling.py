@@ -7,7 +7,7 @@ Samples that are far smaller were then scaled before, and the model receives bla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.conversion.informing import informed
+from edgetf.conversion.messages import read_tensor
 from edgetf.conversion.savedmodel import read_graph
 from edgetf.errors import EdgetfError
 from edgetf.results import Source, TensorSpec
@@ -25,6 +26,7 @@ from edgetf.samples.source import parse_source
 _FACTORS = (1 / 255, 1 / 127.5)
 _MEANS = (10.0, 255.0)  # the least and largest of pixels
 _FAR = 20  # pixels have their mean: samples with no value above this part of it are none
+_LARGEST = _MEANS[1] / _FAR  # of samples that are not as large as the mean of pixels may be
 _CHANNELS = (1, 3, 4)
 _ROWS = 64  # samples to read at a time
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
@@ -64,23 +66,28 @@ def refuse_scaled_twice(source: Source, samples: Samples) -> tuple[str, ...]:
     Returns a warning if that cannot be found out.
     """
     warnings: list[str] = []
-    images = [spec for spec in source.inputs if _is_image(spec, samples.inputs[spec.name])]
-    spans = {spec.name: span for spec in images if (span := _span_if_small(samples.inputs[spec.name])) is not None}
-    if not spans:
-        return ()
     place, key = Path(source.path), source.signature
-    steps: dict[str, FirstStep] = informed(
-        "what the model does first", lambda: find_first_steps(place, key), {}, warnings.append
-    )
+
+    def find() -> Mapping[str, FirstStep]:
+        return informed("what the model does first", lambda: find_first_steps(place, key), {}, warnings.append)
+
+    refuse_small(source.inputs, samples, find)
+    return tuple(warnings)
+
+
+def refuse_small(inputs: Sequence[TensorSpec], samples: Samples, find: Callable[[], Mapping[str, FirstStep]]) -> None:
+    """Raise EdgetfError if samples are too small for the first steps of their inputs, which `find` returns by name."""
+    images = [spec for spec in inputs if _is_image(spec, samples.inputs[spec.name])]
+    images = [spec for spec in images if _reach(_span(samples.inputs[spec.name][:_ROWS])) <= _LARGEST]
+    steps = find() if images else {}
     for spec in images:
-        if spec.name not in spans or spec.name not in steps:
+        if spec.name not in steps or (span := _span_if_small(samples.inputs[spec.name])) is None:
             continue
-        (low, high), step = spans[spec.name], steps[spec.name]
-        if max(-low, high) <= step.limit:
+        (low, high), step = span, steps[spec.name]
+        if _reach(span) <= step.limit:
             pixels = f"in {samples.source} they are already in {low:.3g} to {high:.3g}"
             message = f"the model {step.does.format(repr(spec.name))}, but {pixels}: all images would be black"
-            raise EdgetfError(message, _hint(samples.source, spec, (low, high)))
-    return tuple(warnings)
+            raise EdgetfError(message, _hint(samples.source, spec, span))
 
 
 def find_first_steps(saved_model: Path, signature: str) -> dict[str, FirstStep]:
@@ -139,8 +146,6 @@ def _step(node: Any, places: list[int], scope: _Scope) -> FirstStep | None:
 
 def _constant(tensor: str, scope: _Scope) -> NDArray[np.float64] | None:
     """The values of a constant, in any form, also if it was given to a function."""
-    from tensorflow import make_ndarray
-
     while tensor in scope.arguments:
         scope, tensor = scope.arguments[tensor]
     node = scope.nodes.get(tensor)
@@ -148,7 +153,7 @@ def _constant(tensor: str, scope: _Scope) -> NDArray[np.float64] | None:
         return None
     if node.op in _SAME or _MOVES.get(node.op) == 0:
         return _constant(_plain(node.input[0]), scope)
-    value = make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
+    value = read_tensor(node.attr["value"].tensor) if node.op == "Const" else None
     return value.astype(np.float64) if value is not None and value.size and value.dtype.kind in "fiu" else None
 
 
@@ -164,11 +169,20 @@ def _span_if_small(values: Array) -> tuple[float, float] | None:
     """The smallest and largest value, if none is as large as the mean of pixels may be, and not all are 0."""
     low, high = np.inf, -np.inf
     for begin in range(0, len(values), _ROWS):
-        block = np.asarray(values[begin : begin + _ROWS])
-        low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
-        if not max(-low, high) <= _MEANS[1] / _FAR:  # also for NaN
+        span = _span(values[begin : begin + _ROWS])
+        low, high = min(low, span[0]), max(high, span[1])
+        if not _reach((low, high)) <= _LARGEST:  # also for NaN
             return None
     return (low, high) if high > low or high else None
+
+
+def _span(values: Array) -> tuple[float, float]:
+    block = np.asarray(values)
+    return float(np.nanmin(block)), float(np.nanmax(block))
+
+
+def _reach(span: tuple[float, float]) -> float:
+    return max(-span[0], span[1])
 
 
 def _hint(source: str, spec: TensorSpec, span: tuple[float, float]) -> str:

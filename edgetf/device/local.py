@@ -87,4 +87,4 @@ def _known(job: Job) -> dict[str, list[str | int]]:
         state, sha256 = state_of(Path(file)), known_sha256(Path(file))
         if state is not None and sha256 is not None:
             known[name] = [sha256, *state]
-    return known
+    return known | job.known_inputs

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import time
 
 from edgetf import files, owned
-from edgetf.api.cache import cache_home, key_of
+from edgetf.api.cache import key_of
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Phase
 from edgetf.plans.record import Verb
@@ -47,7 +47,7 @@ class Kept:
 
 def store_home() -> Path:
     """The folder of the store, which may not exist yet."""
-    return cache_home() / "plans"
+    return owned.cache_home() / "plans"
 
 
 def place_of(verb: Verb, facts: Mapping[str, str]) -> Path:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgetf import files
 from edgetf.arrays import native
-from edgetf.digests import State, state_of
+from edgetf.digests import State, keep, kept, settled_state_of
 from edgetf.errors import EdgetfError
 from edgetf.reading import parsing
 from edgetf.results import SamplesUsed, TensorSpec
@@ -43,26 +44,26 @@ def load_samples(
     Without `check`, checksums of an `.npz` file are not verified: the caller compares the digest.
     """
     expected, state = [spec.name for spec in inputs], _state_of(source)
-    arrays, labels, of_outputs = split_arrays(read_arrays(source, inputs, check), expected)
-    if len(inputs) == 1 and list(arrays) == [ALIAS]:
-        arrays = {inputs[0].name: arrays[ALIAS]}
-    found = list(arrays)
-    if set(expected) != set(found):
-        alias = f" (or {ALIAS!r})" if len(inputs) == 1 else ""
-        raise EdgetfError(
-            f"{source} holds {_names(found)}, the model's inputs are {_names(expected)}{alias}",
-            _naming_hint(source, expected, found),
-        )
+    known = _known(state, expected, allow_nan)
+    arrays, labels, of_outputs = split_arrays(read_arrays(source, inputs, check and known is None), expected)
+    arrays = _named(source, inputs, arrays)
     for spec in inputs:
         others_batched = any(len(other.shape) > 1 and other.shape[0] == spec.shape[0] for other in inputs if spec.shape)
         _check(source, spec, arrays[spec.name], others_batched)
     unbatched = frozenset(spec.name for spec in inputs if arrays[spec.name].ndim > len(spec.shape))
     batch = _batch(source, [spec for spec in inputs if spec.name not in unbatched], unbatched)
-    samples = make_samples(str(source), {name: arrays[name] for name in expected}, labels, of_outputs, allow_nan)
+    if known is None:
+        samples = make_samples(str(source), arrays, labels, of_outputs, allow_nan)
+    else:  # what has a digest was checked when it was computed
+        samples = Samples(str(source), arrays, labels, known[0], output_labels=of_outputs, allow_nan=allow_nan)
+        samples = replace(samples, inputs_digest=known[1])
     if len(samples) % batch:
         hint = f"give a multiple of {batch} samples, or export the model for one at a time"
         raise EdgetfError(f"{source} has {len(samples)} samples, the model takes {batch} at a time", hint)
-    return replace(samples, batch=batch, unbatched=unbatched, state=state if _state_of(source) == state else None)
+    samples = replace(samples, batch=batch, unbatched=unbatched, state=state if _state_of(source) == state else None)
+    if check and known is None:  # without the check, only the caller can know that the file is not damaged
+        _keep(samples)
+    return samples
 
 
 def load_same(source: SampleSource, inputs: Sequence[TensorSpec], known: SamplesUsed) -> Samples | None:
@@ -74,9 +75,28 @@ def load_same(source: SampleSource, inputs: Sequence[TensorSpec], known: Samples
         with contextlib.suppress(EdgetfError):
             samples = load_samples(source, inputs, allow_nan=True, check=False)
             if samples.digest == known.digest:
+                _keep(samples)
                 return replace(samples, allow_nan=known.allow_nan)
     samples = load_samples(source, inputs, allow_nan=True)
     return replace(samples, allow_nan=known.allow_nan) if samples.digest == known.digest else None
+
+
+def _known(state: State | None, inputs: Sequence[str], allow_nan: bool) -> list[str] | None:
+    """`digest` and `inputs_digest` of samples whose file is in a state in which it was read before."""
+    if state is None:
+        return None
+    finite = kept(state, _meaning(inputs, False), 2)
+    return finite or (kept(state, _meaning(inputs, True), 2) if allow_nan else None)
+
+
+def _keep(samples: Samples) -> None:
+    """Keep the digests of these samples, which were checked, for later commands."""
+    if samples.state is not None:
+        keep(samples.state, _meaning(list(samples.inputs), samples.allow_nan), [samples.digest, samples.inputs_digest])
+
+
+def _meaning(inputs: Sequence[str], allow_nan: bool) -> str:
+    return json.dumps(["samples", inputs, allow_nan])
 
 
 def has_changed(samples: Samples) -> bool:
@@ -85,9 +105,8 @@ def has_changed(samples: Samples) -> bool:
 
 
 def _state_of(source: SampleSource) -> State | None:
-    """The state of an `.npz` file; None for other sources, and for one that has just been written."""
-    state = state_of(Path(source)) if _is_npz(source) else None
-    return state if state is not None and state.is_settled else None
+    """The state of an `.npz` file; None for other sources, and for one that changes at the moment."""
+    return settled_state_of(Path(source)) if _is_npz(source) else None
 
 
 def _is_npz(source: SampleSource) -> bool:
@@ -143,6 +162,21 @@ def write_arrays(out: Path, arrays: dict[str, Array], shards: int, force: bool, 
         with files.staged(out.parent, [out.name], force) as staging:
             save_arrays(staging / out.name, arrays)
     return used
+
+
+def _named(source: SampleSource, inputs: Sequence[TensorSpec], arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays of the inputs, in their order. Raises EdgetfError if the source has other names."""
+    expected = [spec.name for spec in inputs]
+    if len(inputs) == 1 and list(arrays) == [ALIAS]:
+        arrays = {expected[0]: arrays[ALIAS]}
+    found = list(arrays)
+    if set(expected) != set(found):
+        alias = f" (or {ALIAS!r})" if len(inputs) == 1 else ""
+        raise EdgetfError(
+            f"{source} holds {_names(found)}, the model's inputs are {_names(expected)}{alias}",
+            _naming_hint(source, expected, found),
+        )
+    return {name: arrays[name] for name in expected}
 
 
 def _naming_hint(source: SampleSource, expected: Sequence[str], found: Sequence[str]) -> str:

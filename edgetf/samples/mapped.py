@@ -38,15 +38,29 @@ def array_at(mapping: mmap.mmap, offset: int, dtype: np.dtype[Any], shape: tuple
     return np.frombuffer(mapping, dtype, count, offset).reshape(shape, order=order)
 
 
-def release(array: Array) -> None:
-    """Release the memory of a mapped array; later reads come from the file again."""
+def offset_of(array: Array) -> int | None:
+    """The first byte of a mapped array in its file; None for an array that is not a part of a mapped file as it is."""
+    mapping = _mapping_of(array)
+    if mapping is None or not array.flags.c_contiguous or not array.size:
+        return None
+    return int(array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data)
+
+
+def _mapping_of(array: Array) -> mmap.mmap | None:
+    """The mapping that the array's memory belongs to."""
     base: Any = array
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.obj if isinstance(base, memoryview) else base.base
+    return base if isinstance(base, mmap.mmap) else None
+
+
+def release(array: Array) -> None:
+    """Release the memory of a mapped array; later reads come from the file again."""
+    mapping = _mapping_of(array)
     # only read-only pages: a private page would lose its changes
-    if isinstance(base, mmap.mmap) and memoryview(base).readonly and hasattr(mmap, "MADV_DONTNEED"):
+    if mapping is not None and memoryview(mapping).readonly and hasattr(mmap, "MADV_DONTNEED"):
         with contextlib.suppress(OSError, ValueError):  # madvise is optional
-            base.madvise(mmap.MADV_DONTNEED)
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def blocks(array: Array, rows: NDArray[np.intp] | None = None) -> Iterator[tuple[int, Array]]:

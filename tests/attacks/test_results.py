@@ -260,9 +260,9 @@ def test_the_file_that_is_named_is_the_one_that_is_measured(how: str, world: Pat
     assert found.results[0].parity.verdict is FAIL
 
 
-@pytest.mark.parametrize("what", ["samples.npz", "ref/output-0.npy"])
+@pytest.mark.parametrize(("what", "lost"), [("samples.npz", 1), ("ref/output-0.npy", 0)])
 def test_samples_and_references_that_change_during_a_run_give_no_verdict(
-    what: str, world: Path, tmp_path: Path
+    what: str, lost: int, world: Path, tmp_path: Path
 ) -> None:
     options = _own_world(world, tmp_path, "good")
     before = (tmp_path / what).read_bytes()
@@ -270,8 +270,9 @@ def test_samples_and_references_that_change_during_a_run_give_no_verdict(
     changed[len(changed) // 2] ^= 1
 
     def spoil(job: Job) -> None:
-        with (tmp_path / what).open("r+b") as file:
-            file.write(changed)
+        if job.outputs:  # in the last turn
+            with (tmp_path / what).open("r+b") as file:
+                file.write(changed)
 
     with pytest.raises(EdgetfError, match="changed during the benchmark") as reported:
         benchmark([tmp_path / "v.tflite"], _Hooked(spoil), tmp_path / "b", options, ignore)
@@ -282,7 +283,7 @@ def test_samples_and_references_that_change_during_a_run_give_no_verdict(
     found = benchmark([tmp_path / "v.tflite"], again, tmp_path / "b", options, ignore)
     assert found.results[0].parity is not None
     assert found.results[0].parity.verdict is PASS
-    assert again.jobs == []  # type: ignore[attr-defined]
+    assert len(again.jobs) == lost  # type: ignore[attr-defined]  # turns on samples that changed meanwhile
 
 
 def test_a_device_that_runs_another_file_has_measured_nothing(world: Path, tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ from rich.table import Table
 from edgetf.benchmarks.judging.ground import judge_course, prepare, refuse_changed, with_distinct
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
-from edgetf.benchmarks.timing.fixed import digests_of
+from edgetf.benchmarks.timing.fixed import digests_of, with_inputs
 from edgetf.benchmarks.timing.rounds import Course, Turn
 from edgetf.benchmarks.timing.targets import find_targets
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.local import LocalDevice
 from edgetf.device.runner.job import Job
+from edgetf.device.runner.outputs import load_inputs
 from edgetf.events import Event
-from edgetf.samples.inputs import write_inputs
 
 SIZE, FEW, MANY = (96, 1250, 10_000) if "--quick" not in sys.argv else (32, 50, 100)
 _STARTED_S = sum(os.times()[:4])
@@ -96,13 +96,9 @@ def ours(folder: Path, n: int) -> dict[str, float]:
     ground = prepare(targets, folder / f"ref-{n}", None, None)
     out = folder / f"run-{n}"
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        job = Job(
-            str(targets[0].path.resolve()),
-            write_inputs(ground.samples.inputs, Path(work)),
-            targets[0].signature,
-            timing=None,
-        )
-        ground = with_distinct(ground, job.inputs)
+        job = Job(str(targets[0].path.resolve()), {}, targets[0].signature, timing=None)
+        job = with_inputs(job, ground.samples, Path(work), ground.order, in_place=True)
+        ground = with_distinct(ground, load_inputs(job))
         inputs_sha256 = digests_of(job)
         device, begin_pass = LocalDevice(), perf_counter()
         with device.reserve():

@@ -24,6 +24,7 @@ from edgetf.conversion.layers import layer_of
 from edgetf.conversion.prune import prune
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, NO_DELEGATE
 from edgetf.device.runner.job import Job
+from edgetf.device.runner.outputs import load_inputs
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 from edgetf.results import Culprit, Result, Verdict
@@ -105,14 +106,17 @@ class _Compared:
         file.write_bytes(cut(self.content, operation, self.target.signature))
         model, _ = unpack(file.read_bytes())
         asked = self.bench.plan.job
-        given = {m.name.decode(): asked.inputs[m.name.decode()] for m in model.signatureDefs[0].inputs}
+        samples = load_inputs(asked)
+        given = {m.name.decode(): samples[m.name.decode()] for m in model.signatureDefs[0].inputs}
         unbatched = [name for name in asked.unbatched_inputs if name in given]
         most = usable_rows(model, unbatched)
-        rows = {name: np.load(path, mmap_mode="r")[:most] for name, path in given.items()}
+        rows = {name: values[:most] for name, values in given.items()}
         job = replace(
             asked,
             model=str(file),
             inputs=write_inputs(rows, self.work),
+            known_inputs={},
+            raw_inputs={},
             signature=None,
             unbatched_inputs=unbatched,
             unbatched_outputs=None,

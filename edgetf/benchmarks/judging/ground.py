@@ -187,15 +187,14 @@ def _shuffled(ground: Ground) -> Ground:
     return replace(ground, samples=samples, outputs=ground.outputs.take(order), read=read, order=order)
 
 
-def with_distinct(ground: Ground, inputs: Mapping[str, str]) -> Ground:
-    """The same, with the groups of identical samples; `inputs` are the files of the run, in that order.
+def with_distinct(ground: Ground, inputs: Mapping[str, Array]) -> Ground:
+    """The same, with the groups of identical samples; `inputs` are those of the run, in its order.
 
     Without a reference nothing is judged, and they are not needed.
     """
     if ground.reference is None:
         return ground
-    arrays = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in inputs.items()}
-    distinct, unlike = find_copies(arrays)
+    distinct, unlike = find_copies(inputs)
     return replace(ground, distinct=distinct, unlike=unlike)
 
 

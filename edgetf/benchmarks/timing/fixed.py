@@ -2,7 +2,8 @@
 
 A variant is copied once to a private folder, under its digest, and only the copy runs. (A hard link would change if the
 file is written in place.) Inputs are written there too, and the runner reports the digests of the files that it ran.
-Labels and the reference's outputs may be large and are not copied: they are checked again at the end.
+Only an `.npz` file that a device on this machine can map is used in place, in the state in which it was read. It,
+labels and the reference's outputs may be large and are not copied: they are checked again at the end.
 """
 
 from __future__ import annotations
@@ -12,12 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetf.benchmarks.timing.targets import Target
-from edgetf.device.runner.job import Job, Measurement
-from edgetf.digests import sha256_once
+from edgetf.device.runner.job import Job, Measurement, RawArray
+from edgetf.device.runner.outputs import load_inputs
+from edgetf.digests import sha256_once, state_of
 from edgetf.errors import EdgetfError
 from edgetf.files import open_plain, sha256_file
 from edgetf.results import Result
+from edgetf.samples import Array, Samples
+from edgetf.samples.inputs import write_inputs
+from edgetf.samples.mapped import offset_of
 
 _AGAIN = "restore it, and run the same command: finished turns are kept"
 
@@ -72,9 +80,45 @@ def wrong_files(measurement: Measurement, model: str | None, inputs: Mapping[str
     return wrong + [f"the samples of {name}" for name, sha256 in reported.items() if inputs.get(name) != sha256]
 
 
+def with_inputs(job: Job, samples: Samples, folder: Path, order: NDArray[np.intp] | None, in_place: bool) -> Job:
+    """The job with the samples in `order`: written to `folder`, or `in_place` from the file that they are mapped from.
+
+    That file is the input of several names, and its digest is that of all inputs.
+    """
+    mapped = {name: _raw(array) for name, array in samples.inputs.items()}
+    raw = {name: one for name, one in mapped.items() if one is not None}
+    if not in_place or order is not None or samples.state is None or len(raw) < len(mapped):
+        return replace(job, inputs=write_inputs(samples.inputs, folder, order))
+    known: list[str | int] = [samples.inputs_digest, *samples.state]
+    file = str(Path(samples.source).resolve())
+    return replace(job, inputs=dict.fromkeys(raw, file), known_inputs=dict.fromkeys(raw, known), raw_inputs=raw)
+
+
+def _raw(array: Array) -> RawArray | None:
+    offset = offset_of(array)
+    return None if offset is None else RawArray(offset, array.dtype.str, list(array.shape))
+
+
+def refuse_changed_inputs(job: Job) -> None:
+    """Raise EdgetfError if a file that is used in place is in another state than the job knows."""
+    for name in job.raw_inputs:
+        state = state_of(Path(job.inputs[name]))
+        if state is None or [*state] != job.known_inputs[name][1:]:
+            raise changed_during_run(job.inputs[name])
+
+
+def some_inputs(job: Job, first: int, end: int, folder: Path) -> Job:
+    """The job with a part of its samples, written to `folder`."""
+    part = {name: values[first:end] for name, values in load_inputs(job).items()}
+    return replace(job, inputs=write_inputs(part, folder), known_inputs={}, raw_inputs={})
+
+
 def digests_of(job: Job) -> dict[str, str]:
-    """The digests of the input files, by input name."""
-    return {name: sha256_once(Path(file)) for name, file in job.inputs.items()}
+    """The digests of the inputs, by their names."""
+    return {
+        name: job.known_inputs[name][0] if name in job.raw_inputs else sha256_once(Path(file))
+        for name, file in job.inputs.items()
+    }
 
 
 def changed_during_run(what: str) -> EdgetfError:

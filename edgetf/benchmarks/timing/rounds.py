@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.benchmarks.timing.fixed import digests_of, wrong_files
+from edgetf.benchmarks.timing.fixed import digests_of, refuse_changed_inputs, some_inputs, wrong_files
 from edgetf.benchmarks.timing.pace import Pace
 from edgetf.benchmarks.timing.resume import Resumable
 from edgetf.benchmarks.timing.targets import Target
@@ -31,7 +31,6 @@ from edgetf.events import Event, OnEvent, Phase
 from edgetf.owned import scratch
 from edgetf.reading import parsing
 from edgetf.results import Failure
-from edgetf.samples.inputs import write_inputs
 from edgetf.samples.npz import read_npz
 
 
@@ -73,7 +72,7 @@ class Plan:
 
     The numbers of blocks after which it may end (`turns.looks_of`), and the limit of the median that is asked about, if
     any; the common part of all jobs, with the work after the blocks; `energy_s` for devices that report power; the
-    first and the end of the samples of each pass; the digests of the input files, by input name.
+    first and the end of the samples of each pass; the digests of the inputs, by input name.
     """
 
     looks: tuple[int, ...]
@@ -166,15 +165,10 @@ def _pass_samples(course: Course, bench: Bench, pace: Pace, enough: Callable[[Co
             what = f"samples {first + 1} to {end}" if job.outputs else "under load"
             bench.on_event(pace.step(f"{course.target.name}, {what}"))
             rest = job if k == 0 else replace(job, sustained_s=0.0, energy_s=0.0)
-            piece = rest if len(plan.pieces) == 1 else replace(rest, inputs=_slices(job, first, end, work))
+            piece = rest if len(plan.pieces) == 1 else some_inputs(rest, first, end, work)
             name = "samples" if k == 0 else f"samples-{k + 1}"
             turn = _take_turn(course, bench, piece, 0, name)
             course.passes += [turn] if turn else []
-
-
-def _slices(job: Job, first: int, end: int, work: Path) -> dict[str, str]:
-    """Files with some of the samples."""
-    return write_inputs({name: np.load(file, mmap_mode="r")[first:end] for name, file in job.inputs.items()}, work)
 
 
 def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:
@@ -222,6 +216,7 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
             is_file = bool(find_delegate(job.delegate).library)
             hint = "--delegate takes the path on the device" if is_file else "or take another --delegate"
             raise EdgetfError(f"{bench.device.name}: {measurement.error}", hint)
+        refuse_changed_inputs(job)
         kept.keep(folder, number)
     whole = not job.outputs or job.inputs == bench.plan.job.inputs
     if wrong := wrong_files(measurement, target.sha256, bench.plan.inputs_sha256 if whole else digests_of(job)):

@@ -93,7 +93,7 @@ class Tensor:
         Values that already have the tensor's dtype are passed as they are. Rounds half to even, as XNNPACK does.
         """
         if values.dtype == self.dtype:
-            return np.ascontiguousarray(values)
+            return np.require(values, requirements=["C", "A"])
         if self.pixels is not None:
             return self.pixels.of(values)
         if not self.scale:

@@ -20,7 +20,8 @@ from .delegates import AUTO, DEFAULT_DELEGATE
 # 4: `operations`
 # 5: `delegate_options`
 # 6: `known_inputs`
-JOB_SCHEMA = 6
+# 7: `raw_inputs`
+JOB_SCHEMA = 7
 # 2: one block of several; delegate, affinity, nice, added_rss_bytes, told, sustained, power, ops
 # 3: shapes of outputs whose length differs from sample to sample; the digests of what ran
 # 4: `told` is called `summary`; edgetf still reads 3 in stored results
@@ -62,6 +63,15 @@ class TimingPlan:
 
 
 @dataclass(frozen=True)
+class RawArray:
+    """Where the values of an array are in a file: from byte `offset`, `dtype` (as numpy writes it), in C order."""
+
+    offset: int
+    dtype: str
+    shape: list[int]
+
+
+@dataclass(frozen=True)
 class Job:
     """One variant to run. Paths are relative to the folder of `job.json`, or absolute.
 
@@ -71,7 +81,8 @@ class Job:
     own `delegate_options` are then given to it. `threads` are the interpreter's; `workers` are the processes of
     the pass over all samples, each with one single-threaded interpreter; 0 means one for every core. `affinity` are the
     CPUs that the timed process may use, `nice` is its priority as of nice(1). `known_inputs` has, for files of inputs
-    whose digests the caller knows, the SHA-256 and then the state in which it is right, see `state_of`.
+    whose digests the caller knows, the SHA-256 and then the state in which it is right, see `state_of`. The files of
+    `raw_inputs` are no `.npy` files but have the samples in them, and run only in the known state.
 
     The job runs one block of timing if there is a plan, with `operations` some runs more in which each operation is
     timed, `sustained_s` seconds of load, `energy_s` seconds of load with the power read meanwhile, and with `outputs`
@@ -96,6 +107,7 @@ class Job:
     outputs: bool = True
     operations: bool = False
     known_inputs: dict[str, list[Any]] = field(default_factory=dict)
+    raw_inputs: dict[str, RawArray] = field(default_factory=dict)
     schema: int = JOB_SCHEMA
 
 
@@ -281,6 +293,7 @@ def _job_of(fields: Any, folder: Path) -> Job:
     fields["timing"] = None if timing is None else TimingPlan(**timing)
     fields["model"] = str(folder / fields["model"])
     fields["inputs"] = {name: str(folder / file) for name, file in fields["inputs"].items()}
+    fields["raw_inputs"] = {name: RawArray(**raw) for name, raw in fields["raw_inputs"].items()}
     job = Job(**fields)
     check(job)
     return job
@@ -306,6 +319,11 @@ def check(job: Job) -> None:
         raise ValueError("it has names that are none")
     if not all(known and isinstance(known, list) and isinstance(known[0], str) for known in job.known_inputs.values()):
         raise ValueError("it has digests that are none")
+    for name, raw in job.raw_inputs.items():
+        if name not in job.inputs or name not in job.known_inputs:
+            raise ValueError(f"it has no file or no digest for {name!r}")
+        if not all(type(one) is int and one >= 0 for one in (raw.offset, *raw.shape)):
+            raise ValueError("it has arrays that are none")
 
 
 def write_json(path: Path, record: Job | Measurement) -> None:

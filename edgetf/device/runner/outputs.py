@@ -19,12 +19,13 @@ from .answers import line
 from .delegates import find_delegate
 from .interpreter import JobError, Session, Tensor, find_runtime, naming_sample
 from .isolate import Send, run_children
-from .job import Job, Output, Pass
+from .job import Job, Output, Pass, RawArray
 from .machine import cores
 from .ragged import RaggedWriter, join, reserve
 
 _BLOCK = 64  # batches that are quantized, and whose outputs are dequantized, in one numpy call
 _PAUSE_NS = 2_000_000_000  # a slow model reports this often: silence would be taken for a hang
+_NUMBERS = "biufc"  # kinds of dtypes that samples may have
 _LEAST = 32  # batches below which another process costs more than it saves
 
 
@@ -100,21 +101,29 @@ def _part(out: Path, k: int, first: int) -> Path:
 
 def load_inputs(job: Job) -> dict[str, np.ndarray[Any, Any]]:
     """The samples, memory-mapped, by input name. Raises JobError when there are none or lengths differ."""
-    inputs = {name: _load_input(name, file) for name, file in job.inputs.items()}
+    inputs = {name: _load_input(name, file, job.raw_inputs.get(name)) for name, file in job.inputs.items()}
     lengths = {len(values) for values in inputs.values()}
     if len(lengths) != 1 or lengths == {0}:
         raise JobError(f"the samples have {sorted(lengths)} rows; every input needs the same number, at least 1")
     return inputs
 
 
-def _load_input(name: str, file: str) -> np.ndarray[Any, Any]:
+def _load_input(name: str, file: str, raw: RawArray | None) -> np.ndarray[Any, Any]:
     try:
-        values: np.ndarray[Any, Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-        if values.ndim == 0 or values.dtype.kind not in "biufc":
+        values = np.load(file, mmap_mode="r", allow_pickle=False) if raw is None else _map(file, raw)
+        if values.ndim == 0 or values.dtype.kind not in _NUMBERS:
             raise ValueError(f"it holds {values.dtype} of shape {values.shape}")
     except Exception as error:  # whatever numpy raises
         raise JobError(f"the samples of {name!r} cannot be read: {line(str(error))}") from error
     return values
+
+
+def _map(file: str, raw: RawArray) -> np.ndarray[Any, Any]:
+    """The array in a file, read-only; it may not be aligned. Raises ValueError for one that the file does not hold."""
+    dtype = np.dtype(raw.dtype)
+    if dtype.kind not in _NUMBERS:  # never objects, whose bytes are addresses
+        raise ValueError(f"it holds {dtype}")
+    return np.memmap(file, dtype, "r", raw.offset, tuple(raw.shape))
 
 
 def open_session(job: Job, threads: int, *delegates: Any) -> Session:

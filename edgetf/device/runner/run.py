@@ -193,9 +193,16 @@ def _digests(job: Job) -> dict[str, Any]:
 
 
 def _input_sha256(job: Job, name: str) -> str:
-    """The digest of the samples of an input. The caller has just written them: they are read only if they changed."""
+    """The digest of the samples of an input, by the caller; they are read only if the file has changed since.
+
+    Raises JobError for a file of `raw_inputs` that has.
+    """
     sha256, *state = job.known_inputs.get(name, [""])
-    return sha256 if state and state == state_of(job.inputs[name]) else _sha256(job.inputs[name])
+    if state and state == state_of(job.inputs[name]):
+        return str(sha256)
+    if name in job.raw_inputs:
+        raise JobError(f"{job.inputs[name]}, the file of the samples, has changed")
+    return _sha256(job.inputs[name])
 
 
 def _sha256(file: str) -> str:

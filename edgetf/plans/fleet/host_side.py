@@ -23,12 +23,11 @@ from time import time
 from typing import Any
 
 from edgetf import files
-from edgetf.api.cache import cache_home
 from edgetf.device.devices_toml import load_settings
 from edgetf.device.settings import Kind
 from edgetf.errors import Cause, DeviceError, EdgetfError, ExitCode
 from edgetf.events import Answer, Event, Note
-from edgetf.owned import remove
+from edgetf.owned import cache_home, remove
 from edgetf.plans.facts import this_host
 from edgetf.plans.fleet.messages import PIECE, Offer, Reply, Request, Root
 from edgetf.plans.fleet.paths import is_document, merged, relocated

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging import distinct
 from edgetf.benchmarks.judging.distinct import find_copies, find_distinct
@@ -13,7 +14,7 @@ LARGE = distinct._PART * 3
 
 
 @given(arrays.arrays(np.float32, st.tuples(st.integers(2, 12), st.just(6)), elements=st.sampled_from([0.0, -0.0, 1.0])))
-def test_groups_are_those_of_equal_rows_even_if_a_part_stands_for_them(x: np.ndarray) -> None:
+def test_groups_are_those_of_equal_rows_even_if_a_part_stands_for_them(x: NDArray[np.float32]) -> None:
     known = np.unique(x + 0, axis=0, return_inverse=True)[1].reshape(-1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distinct, "_PART", 2)

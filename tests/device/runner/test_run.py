@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgetf.benchmarks.timing.fixed import digests_of, with_inputs
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.measurements import refuse_full
 from edgetf.device.runner.__main__ import main
@@ -20,7 +22,8 @@ from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import NoRoomError
 from edgetf.flatbuffer import read_contents
-from edgetf.samples import Array
+from edgetf.results import TensorSpec
+from edgetf.samples import Array, load_samples, save_arrays
 from tests.conftest import SHORT, Small, ignore
 
 
@@ -255,6 +258,40 @@ def test_a_measurement_that_cannot_be_written_is_one_line(
     write_json(tmp_path / "job.json", replace(job, timing=None, outputs=False))
     assert main([str(tmp_path / "job.json"), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == "cannot write to /a/file: No space left on device\n"
+
+
+def in_place(job: Job, samples: Path) -> Job:
+    """The job with the samples where they are mapped from; their file was written longer ago than its clock ticks."""
+    sleep(0.03)
+    specs = (TensorSpec("image", (1, 8, 8, 1), "float32"),)
+    return with_inputs(replace(job, inputs={}), load_samples(samples, specs), samples.parent, None, in_place=True)
+
+
+def test_samples_in_another_file_are_used_in_place(job: Job, images: Array, tmp_path: Path) -> None:
+    plain = run_job(replace(job, timing=None), tmp_path / "plain", ignore)
+    save_arrays(tmp_path / "samples.npz", {"labels": np.arange(len(images)), "image": images})
+    mapped = in_place(replace(job, timing=None), tmp_path / "samples.npz")
+    assert mapped.inputs == {"image": str(tmp_path / "samples.npz")}
+    assert mapped.raw_inputs["image"].offset % 4  # so that the numbers are not aligned
+    write_json(tmp_path / "job.json", mapped)
+    assert read_job(tmp_path / "job.json") == mapped
+    measured = run_job(mapped, tmp_path / "mapped", ignore)
+    assert measured.error is None
+    assert measured.inputs_sha256 == digests_of(mapped) != plain.inputs_sha256
+    np.testing.assert_array_equal(*(np.load(tmp_path / out / "output-0.npy") for out in ("plain", "mapped")))
+
+
+def test_samples_in_place_run_only_in_the_state_in_which_they_were_read(
+    job: Job, images: Array, tmp_path: Path
+) -> None:
+    save_arrays(tmp_path / "samples.npz", {"image": images})
+    mapped = in_place(replace(job, timing=None), tmp_path / "samples.npz")
+    beyond = replace(mapped.raw_inputs["image"], offset=1 << 40)
+    for broken in (beyond, replace(beyond, offset=0, dtype="O"), replace(beyond, dtype="nothing")):
+        failed = run_job(replace(mapped, raw_inputs={"image": broken}), tmp_path / "out", ignore)
+        assert "cannot be read" in (failed.error or "")
+    os.utime(tmp_path / "samples.npz")
+    assert "has changed" in (run_job(mapped, tmp_path / "out", ignore).error or "")
 
 
 @pytest.mark.parametrize("reported", ["cannot write to x: No space left on device", "1024 requested and 0 written"])
