@@ -335,6 +335,15 @@ def staged(out: Path, claims: Sequence[str], force: bool, taken: Mapping[str, Pa
                 folder.rmdir()
 
 
+def refuse_results(out: Path, claims: Sequence[str], force: bool) -> None:
+    """Raise EdgetfError for a place that `staged` would refuse: before work whose results are to go there."""
+    with explained(), naming(out):
+        _refuse_place(out)
+        if out.exists():
+            recover(out)
+            _refuse_overwriting(out, claims, force)
+
+
 def recover(out: Path) -> None:
     """Remove the staging folders of killed processes in `out`, and restore what they were about to replace."""
     for root in abandoned(out, _STAGING):

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +87,8 @@ def store(kind: str, name: str, write: Callable[[Path], None], digest: Callable[
 @functools.cache
 def version_of(package: str) -> str:
     """The version of an installed package; empty if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # imports the package email
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetf.benchmarks.reference.options import ReferenceOptions
+from edgetf.benchmarks.reference.options import CLAIMS, ReferenceOptions
+from edgetf.conversion.early import read_early
+from edgetf.conversion.keras_file import is_keras_file, read_header, refuse_code
 from edgetf.errors import Cause, DeviceError, EdgetfError, KeptInterrupt
 from edgetf.events import Answer, OnEvent
-from edgetf.files import from_plain, to_plain
+from edgetf.files import from_plain, refuse_results, to_plain
 from edgetf.process import EventPipe, HungError, leave, reporting, run_child
 from edgetf.samples import SampleSource
 
@@ -36,7 +38,8 @@ class ReferenceRequest:
 
 
 def run_reference(model: Path, samples: SampleSource, out: Path, options: ReferenceOptions, on_event: OnEvent) -> None:
-    """Run `make_reference` in a child process. Raises the same errors."""
+    """Run `make_reference` in a child process. Raises the same errors; what is quick to check is checked here."""
+    _refuse_mistakes(model, samples, out, options)
 
     def receive(answer: Answer) -> None:
         fields = dict(answer.fields)
@@ -55,6 +58,16 @@ def run_reference(model: Path, samples: SampleSource, out: Path, options: Refere
         raise EdgetfError(
             f"TensorFlow {ended.how}: {ended.last_line}", "run the same command again: it resumes if it can"
         )
+
+
+def _refuse_mistakes(model: Path, samples: SampleSource, out: Path, options: ReferenceOptions) -> None:
+    """Raise EdgetfError for what does not fit, as far as it is quick to find out without TensorFlow."""
+    refuse_results(out, CLAIMS, options.force)
+    if is_keras_file(model):
+        refuse_code(model, read_header(model), options.trust)
+    early = read_early(model, options.signature, {}, (samples, options.allow_nan))
+    if early is not None and early.samples is not None and early.source.outputs:
+        early.samples.check_outputs(spec.name for spec in early.source.outputs)
 
 
 def serve(make: Callable[..., object]) -> None:

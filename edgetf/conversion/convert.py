@@ -18,9 +18,11 @@ from typing import Any
 from edgetf import __version__, files
 from edgetf.conversion import keras_file, origin, savedmodel
 from edgetf.conversion.contract import find_target
+from edgetf.conversion.early import any_batch, is_quick, read_early
 from edgetf.conversion.engine import Engine, is_learned
 from edgetf.conversion.informing import informed
-from edgetf.conversion.ranges import Choice, RangeChoice
+from edgetf.conversion.pixels import maps_for, refuse_other_values
+from edgetf.conversion.ranges import RANGES_SCHEMA, Choice, RangeChoice, Ranges
 from edgetf.conversion.trial import Trial, TrialRequest, try_variants
 from edgetf.conversion.worker import TRIAL, Request
 from edgetf.defaults import CALIBRATION
@@ -40,7 +42,7 @@ from edgetf.results import (
     Variant,
     read_conversion,
 )
-from edgetf.samples import SampleSource
+from edgetf.samples import SampleSource, load_samples
 from edgetf.schemes import DEFAULT_SCHEMES, find_scheme
 
 _LOG = "conversion.log"
@@ -90,20 +92,14 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     fails, or whose variant does not run here, is recorded as a Variant with the reason. If it was not requested by
     name, it is left out, provided that another variant was made.
     """
-    for name in options.schemes:
-        find_scheme(name)
-    if options.runtime is not None:
-        find_target(options.runtime)
-    if options.calibration < 1:
-        raise EdgetfError(f"cannot calibrate on {options.calibration} samples", "give --calibration at least 1")
-    if out.resolve().is_relative_to(model.resolve()):
-        raise EdgetfError(f"{out} is inside of {model}", "give a folder outside of the model with -o")
+    _refuse_options(model, out, options)
     header = keras_file.read_header(model) if keras_file.is_keras_file(model) else None
     if header is not None:
         keras_file.refuse_code(model, header, options.trust)
-        keras_file.read_digest(
-            model
-        )  # reads the whole file, in a process with a short time limit; the result is cached
+    _refuse_mistakes(model, options)
+    if header is not None:
+        # reads the whole file, in a process with a short time limit; the result is cached
+        keras_file.read_digest(model)
     trained = header.int8 if header else savedmodel.is_trained_for_int8(model)
     asked = options.schemes or _default_schemes(options, trained)
     old = _old_variants(out) if options.force else []
@@ -122,6 +118,34 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
         if name not in kept:
             (out / name).unlink(missing_ok=True)
     return conversion
+
+
+def _refuse_options(model: Path, out: Path, options: ConvertOptions) -> None:
+    """Raise EdgetfError for options that no model can be converted with."""
+    for name in options.schemes:
+        find_scheme(name)
+    if options.runtime is not None:
+        find_target(options.runtime)
+    if options.calibration < 1:
+        raise EdgetfError(f"cannot calibrate on {options.calibration} samples", "give --calibration at least 1")
+    if out.resolve().is_relative_to(model.resolve()):
+        raise EdgetfError(f"{out} is inside of {model}", "give a folder outside of the model with -o")
+    if options.ranges is not None:
+        files.read_document(options.ranges, Ranges, RANGES_SCHEMA)
+
+
+def _refuse_mistakes(model: Path, options: ConvertOptions) -> None:
+    """Raise EdgetfError for what does not fit the model, as far as it is quick to find out without TensorFlow."""
+    given = None if options.samples is None else (options.samples, options.allow_nan)
+    early = read_early(model, options.signature, options.shapes, given, any_batch)
+    if early is None or (given is not None and early.samples is None):
+        return
+    maps = maps_for(options.pixels, savedmodel.fix_shapes(early.source, options.shapes, early.samples).inputs)
+    if early.samples is None:
+        return
+    refuse_other_values(maps, early.samples)
+    if options.like is not None and is_quick(options.like):
+        load_samples(options.like, early.samples.mark(any_batch(early.source)), options.allow_nan)
 
 
 def _default_schemes(options: ConvertOptions, trained: bool) -> tuple[str, ...]:

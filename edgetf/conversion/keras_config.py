@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from edgetf.conversion.keras_findings import Finding, findings_of
-from edgetf.conversion.keras_inputs import inputs_of_config
+from edgetf.conversion.keras_inputs import InputLayer, inputs_of_config
 from edgetf.errors import EdgetfError, MissingExtraError
 from edgetf.process import EventPipe, reporting
 from edgetf.reading import parsing
-from edgetf.results import TensorSpec
 
 RESAVE = "save the whole model again with: model.save('model.keras')"
 _MOST_BYTES = 256 << 20  # for a configuration: the largest published models have a few megabytes
@@ -45,7 +44,7 @@ class Header:
     int8: bool
     half: bool
     findings: tuple[Finding, ...]
-    inputs: tuple[TensorSpec, ...] = ()
+    inputs: tuple[InputLayer, ...] = ()
 
 
 def read_header(path: Path) -> Header:

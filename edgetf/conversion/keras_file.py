@@ -14,10 +14,10 @@ from typing import Any
 
 from edgetf.conversion.keras_config import RESAVE, Header
 from edgetf.conversion.keras_findings import Finding
+from edgetf.conversion.keras_inputs import InputLayer
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, ignore
 from edgetf.process import HungError, run_child
-from edgetf.results import TensorSpec
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _IDLE_S = 30.0
@@ -36,7 +36,7 @@ def read_header(path: Path) -> Header:
     """
     fields = _read("header", path)["header"]
     findings = tuple(Finding(**finding) for finding in fields["findings"])
-    inputs = tuple(TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in fields["inputs"])
+    inputs = tuple(InputLayer(name, tuple(shape), dtype) for name, shape, dtype in fields["inputs"])
     return Header(**{**fields, "findings": findings, "inputs": inputs})
 
 

@@ -1,21 +1,28 @@
-"""The inputs of a Keras model, from its configuration. In: the configuration in a Keras file. Out: TensorSpecs.
+"""The inputs of a Keras model, from its configuration. In: the configuration in a Keras file. Out: InputLayers.
 
 They are those of the SavedModel that the file is exported to, so that samples are refused before TensorFlow is started.
-What its configuration does not state (a subclassed model, a Sequential without an input layer) has none here.
+What its configuration does not state (a subclassed model, a Sequential without an input layer) has none here. The
+documents, which have TensorSpecs, are not imported: each Keras file is read in a process of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from edgetf.results import TensorSpec
+from typing import Any, NamedTuple
 
 _DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 _SHAPES = ("batch_shape", "batch_input_shape")  # of Keras 3, of Keras 2
 
 
-def inputs_of_config(config: dict[str, Any], keeps_batch: bool = False) -> tuple[TensorSpec, ...]:
+class InputLayer(NamedTuple):
+    """An input as in a TensorSpec."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+def inputs_of_config(config: dict[str, Any], keeps_batch: bool = False) -> tuple[InputLayer, ...]:
     """The inputs by name; empty if the configuration does not state them all.
 
     Each has a free batch axis, or the one that it states if the export `keeps_batch`, as that of Keras 2 does.
@@ -48,7 +55,7 @@ def _config(layer: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _spec(name: Any, layer: dict[str, Any], keeps_batch: bool) -> TensorSpec | None:
+def _spec(name: Any, layer: dict[str, Any], keeps_batch: bool) -> InputLayer | None:
     """The spec of an input layer; None for another layer, and for an input that is not an ordinary array."""
     config = _config(layer)
     shape = next((config[key] for key in _SHAPES if isinstance(config.get(key), list)), None)
@@ -61,4 +68,4 @@ def _spec(name: Any, layer: dict[str, Any], keeps_batch: bool) -> TensorSpec | N
         return None
     if not all(axis is None or (isinstance(axis, int) and 0 < axis < 1 << 31) for axis in shape):
         return None
-    return TensorSpec(name, (shape[0] if keeps_batch else None, *shape[1:]), dtype)
+    return InputLayer(name, (shape[0] if keeps_batch else None, *shape[1:]), dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.conversion.informing import informed
-from edgetf.conversion.messages import read_tensor
+from edgetf.conversion.messages import NeedsTensorFlowError, read_tensor
 from edgetf.conversion.savedmodel import read_graph
 from edgetf.errors import EdgetfError
 from edgetf.results import Source, TensorSpec
@@ -153,8 +153,13 @@ def _constant(tensor: str, scope: _Scope) -> NDArray[np.float64] | None:
         return None
     if node.op in _SAME or _MOVES.get(node.op) == 0:
         return _constant(_plain(node.input[0]), scope)
-    value = read_tensor(node.attr["value"].tensor) if node.op == "Const" else None
-    return value.astype(np.float64) if value is not None and value.size and value.dtype.kind in "fiu" else None
+    if node.op != "Const":
+        return None
+    try:
+        value = read_tensor(node.attr["value"].tensor)
+    except NeedsTensorFlowError:  # no type that pixels have
+        return None
+    return value.astype(np.float64) if value.size and value.dtype.kind in "fiu" else None
 
 
 def _plain(tensor: str) -> str:
@@ -177,7 +182,7 @@ def _span_if_small(values: Array) -> tuple[float, float] | None:
 
 
 def _span(values: Array) -> tuple[float, float]:
-    block = np.asarray(values)
+    block: Any = np.asarray(values)
     return float(np.nanmin(block)), float(np.nanmax(block))
 
 

@@ -7,7 +7,8 @@ The batch axis is fixed at 1 by default. Then the converter knows all shapes, th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,31 @@ def read_source(saved_model: Path, signature: str | None, pure: bool = False) ->
     TensorFlow is not loaded, except for rare models; if `pure`, these raise NeedsTensorFlowError. Raises EdgetfError
     for a folder that is not a SavedModel and for a signature that is missing or ambiguous.
     """
+    with _needing_tensorflow(), parsing(saved_model, "a SavedModel", "export it again"):
+        graph = read_graph(saved_model)
+        source = _choose_source(saved_model, graph, signature, pure)
+        return replace(source, digest=digest_of(saved_model, graph, source.signature, pure))
+
+
+def read_signature(saved_model: Path, signature: str | None) -> Source:
+    """Like `read_source` if `pure`, but without the digest: the weights are not read."""
+    with _needing_tensorflow(), parsing(saved_model, "a SavedModel", "export it again"):
+        return _choose_source(saved_model, read_graph(saved_model), signature, pure=True)
+
+
+@contextmanager
+def _needing_tensorflow() -> Iterator[None]:
+    """Raise a NeedsTensorFlowError as it is, not as the error of a damaged model."""
     try:
-        with parsing(saved_model, "a SavedModel", "export it again"):
-            return _read_source(saved_model, signature, pure)
+        yield
     except EdgetfError as error:
         if isinstance(error.__cause__, NeedsTensorFlowError):
             raise error.__cause__ from None
         raise
 
 
-def _read_source(saved_model: Path, signature: str | None, pure: bool) -> Source:
-    graph = read_graph(saved_model)
+def _choose_source(saved_model: Path, graph: Any, signature: str | None, pure: bool) -> Source:
+    """The chosen signature, without a digest."""
     signatures = _signatures_of(graph)
     key = _choose(saved_model, signatures, signature)
     chosen = signatures[key]
@@ -53,7 +68,7 @@ def _read_source(saved_model: Path, signature: str | None, pure: bool) -> Source
             raise EdgetfError(f"{saved_model}: the input {name!r} has an unknown number of axes", hint)
     inputs = tuple(_spec(name, info, pure) for name, info in sorted(chosen.inputs.items()))
     outputs = tuple(_spec(name, info, pure) for name, info in sorted(chosen.outputs.items()))
-    return Source(str(saved_model), digest_of(saved_model, graph, key, pure), key, inputs, outputs)
+    return Source(str(saved_model), "", key, inputs, outputs)
 
 
 def is_trained_for_int8(saved_model: Path) -> bool:

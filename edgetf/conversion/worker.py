@@ -21,7 +21,7 @@ import numpy as np
 from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_export, keras_file
 from edgetf.conversion.contract import RuntimeVersion, find_target
-from edgetf.conversion.early import load_once, refuse_mistakes
+from edgetf.conversion.early import any_batch, load_once, refuse_mistakes
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
 from edgetf.conversion.informing import informed, lines_on
@@ -41,7 +41,7 @@ from edgetf.owned import scratch
 from edgetf.pixels import PixelMap
 from edgetf.process import EventPipe, leave, reporting
 from edgetf.reading import reason_of
-from edgetf.results import Calibration, Source, TensorSpec
+from edgetf.results import Calibration, Source
 from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
 from edgetf.system import naming, refuse_full
@@ -134,7 +134,7 @@ def _lint(engines: Engines, ranges: Ranges, source: Source, request: Request) ->
     def compare() -> tuple[str, ...]:
         if request.like is None:
             return ()
-        like = load_samples(request.like, _any_batch(source), request.allow_nan).take(_LIKE)
+        like = load_samples(request.like, any_batch(source), request.allow_nan).take(_LIKE)
         return lint_first_layer(ranges, engines.ranges_on(like), len(source.inputs), request.like)
 
     return (
@@ -211,7 +211,7 @@ def _saved_model(request: Request, events: EventPipe) -> Path:
     exported = Path(request.out) / "saved_model"
     if not exported.exists():  # an earlier worker may have done it before it crashed
         given = None if request.samples is None else (request.samples, request.allow_nan)
-        refuse_mistakes(model, request.signature, request.shapes, given, _any_batch)
+        refuse_mistakes(model, request.signature, request.shapes, given, any_batch)
         events.send(Phase(f"exporting {model.name}"))
         notes = keras_export.export_keras_file(model, exported, request.trust)
         events.answer("notes", notes=notes)
@@ -223,24 +223,16 @@ def _calibration_samples(
 ) -> tuple[Samples, Calibration] | tuple[None, None]:
     if request.samples is None:
         return None, None
-    samples = load_once(request.samples, tuple(_any_batch(source)), request.allow_nan)
+    samples = load_once(request.samples, tuple(any_batch(source)), request.allow_nan)
     _warn(events, *refuse_scaled_twice(source, samples))
     chosen = samples.take(request.calibration)
     calibration = Calibration(samples.used(), len(chosen), CALIBRATION_SEED)
     events.answer("calibration", calibration=to_plain(calibration))
     _warn(events, *lines_on("whether the samples are alike", lambda: lint_samples(chosen, samples)))
     if request.like:
-        like = load_samples(request.like, samples.mark(_any_batch(source)), request.allow_nan)
+        like = load_samples(request.like, samples.mark(any_batch(source)), request.allow_nan)
         _warn(events, *lines_on(f"whether the inputs are those of {request.like}", lambda: lint_inputs(chosen, like)))
     return chosen, calibration
-
-
-def _any_batch(source: Source) -> list[TensorSpec]:
-    """The inputs, with any number of samples for a batch axis of 1."""
-    return [
-        replace(s, shape=(None, *s.shape[1:])) if s.shape[:1] == (1,) and s.batched is not False else s
-        for s in source.inputs
-    ]
 
 
 def _warn(events: EventPipe, *warnings: str) -> None:

@@ -22,6 +22,7 @@ from edgetf.conversion.messages import NeedsTensorFlowError, dtype_name, message
 from edgetf.conversion.origin import as_saved_model
 from edgetf.conversion.savedmodel import read_source
 from edgetf.conversion.source_child import read_source_safely
+from edgetf.results import TensorSpec
 from tests.conftest import Small, ignore
 from tests.conversion.saved_models import vocabulary
 from tests.performance.mistakes import mistakes, run
@@ -158,7 +159,7 @@ def test_the_inputs_in_a_configuration_are_those_of_the_export(small: Small, tmp
         config = json.loads(zipfile.ZipFile(file).read("config.json"))
         with as_saved_model(file, False, ignore) as found:
             exported = read_source(found.folder, None).inputs
-        assert inputs_of_config(config) == exported
+        assert tuple(TensorSpec(*one) for one in inputs_of_config(config)) == exported
         assert read_inputs(file, None, False, ignore) == exported
 
 

@@ -23,7 +23,7 @@ from edgetf.benchmarks.judging.labels import interpret, score_labels
 from edgetf.benchmarks.reference.batches import finish
 from edgetf.benchmarks.reference.computing import Computing, Open, alone
 from edgetf.benchmarks.reference.noise import rows_again
-from edgetf.benchmarks.reference.options import ReferenceOptions
+from edgetf.benchmarks.reference.options import CLAIMS, FOLDER, ReferenceOptions
 from edgetf.benchmarks.reference.partial import Partial
 from edgetf.benchmarks.rows import Outputs
 from edgetf.conversion.early import load_once, refuse_mistakes
@@ -38,7 +38,6 @@ from edgetf.owned import own_temporary, scratch
 from edgetf.results import REFERENCE_SCHEMA, ArrayFile, LabelsAre, LabelScore, Reference, Source
 from edgetf.samples import Samples, SampleSource
 
-_FOLDER = "reference"
 _PARTIAL = ".edgetf-partial-reference"
 
 
@@ -65,7 +64,7 @@ def make_reference(
         source, rows = _read(found.folder, samples, options)
         on_event(Phase("loading TensorFlow"))
         load_tensorflow()  # after what can be wrong with the samples
-        staging = stack.enter_context(files.staged(out, [_FOLDER, "reference.json"], options.force))
+        staging = stack.enter_context(files.staged(out, CLAIMS, options.force))
         stack.enter_context(own_temporary())
         private = link_model(found.folder, stack.enter_context(scratch()) / "model")
         refuse_exchanged(private, found.folder, options.trust)  # what is loaded is what was checked
@@ -110,9 +109,9 @@ class _Given:
 def _write(computing: Computing, begun: Partial, given: _Given, staging: Path, on_event: OnEvent) -> Reference:
     """Compute what is missing, measure, and write everything into `staging`."""
     habits, rows, labels_are = computing.habits, given.samples, given.options.labels_are
-    (staging / _FOLDER).mkdir()
+    (staging / FOLDER).mkdir()
     computing.run(begun, on_event)
-    outputs, known = finish(begun, habits, given.source, staging / _FOLDER)
+    outputs, known = finish(begun, habits, given.source, staging / FOLDER)
     measured = computing.measure(known, on_event)
     reference = Reference(
         schema=REFERENCE_SCHEMA,
@@ -153,10 +152,10 @@ def _array_file(name: str, places: tuple[Path, Path | None], known: Outputs, bat
     first = np.asarray(known.values[name][: rows_again(n, 1 if name in known.unbatched else batch)], np.float64)
     return ArrayFile(
         name,
-        f"{_FOLDER}/{path.name}",
+        f"{FOLDER}/{path.name}",
         files.sha256_file(path),
         name not in known.unbatched,
-        None if beside is None else f"{_FOLDER}/{beside.name}",
+        None if beside is None else f"{FOLDER}/{beside.name}",
         None if beside is None else files.sha256_file(beside),
         float(np.ptp(first)) if first.size else 0.0,
     )

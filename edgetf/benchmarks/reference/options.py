@@ -7,6 +7,9 @@ from enum import Enum
 
 from edgetf.results import LabelsAre
 
+FOLDER = "reference"  # of the outputs
+CLAIMS = (FOLDER, "reference.json")  # what is written
+
 
 class Place(str, Enum):
     """Where TensorFlow is to run."""

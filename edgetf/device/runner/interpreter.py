@@ -7,7 +7,6 @@ imported: TensorFlow and tflite_runtime in one process crash.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +55,7 @@ def find_runtime(asked: str) -> Runtime:
         package = RUNTIMES[name].package
         try:
             module = importlib.import_module(f"{RUNTIMES[name].module}.interpreter")
-            return Runtime(name, importlib.metadata.version(package), module)
+            return Runtime(name, _version(package), module)
         except ModuleNotFoundError:
             reasons.append(f"{package} is not installed (pip install {package})")
         except (ImportError, AttributeError) as error:  # numpy 2 with tflite-runtime fails here
@@ -64,10 +63,16 @@ def find_runtime(asked: str) -> Runtime:
     raise JobError("; ".join(reasons))
 
 
+def _version(package: str) -> str:
+    from importlib.metadata import version  # imports the package email; the host imports this module for its classes
+
+    return version(package)
+
+
 def _find_micro() -> Runtime:
     try:
         importlib.import_module("tflite_micro")
-        return Runtime(MICRO, importlib.metadata.version(MICRO), importlib.import_module(".micro", __package__))
+        return Runtime(MICRO, _version(MICRO), importlib.import_module(".micro", __package__))
     except ModuleNotFoundError as error:
         raise JobError(f"{MICRO} is not installed (pip install {MICRO}): {error}") from error
     except (ImportError, AttributeError) as error:
