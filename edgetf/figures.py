@@ -10,6 +10,7 @@ from enum import Enum
 class Latency:
     """Times of single inferences, in milliseconds; `low` and `high` bound the median with 95 % confidence.
 
+    With one thread on Linux, the time in which other programs had the CPU is not part of them.
     `p90` and `p99` are null if a tool does not report single times.
     """
 

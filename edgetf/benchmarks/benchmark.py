@@ -272,7 +272,11 @@ def warnings_of(turns: Sequence[Measurement]) -> list[str]:
     warnings = [f"{finding.problem}; {finding.hint}" for finding in disturbances(facts)]
     others = [float(cores) for turn in turns if (cores := turn.state_after.get("others_cores"))]
     if others and median(others) > _BUSY_CORES:
-        warnings.append(f"other programs used {median(others):.1f} cores during the run; close them (top shows which)")
+        shares = [float(share) for turn in turns if (share := turn.state_after.get("waited_share"))]
+        waited = median(shares) if shares else 0.0
+        uncounted = f"; the {waited:.0%} of its time that they had the CPU is not counted" if waited > 0.01 else ""
+        busy = f"other programs used {median(others):.1f} cores during the run{uncounted}"
+        warnings.append(f"{busy}; close them (top shows which)")
     if first.nice_effective is not None and first.nice_effective > first.nice:
         inherited = f"it ran at nice {first.nice_effective}, like edgetf itself; start edgetf without nice"
         refused = f"the device refused the priority {first.nice}; run as root there, or leave --nice out"

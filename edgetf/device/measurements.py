@@ -19,7 +19,7 @@ from edgetf.system import number_of
 from edgetf.texts import all_printable, printable
 
 _FIGURE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
-_MEGAHERTZ, _CORES = ("frequency_mhz", "frequency_max_mhz"), ("load_1min", "others_cores")
+_MEGAHERTZ, _CORES = ("frequency_mhz", "frequency_max_mhz"), ("load_1min", "others_cores", "waited_share")
 _STATE = {
     **dict.fromkeys((*_MEGAHERTZ, *_CORES, "temperature_c", "swap_used_mib"), _FIGURE),
     "throttled": re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,3}"),

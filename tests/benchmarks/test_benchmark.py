@@ -89,6 +89,17 @@ def test_an_inherited_priority_is_not_reported_as_refused(benchmarked: Path) -> 
     assert "nice" not in " ".join(warnings_of([replace(turn, nice=5, nice_effective=5)]))
 
 
+@pytest.mark.parametrize(
+    ("share", "uncounted"),
+    [("", ""), ("0.002", ""), ("0.291", "; the 29% of its time that they had the CPU is not counted")],
+)
+def test_the_time_of_other_programs_is_reported(share: str, uncounted: str, benchmarked: Path) -> None:
+    turn = read_measurement("local", benchmarked / "measurements" / "int8" / "block-1")
+    busy = {**turn.state_after, "others_cores": "1.30", "waited_share": share}
+    warning = f"other programs used 1.3 cores during the run{uncounted}; close them (top shows which)"
+    assert warning in warnings_of([replace(turn, state_after=busy)])
+
+
 def test_each_device_has_its_own_result_and_a_failing_one_does_not_affect_the_others(
     converted: Path, edgetf: Run, tmp_path: Path
 ) -> None:

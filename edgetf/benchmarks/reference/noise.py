@@ -154,7 +154,7 @@ def time_function(tf: Any, function: Function, samples: Samples, batch: int, min
 def time_calls(run: Callable[[], None], min_s: float = _MIN_S) -> array[int]:
     """Nanoseconds of single calls of `run`, after a warm-up: at least 50 of them, for at least `min_s` seconds."""
     warm_up(run, _WARMUP_S * min_s)
-    return repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s)[0]
+    return repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s)[0].ns
 
 
 def _constants(tf: Any, samples: Samples, begin: int, end: int) -> dict[str, Any]:

@@ -172,7 +172,10 @@ def _pass_samples(course: Course, bench: Bench, pace: Pace, enough: Callable[[Co
 
 
 def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np.int64]] | None:
-    """The times of `measurement` in `folder`, in nanoseconds, or None if unknown."""
+    """The times of `measurement` in `folder`, `invoke_ns` and `end_to_end_ns` in nanoseconds, or None if unknown.
+
+    Without the time in which other programs had the CPU, if the device counted it: that is not the variant's.
+    """
     if measurement.timings is None:
         return None
     place = folder / measurement.timings
@@ -180,10 +183,17 @@ def load_timings(measurement: Measurement, folder: Path) -> dict[str, NDArray[np
         if not place.is_file():
             raise EdgetfError(f"{place} is missing", "benchmark again")
         times: dict[str, Any] = read_npz(place, "benchmark again")
-        for name in ("invoke_ns", "end_to_end_ns"):
-            if times[name].ndim != 1 or times[name].dtype != np.int64 or len(times[name]) < 2 or times[name].min() <= 0:
-                raise ValueError(f"{name} are not nanoseconds")
-    return times
+        return {f"{what}_ns": _own_times(times, what) for what in ("invoke", "end_to_end")}
+
+
+def _own_times(times: dict[str, Any], what: str) -> NDArray[np.int64]:
+    whole = times[f"{what}_ns"]
+    waited = times.get(f"{what}_waited_ns", np.zeros_like(whole))
+    if any(one.ndim != 1 or one.dtype != np.int64 for one in (whole, waited)) or len(whole) != len(waited):
+        raise ValueError(f"{what}_ns are not nanoseconds")
+    if len(whole) < 2 or waited.min() < 0 or (whole <= waited).any():
+        raise ValueError(f"{what}_ns are not the times of runs")
+    return np.asarray(whole - waited, np.int64)
 
 
 def _energy_s(course: Course, plan: Plan) -> float:

@@ -134,9 +134,10 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     if job.timing is not None:
         neighbours = Neighbours()
         times = measure(session, first, job.timing)
-        state = {**describe_state(), "others_cores": neighbours.cores()}
+        waited = "" if times.waited is None else f"{times.waited:.3f}"
+        state = {**describe_state(), "others_cores": neighbours.cores(), "waited_share": waited}
         with (out / "timings.npz").open("wb") as file:
-            np.savez(file, **{name: np.asarray(values) for name, values in times.items()})
+            np.savez(file, **{name: np.asarray(values) for name, values in times.ns.items()})
         send({"facts": {"timings": "timings.npz", "state_after": state}})
     if job.sustained_s:
         sustain(session.invoke, job.sustained_s, send)

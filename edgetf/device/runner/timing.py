@@ -1,6 +1,7 @@
 """Latencies of single inferences: warm up until steady, then measure `invoke` alone and, separately, end to end.
 
-Times are nanoseconds of `time.perf_counter_ns`. The garbage collector is off while measuring, as in `timeit`.
+Times are nanoseconds of `time.perf_counter_ns`; for each, it is counted how much of it other programs had the CPU. The
+garbage collector is off while measuring, as in `timeit`.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ from .interpreter import Session
 from .isolate import Send
 from .job import TimingPlan, Window
 from .machine import describe_state
+from .waits import Waits
 
 _WINDOW = 10  # runs whose medians are compared to decide whether the warm-up is over
 _STEADY = 0.02  # two windows within 2 % of each other are steady
 _SECOND_NS = 1_000_000_000
 
 
-def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan) -> dict[str, array[int]]:
-    """Measure a session that has run once; see `Measurement.timings` for what is returned.
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """Nanoseconds by the names of `Measurement.timings`; `waited` is the share of the time in which other programs had
+    the CPU, None if that is unknown."""
 
-    `rows` are the inputs of one batch, in the dtype of the samples.
-    """
+    ns: dict[str, array[int]]
+    waited: float | None
+
+
+def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan) -> Timings:
+    """Measure a session that has run once. `rows` are the inputs of one batch, in the dtype of the samples."""
     stored = [tensor.quantize(values) for tensor, values in zip(session.inputs, rows)]
     # a camera gives pixels: making them of the model's values is no part of an inference
     rows = [rows[k] if tensor.pixels is None else stored[k] for k, tensor in enumerate(session.inputs)]
@@ -45,11 +53,16 @@ def measure(session: Session, rows: list[np.ndarray[Any, Any]], plan: TimingPlan
     gc.disable()
     try:
         warmup = warm_up(invoke, plan.max_warmup_s)
-        runs, whole = repeat((invoke, end_to_end), plan.min_runs, plan.min_s, plan.max_s)
+        with Waits() as waits:
+            runs, whole = repeat((invoke, end_to_end), plan.min_runs, plan.min_s, plan.max_s, waits)
+            waited = waits.share()
     finally:
         if enabled:
             gc.enable()
-    return {"warmup_ns": warmup, "invoke_ns": runs, "end_to_end_ns": whole}
+    ns = {"warmup_ns": warmup, "invoke_ns": runs.ns, "end_to_end_ns": whole.ns}
+    if waited is not None:
+        ns |= {"invoke_waited_ns": runs.waited_ns, "end_to_end_waited_ns": whole.waited_ns}
+    return Timings(ns, waited)
 
 
 def warm_up(run: Callable[[], None], max_s: float) -> array[int]:
@@ -65,25 +78,41 @@ def warm_up(run: Callable[[], None], max_s: float) -> array[int]:
     return times
 
 
-def repeat(runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, max_s: float) -> tuple[array[int], ...]:
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Nanoseconds of runs, in order, and of each how much other programs had the CPU (0 without Waits)."""
+
+    ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
+    waited_ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
+
+
+def repeat(
+    runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, max_s: float, waits: Waits | None = None
+) -> tuple[Runs, ...]:
     """Run each at least `min_runs` times and for `min_s` seconds, but stop after `max_s` (never before 2 runs of each).
 
     They take turns of _WINDOW runs, so that temporary load on the machine affects all of them.
     """
-    found = tuple(array("q") for _ in runs)
+    found = tuple(Runs() for _ in runs)
+    total_ns = waits.total_ns if waits is not None else lambda: 0
     start = perf_counter_ns()
     enough, most = start + int(len(runs) * min_s * 1e9), start + int(len(runs) * max_s * 1e9)
     window = min(_WINDOW, max(min_runs, 2))
     while True:
         for run, times in zip(runs, found):
+            before = total_ns()
             for k in range(window):
                 begin = perf_counter_ns()
                 run()
                 now = perf_counter_ns()
-                times.append(now - begin)
+                after = total_ns()
+                times.ns.append(now - begin)
+                # a wait that is as long as the run came after it
+                times.waited_ns.append(after - before if after - before < now - begin else 0)
+                before = after
                 if now >= most and k >= 1:
                     break
-        if now >= most or (now >= enough and len(found[0]) >= min_runs):
+        if now >= most or (now >= enough and len(found[0].ns) >= min_runs):
             return found
 
 

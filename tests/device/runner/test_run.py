@@ -56,7 +56,7 @@ def test_a_measurement_has_every_latency_and_the_outputs(job: Job, images: Array
     assert measurement.first_ns
     assert measurement.peak_rss_bytes > measurement.baseline_rss_bytes > 1e6  # type: ignore[operator]
     timings = np.load(tmp_path / "out" / "timings.npz")
-    assert set(timings.files) == {"warmup_ns", "invoke_ns", "end_to_end_ns"}
+    assert set(timings.files) >= {"warmup_ns", "invoke_ns", "end_to_end_ns"}
     assert len(timings["invoke_ns"]) >= SHORT.min_runs
     assert np.median(timings["end_to_end_ns"]) > np.median(timings["invoke_ns"])
     assert measurement.samples is not None
@@ -65,6 +65,16 @@ def test_a_measurement_has_every_latency_and_the_outputs(job: Job, images: Array
     values = np.load(tmp_path / "out" / output.file)
     assert (values.shape, values.dtype) == ((len(images), 3), np.float32)
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=0.02)
+
+
+def test_a_single_thread_has_the_time_that_other_programs_took(job: Job, tmp_path: Path) -> None:
+    measurement = run_job(replace(job, threads=1, outputs=False), tmp_path / "out", ignore)
+    timings = np.load(tmp_path / "out" / "timings.npz")
+    assert 0 <= float(measurement.state_after["waited_share"]) < 1
+    for what in ("invoke", "end_to_end"):
+        whole, waited = timings[f"{what}_ns"], timings[f"{what}_waited_ns"]
+        assert whole.shape == waited.shape
+        assert (waited < whole).all()
 
 
 def test_outputs_do_not_depend_on_the_number_of_workers(job: Job, tmp_path: Path) -> None:
