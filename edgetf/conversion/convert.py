@@ -46,6 +46,7 @@ from edgetf.samples import SampleSource, load_samples
 from edgetf.schemes import DEFAULT_SCHEMES, find_scheme
 
 _LOG = "conversion.log"
+_CLAIMS = ("conversion.json",)
 _IDLE_S = 1800.0  # a scheme of a large model sends no event while MLIR works
 _WORKER = [sys.executable, "-m", "edgetf.conversion.worker"]
 
@@ -93,6 +94,7 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     name, it is left out, provided that another variant was made.
     """
     _refuse_options(model, out, options)
+    files.refuse_results(out, _CLAIMS, options.force)
     header = keras_file.read_header(model) if keras_file.is_keras_file(model) else None
     if header is not None:
         keras_file.refuse_code(model, header, options.trust)
@@ -103,7 +105,7 @@ def convert(model: Path, out: Path, options: ConvertOptions, on_event: OnEvent) 
     trained = header.int8 if header else savedmodel.is_trained_for_int8(model)
     asked = options.schemes or _default_schemes(options, trained)
     old = _old_variants(out) if options.force else []
-    with files.staged(out, ["conversion.json"], options.force) as staging:
+    with files.staged(out, _CLAIMS, options.force) as staging:
         run = _Run(model, out, staging, options, on_event)
         no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}  # converting computes nothing: it must not hold a GPU's memory
         env = keras_file.environment(header.generation) if header else {}

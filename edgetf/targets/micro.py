@@ -6,7 +6,6 @@ All of it is asked in child processes: the interpreter may crash, and prints to 
 from __future__ import annotations
 
 import dataclasses
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ def fit_micro(path: Path) -> Fit:
     if find_spec("tflite_micro") is None:
         raise MissingExtraError(PACKAGE, MICRO)
     content = path.read_bytes()
+    from importlib import metadata  # imports the package email
+
     tool = f"{PACKAGE} {metadata.version(PACKAGE)}"
     fit = Fit(str(path), contents.sha256, contents.bytes, MICRO, tool, fits=False)
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -134,6 +133,8 @@ class _Run:
 
     def scored(self) -> dict[str, Any]:
         """All that determines the scores of mixtures."""
+        from importlib.metadata import version  # imports the package email
+
         return {
             "edgetf": __version__,
             "interpreter": version("ai-edge-litert"),

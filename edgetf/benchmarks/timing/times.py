@@ -8,6 +8,7 @@ number of blocks depends on the times, they have it over all `looks` at which th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,8 @@ from edgetf.device.runner.job import Power, TimeSummary, Window
 from edgetf.errors import MissingExtraError
 from edgetf.figures import Block, Energy, Latency, Minute, Sustained
 
-try:
-    from scipy import special
-except ModuleNotFoundError as error:
-    raise MissingExtraError("scipy", "report") from error
+if find_spec("scipy") is None:  # before anything is measured; it is imported on demand, for it takes long
+    raise MissingExtraError("scipy", "report")
 
 ALPHA = 0.05  # the error rate of an interval
 _PARTS = 10  # parts of a single block that replace blocks
@@ -44,7 +43,7 @@ def summarize(blocks: Sequence[Times], looks: int = 1) -> Latency:
     the deviations for many normal values; less for few). A single block is split into ten parts, whose spread shows
     drift but not the differences between processes.
     """
-    from scipy import stats  # takes longer to import than commands need that measure nothing
+    from scipy import stats
 
     pooled = np.sort(np.concatenate([np.asarray(block, np.float64) for block in blocks])) / 1e6
     n, centres = len(pooled), [x / 1e6 for x in _centres(blocks)]
@@ -103,6 +102,8 @@ def reach_of(centres: Sequence[float], alpha: float = ALPHA) -> float:
 
 def student(n: int, alpha: float) -> float:
     """The quantile of Student's interval of the mean of `n` values, with the error rate `alpha`."""
+    from scipy import special
+
     return float(special.stdtrit(n - 1, 1 - alpha / 2))
 
 

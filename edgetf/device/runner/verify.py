@@ -127,7 +127,8 @@ def _unpack(bundle: Path, folder: Path) -> tuple[Manifest | None, list[str]]:
         raise
     except Exception as error:  # of the system, zipfile, json and zlib, and of names that are none
         if not problems:
-            raise JobError(f"{bundle} is not a bundle: {line(str(error))}") from error
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise JobError(f"{bundle} is not a bundle: {line(reason or str(error))}") from error
         return None, problems
     return manifest, [line(problem) for problem in problems]
 
