@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from edgetf.cli.console import Command, Integer, Number
+from edgetf.cli.console import Checked, Command, Integer, Number
 from edgetf.defaults import MAX_DROP, MAX_METRIC_DROP
+from edgetf.functions import refuse_no_function
 from edgetf.verdicts import Verdict
 
 UNDECIDED = f"4 {Verdict.INCONCLUSIVE.words} to decide"  # the exit code, in helps
@@ -46,6 +47,7 @@ _METRIC_OPTIONS = (
     click.option(
         "--metric",
         "metrics",
+        type=Checked(refuse_no_function),
         multiple=True,
         metavar="MODULE:FUNCTION",
         help="Judge by your own function; may be repeated.",

@@ -7,13 +7,28 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, force_option, json_option
+from edgetf.cli.console import PATH, Checked, force_option, json_option
 from edgetf.errors import ExitCode
+
+
+def _refuse_target(target: str) -> None:
+    from edgetf.targets.aot import find_chip
+    from edgetf.targets.fits import ETHOS_U
+
+    if target not in ETHOS_U:
+        find_chip(target)
 
 
 @click.command()
 @click.argument("variants", nargs=-1, required=True, type=PATH)
-@click.option("--for", "target", required=True, metavar="TARGET", help="The accelerator, such as ethos-u55-128.")
+@click.option(
+    "--for",
+    "target",
+    type=Checked(_refuse_target),
+    required=True,
+    metavar="TARGET",
+    help="The accelerator, such as ethos-u55-128.",
+)
 @click.option("-o", "--out", required=True, type=PATH, help="The folder for the compiled files.")
 @force_option
 @json_option

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 # commands import shared names from here
 from edgetf.console.printing import escape as escape
@@ -17,6 +18,8 @@ from edgetf.console.printing import print_note as print_note
 from edgetf.console.printing import print_table as print_table
 from edgetf.console.printing import verdict_mark as verdict_mark
 from edgetf.console.progress import progress as progress
+from edgetf.errors import EdgetfError, MissingExtraError
+from edgetf.schemes import SCHEMES, find_scheme
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -40,7 +43,28 @@ class Number(click.FloatRange):
         return found
 
 
-class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+class Checked(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+    """A text that `check` accepts; an EdgetfError that it raises is an error of usage. `known` are for completion."""
+
+    name = "text"
+
+    def __init__(self, check: Callable[[str], object], known: Iterable[str] = ()) -> None:
+        self._check, self._known = check, tuple(known)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            self._check(value)
+        except MissingExtraError:  # nothing is wrong with the option
+            raise
+        except EdgetfError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self._known if name.startswith(incomplete)]
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]
     """Seconds from "90", "90s", "10m" or "1h"."""
 
     name = "time"
@@ -74,7 +98,7 @@ class _Cpus(click.ParamType):  # type: ignore[type-arg]
         return tuple(sorted(set(found)))
 
 
-DURATION, CPUS = _Duration(), _Cpus()
+DURATION, CPUS, SCHEME = _Duration(), _Cpus(), Checked(find_scheme, SCHEMES)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
 labels_option = click.option(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from edgetf.cli.console import PATH, Number, force_option, json_option, nan_option, trust_option
+from edgetf.cli.console import PATH, SCHEME, Integer, Number, force_option, json_option, nan_option, trust_option
 from edgetf.defaults import CALIBRATION
-from edgetf.errors import ExitCode
+from edgetf.errors import EdgetfError, ExitCode
+from edgetf.pixels import parse_map
 from edgetf.schemes import SCHEMES
 
 _WIDTH = max(map(len, SCHEMES)) + 3
@@ -35,15 +36,22 @@ _SCHEMES = "\n".join(f"      {s.name:<{_WIDTH}}{s.summary}" for s in SCHEMES.val
 )
 @click.argument("model")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the results.")
-@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme. May be repeated. [default: all]")
+@click.option(
+    "--scheme", "schemes", type=SCHEME, multiple=True, metavar="NAME", help="A scheme. May be repeated. [default: all]"
+)
 @click.option("--samples", metavar="SOURCE", help="Representative samples for calibration, such as train.npz.")
 @click.option("--like", metavar="SOURCE", help="Samples known to be right: warns if --samples have another range.")
-@click.option("--calibration", type=int, default=CALIBRATION, show_default=True, help="Number of samples to use.")
+@click.option(
+    "--calibration", type=Integer(1), default=CALIBRATION, show_default=True, help="Number of samples to use."
+)
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=1,224,224,3", help="Fix an input's shape. [default: batch 1]"
 )
 @click.option(
-    "--percentile", type=Number(), metavar="P", help="Use ranges that hold P percent of the values, e.g. 99.99."
+    "--percentile",
+    type=Number(50, 100, min_open=True),
+    metavar="P",
+    help="Use ranges that hold P percent of the values, e.g. 99.99.",
 )
 @click.option("--mse", is_flag=True, help="Use ranges with the least squared error of rounding and clipping.")
 @click.option(
@@ -104,8 +112,8 @@ def convert(
     from edgetf.files import to_text
     from edgetf.results import Status
 
-    if mse and percentile is not None:
-        raise click.UsageError("--percentile and --mse exclude each other")
+    if mse + (percentile is not None) + (ranges is not None) > 1:
+        raise click.UsageError("--percentile, --mse and --ranges exclude each other")
     conversion = run(
         model,
         out,
@@ -153,6 +161,10 @@ def _parse_pixels(given: tuple[str, ...]) -> dict[str, str]:
         head, equals, rest = text.partition("=")
         is_named = equals and (head not in ("mean", "std") or ".." in rest or "=" in rest.partition(" ")[0])
         name, described = (head, rest) if is_named else ("", text)
+        try:
+            parse_map(described)
+        except EdgetfError as error:
+            raise click.UsageError(f"--pixels: {error.message}; {error.hint}") from error
         if name in found:
             raise click.UsageError(f"--pixels maps {repr(name) if name else 'the input'} twice")
         found[name] = described

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetf.cli.console import escape, json_option, print_lines, print_table, progress, trust_option
+from edgetf.cli.console import Checked, escape, json_option, print_lines, print_table, progress, trust_option
 
 if TYPE_CHECKING:
     from edgetf.conversion.ranges import Ranges
     from edgetf.results import Conversion, TensorSpec
+
+
+def _refuse_target(target: str) -> None:
+    from edgetf.targets.fits import refuse_unknown
+
+    refuse_unknown(target)
 
 
 @click.command()
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--for",
     "target",
+    type=Checked(_refuse_target),
     metavar="TARGET",
     help="Whether variants run there: micro (microcontrollers), or an NPU such as ethos-u55-128.",
 )

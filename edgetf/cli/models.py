@@ -102,9 +102,17 @@ def list_models(as_json: bool) -> None:
 @click.argument("model", metavar="NAME_OR_FILE")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for the model and its samples.")
 @click.option("--qat", is_flag=True, help="Quantization-aware training, with int8 arithmetic.")
-@click.option("--prune", type=Number(), metavar="SHARE", help="Set this share of each layer's weights to zero.")
 @click.option(
-    "--cluster", type=int, metavar="N", help="Cluster each layer's weights into N distinct values, such as 16."
+    "--prune",
+    type=Number(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Set this share of each layer's weights to zero.",
+)
+@click.option(
+    "--cluster",
+    type=Integer(2, 256),
+    metavar="N",
+    help="Cluster each layer's weights into N distinct values, such as 16.",
 )
 @click.option(
     "--epochs",
@@ -167,7 +175,7 @@ def train(
     from edgetf.models.hardware import Hardware as Plain
     from edgetf.models.hardware import configure
     from edgetf.models.run import Run
-    from edgetf.models.training import in_words, train_resumable
+    from edgetf.models.training import in_words, refuse_mistakes, train_resumable
     from edgetf.models.zoo import ZOO
 
     compressed = qat or prune is not None or cluster is not None
@@ -192,6 +200,7 @@ def train(
                 force=force,
             )
         else:
+            refuse_mistakes(model, out, force)
             strategy, chosen = configure(hardware)
             run = Run(on_event, profile=profile, strategy=strategy, epochs=epochs, hardware=chosen)
             training = train_resumable(model, out, force, run, logs=tensorboard or profile)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgetf.cli.budgets import budget_options, metric_options
-from edgetf.cli.console import PATH, force_option, json_option, no_wait_option
+from edgetf.cli.console import PATH, SCHEME, force_option, json_option, no_wait_option
 from edgetf.cli.fleet import certificates_option, scheduler_option
 
 
@@ -26,7 +26,9 @@ def _print_schema(ctx: click.Context, param: click.Parameter, asked: bool) -> No
 @click.option("--samples", metavar="SOURCE", help="For a model: samples to calibrate on.")
 @click.option("--test", metavar="SOURCE", help="For a model: samples to judge on, with labels if there are any.")
 @click.option("-o", "--out", type=PATH, help="Folder for what is to be shipped. [default: the plan's, or ship]")
-@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]")
+@click.option(
+    "--scheme", "schemes", type=SCHEME, multiple=True, metavar="NAME", help="A scheme; may be repeated. [default: all]"
+)
 @click.option(
     "--device", "device", multiple=True, metavar="NAME", default=("local",), help="A device; may be repeated."
 )

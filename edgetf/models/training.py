@@ -30,6 +30,7 @@ from edgetf.samples import Samples, save_samples
 
 # 1: first; 2: hardware; 3: seen
 TRAINING_SCHEMA = 3
+_CLAIMS = ("model.keras", "training.json")
 CHECKPOINTS, LOGS = "checkpoints", "logs"  # in the folder of a training
 _WORDS = {
     "test_accuracy": "{:.1%} right",
@@ -76,6 +77,13 @@ def train_and_export(name: str, out: Path, saved_model: Path, force: bool, run: 
         model, training = _train(name, out, force, run)
         export_model(model, staging / saved_model.name)
     return training
+
+
+def refuse_mistakes(name: str, out: Path, force: bool) -> None:
+    """Raise EdgetfError as a training would that has loaded TensorFlow: the name is unknown, or `out` holds results."""
+    find_zoo_model(name)
+    if leads():
+        files.refuse_results(out, _CLAIMS, force)
 
 
 def train_resumable(name: str, out: Path, force: bool, run: Run, *, logs: bool) -> Training:
@@ -132,10 +140,7 @@ def _train(name: str, out: Path, force: bool, run: Run) -> tuple[Any, Training]:
     entry = find_zoo_model(name)
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_temporary())
-        if leads():
-            staging = stack.enter_context(files.staged(out, ["model.keras", "training.json"], force))
-        else:
-            staging = stack.enter_context(scratch())
+        staging = stack.enter_context(files.staged(out, _CLAIMS, force) if leads() else scratch())
         run.on_event(Phase("loading TensorFlow"))
         tf = load_tensorflow()
         tf.config.experimental.enable_op_determinism()  # the same seed gives the same weights, on this machine

@@ -62,13 +62,18 @@ class Fit:
         return None if self.operations is None else self.operations - sum(one.count for one in self.on_cpu)
 
 
+def refuse_unknown(target: str) -> None:
+    """Raise EdgetfError for an unknown target."""
+    if target not in TARGETS:
+        raise EdgetfError(f"unknown target {target!r}", nearest(target, TARGETS))
+
+
 def find_fits(place: Path, target: str) -> dict[str, Fit]:
     """The Fit of the `.tflite` file at `place`, or of each in that folder, by the names of the files.
 
     Raises EdgetfError for an unknown target, a tool that is not installed, and a place without variants.
     """
-    if target not in TARGETS:
-        raise EdgetfError(f"unknown target {target!r}", nearest(target, TARGETS))
+    refuse_unknown(target)
     found = sorted(place.glob("*.tflite")) if place.is_dir() else [place]
     if not found:
         raise EdgetfError(f"there are no variants in {place}", "make some with: edgetf convert MODEL -o OUT")

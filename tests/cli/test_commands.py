@@ -165,7 +165,6 @@ def test_bad_input_is_one_line_a_hint_and_exit_code_1(
     cases = {
         ("convert", "empty", "-o", "out"): "is an empty folder",
         ("convert", "text.txt", "-o", "out"): "is not a SavedModel",
-        ("convert", model, "-o", "out", "--scheme", "int9"): "unknown scheme 'int9'",
         ("convert", model, "-o", "out", "--samples", "text.txt"): "is not an .npz file",
         ("convert", model, "-o", "out", "--samples", "wrong.npz"): "is float32 [2, 9, 9, 1], the model takes",
         ("convert", model, "-o", model / "out"): "is inside of",
@@ -197,6 +196,29 @@ def test_wrong_usage_is_exit_code_2(edgetf_here: Run) -> None:
         ("check", "--nope"),
     ):
         assert edgetf_here(*arguments).returncode == 2
+
+
+def test_a_value_that_no_option_of_the_kind_has_is_wrong_usage_and_the_message_has_the_nearest(
+    edgetf_here: Run,
+) -> None:
+    convert, train = ("convert", "model", "-o", "out"), ("models", "train", "linear", "-o", "out")
+    cases = {
+        (*convert, "--scheme", "int4"): "unknown scheme 'int4'; did you mean 'int8'?",
+        ("run", "model", "--scheme", "flot16"): "did you mean 'float16'?",
+        (*convert, "--calibration", "0"): "0 is not in the range x>=1",
+        (*convert, "--percentile", "50"): "50.0 is not in the range 50<x<=100",
+        (*convert, "--percentile", "99", "--ranges", "minmax"): "--percentile, --mse and --ranges exclude each other",
+        (*convert, "--pixels", "0..x"): "'0..x' is not a map of pixels",
+        ("benchmark", "out", "-o", "bench", "--metric", "score"): "'score' does not name a function",
+        ("inspect", "out", "--for", "ethos-u55-1024"): "did you mean 'ethos-u85-1024'?",
+        ("compile", "out", "-o", "made", "--for", "ethos-u55"): "did you mean 'ethos-u55-",
+        (*train, "--prune", "1"): "1.0 is not in the range 0<x<1",
+        (*train, "--cluster", "1"): "1 is not in the range 2<=x<=256",
+    }
+    for arguments, message in cases.items():
+        ended = edgetf_here(*arguments)
+        assert (ended.returncode, message in ended.stderr) == (2, True), ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_an_option_that_takes_a_number_names_it_so_and_takes_no_nan() -> None:
