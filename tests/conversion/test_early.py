@@ -25,7 +25,7 @@ from edgetf.conversion.source_child import read_source_safely
 from edgetf.results import TensorSpec
 from tests.conftest import Small, ignore
 from tests.conversion.saved_models import vocabulary
-from tests.performance.mistakes import mistakes, run
+from tests.performance.mistakes import Made, mistakes, run, run_all
 
 
 class _Module(tf.Module):  # type: ignore[misc]
@@ -196,14 +196,13 @@ def test_an_input_that_is_not_stated_or_not_an_ordinary_array_is_left_to_keras(l
     assert inputs_of_config({"class_name": "Mine", "config": [1]}) == ()
 
 
-def test_mistakes_are_reported_without_tensorflow(small: Small, tmp_path: Path) -> None:
-    started = run(("inspect", str(small.keras_file)), tmp_path, refuse=True)
+def test_mistakes_are_reported_without_tensorflow(
+    small: Small, converted: Path, reference: Path, tmp_path: Path
+) -> None:
+    started = run(("-m", "edgetf", "inspect", str(small.keras_file)), tmp_path, refuse=True)
     assert "TensorFlow was started" in started.stderr
-    known = mistakes(small.saved_model, small.keras_file, small.samples, tmp_path)
-    chosen = [one for k, one in enumerate(known) if k % 6 == 0 or not one.message]  # each costs a second
-    assert {one.words[0] for one in chosen} == {"convert", "reference", "inspect", "samples"}
-    for one in chosen:
-        ended = run(one.words, tmp_path, refuse=True)
-        assert ended.returned == (1 if one.message else 0), ended.stderr
-        assert one.message in ended.stderr
+    known = mistakes(Made(small.saved_model, small.keras_file, small.samples, converted, reference), tmp_path)
+    for one, (code, error) in zip(known, run_all(known, tmp_path), strict=True):
+        assert (code, one.message in error) == (one.code if one.message else 0, True), (one.shown, error)
+        assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
