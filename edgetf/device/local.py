@@ -62,7 +62,7 @@ class LocalDevice:
     def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
         with scratch() as folder:
             runner, job_file = folder / "edgetf-runner.pyz", folder / "job.json"
-            runner.write_bytes(build_runner())
+            runner.write_bytes(build_runner(compiled=True))
             write_json(job_file, replace(job, known_inputs=_known(job)))
             try:
                 command = [self.python, str(runner), str(job_file), str(out)]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -221,7 +223,25 @@ def test_the_runner_refuses_what_is_not_a_job(runner: Path, tmp_path: Path) -> N
 
 
 def test_the_runner_file_is_the_same_for_the_same_code() -> None:
-    assert build_runner() == build_runner()
+    assert build_runner.__wrapped__() == build_runner.__wrapped__()
+
+
+def test_byte_code_in_the_runner_is_used_by_this_python_and_ignored_by_others(tmp_path: Path) -> None:
+    def loaded(content: bytes) -> str:
+        (tmp_path / "runner.pyz").write_bytes(content)
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from runner import job; print(job.__file__)"
+        command = [sys.executable, "-c", code, str(tmp_path / "runner.pyz")]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    compiled = build_runner(compiled=True)
+    assert loaded(compiled).endswith("runner/job.pyc")
+    assert loaded(build_runner()).endswith("runner/job.py")
+    other = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(compiled)) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, b"\x00\x00\r\n" + content[4:] if name.endswith("c") else content)
+    assert loaded(other.getvalue()).endswith("runner/job.py")
 
 
 def test_only_the_requested_parts_of_a_job_run(job: Job, tmp_path: Path) -> None:
