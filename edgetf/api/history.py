@@ -22,6 +22,7 @@ from edgetf.benchmarks.history.store import (
     default_place,
     latest,
     name_of,
+    reading_sessions,
     rows,
 )
 from edgetf.benchmarks.history.store import entries as read
@@ -58,7 +59,9 @@ class History:
         names = commits_of(self.path, model)
         before, after = (choose_commit(one, names) for one in (old, new))
         known = latest(self.path, (before, after), model)
-        return run(known, before, after, {one_of(ChangeKind, one, "allow") for one in allow})
+        kinds = {one_of(ChangeKind, one, "allow") for one in allow}
+        with reading_sessions(self.path, (before, after)) as sessions_of:
+            return run(known, before, after, kinds, sessions_of)
 
     def add(self, bench: Bench | Place, *, commit: str | None = None) -> int:
         """Add a benchmark that was made elsewhere; returns the number of new results."""

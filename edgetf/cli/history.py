@@ -164,7 +164,8 @@ def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place
     """Report what changed between two commits, for each variant on each device, with its significance.
 
     OLD and NEW are commits, prefixes of their names, or git references (HEAD, main, v1.0). A change is reported only if
-    it is significant (5 %, over all comparisons). Exit code: 3 if a figure became worse, or if a variant cannot be
+    it is significant (5 %, over all comparisons); latencies are compared by all sessions of a commit, and by how much
+    sessions of one file differ. Exit code: 3 if a figure became worse, or if a variant cannot be
     compared: it is gone, it has no parity or no latency any more, it fails on other samples, or it ran in another
     runtime. --allow permits each of these.
 
@@ -188,11 +189,25 @@ def compare(old: str, new: str, model: str | None, allow: tuple[str, ...], place
         else:
             rows = [_coloured(one) for one in changes]
             print_table(escape(f"{old} to {new}"), columns, rows, right=columns[3:7], optional=["p"], long=["that is"])
+        if line := _sessions_line(changes):
+            print_lines(line)
     failures = [one for one in changes if is_failure(one, allowed)]
     may = dict.fromkeys(f"--allow {one.kind.value}" for one in failures if one.kind is not ChangeKind.FIGURE)
     if may and not as_json:
         print_lines(f"If this is intended: {' '.join(may)}")
     return ExitCode.BUDGET_MISSED if failures else ExitCode.DONE
+
+
+def _sessions_line(changes: Sequence[Change]) -> str:
+    """What the intervals of latencies include."""
+    spreads = [one.spread for one in changes if one.spread is not None]
+    if not spreads:
+        return ""
+    least, most = (f"{end(one.deviation for one in spreads):.1%}" for end in (min, max))
+    differ, repeats = least if least == most else f"{least} to {most}", min(one.repeats for one in spreads)
+    by = f"by {repeats} repeated sessions and an assumption" if repeats else "assumed: no file was measured again"
+    what = f"Intervals of latencies include what differs between sessions of one file, {differ} ({by})."
+    return f"{what} More sessions of a commit narrow them."
 
 
 def _cells(one: Change) -> list[str]:

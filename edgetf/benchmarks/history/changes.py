@@ -1,22 +1,21 @@
 """Changes between two commits. In: entries of the history. Out: the change of each figure, with its significance.
 
-Times are compared by the medians of their blocks, each a separate process, and accuracies by the numbers of right
-samples. These changes are reported only if they are significant. A variant that cannot be compared any more is a change
-too: the user must confirm the removal of a variant, its parity or its latency, or another runtime.
+Times are compared by the medians of sessions, and by how much these differ for one file (`sessions`); accuracies by the
+numbers of right samples. These changes are reported only if they are significant. A variant that cannot be compared any
+more is a change too: the user must confirm the removal of a variant, its parity or its latency, or another runtime.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import combinations
+from statistics import variance
 
-import numpy as np
-import numpy.typing as npt
-
+from edgetf.benchmarks.history.sessions import Session, Side, Spread, compare_sides, spread_of
 from edgetf.benchmarks.history.store import Entry, find_commit
 from edgetf.benchmarks.judging.statistics import wilson
 from edgetf.errors import EdgetfError, MissingExtraError
@@ -30,6 +29,8 @@ except ModuleNotFoundError as error:
 _ALPHA = 0.05
 _EXACT = 100_000  # samples up to which Fisher's exact test takes no time
 _MEDIAN = "median ms"
+
+SessionsOf = Callable[[Entry], Sequence[Session]]  # those of the variant of an entry, with its conditions
 
 
 class ChangeKind(str, Enum):
@@ -63,7 +64,7 @@ class Change:
 
     `low` to `high` is the 95 % interval of new / old for the latency, of new - old in points for the accuracy; `p` is
     the p-value of "no difference". These changes are reported only if they are significant by Holm's rule over all
-    comparisons.
+    comparisons. `spread` is how much sessions differ, which the interval of the latency includes.
     """
 
     name: str
@@ -79,12 +80,20 @@ class Change:
     effect: Effect = Effect.NONE
     kind: ChangeKind = ChangeKind.FIGURE
     unit: Unit = Unit.OTHER
+    spread: Spread | None = None
 
 
-def compare(known: Sequence[Entry], old: str, new: str, allowed: AbstractSet[ChangeKind] = frozenset()) -> list[Change]:
+def compare(
+    known: Sequence[Entry],
+    old: str,
+    new: str,
+    allowed: AbstractSet[ChangeKind] = frozenset(),
+    sessions_of: SessionsOf = lambda entry: (),
+) -> list[Change]:
     """The changes between two commits (or prefixes of their names), for each variant of a model on each device.
 
-    The latest benchmark of each commit counts. With another runtime, a variant is compared only if that is `allowed`.
+    The latest benchmark of each commit counts, and for latencies all of `sessions_of` an entry: those of its variant
+    with the same conditions. With another runtime, a variant is compared only if that is `allowed`.
     Raises EdgetfError for an unknown commit, or if nothing was measured in both with the same settings.
     """
     before, after = (_of(known, find_commit(commit, known)) for commit in (old, new))
@@ -94,14 +103,14 @@ def compare(known: Sequence[Entry], old: str, new: str, allowed: AbstractSet[Cha
             continue
         if key in after:
             compared = True
-            changes += _changes(one, after[key])
+            changes += _changes(one, after[key], sessions_of)
             continue
         near, differing = others.to(one)
         if near is not None and _is_runtime(differing) and ChangeKind.RUNTIME in allowed:
             compared = True
             changes += [
                 _About(one).change("run", _differ(one, near, differing), kind=ChangeKind.RUNTIME),
-                *_changes(one, near),
+                *_changes(one, near, sessions_of),
             ]
         else:
             why = f": {_differ(one, near, differing)}" if near is not None else ""
@@ -202,7 +211,7 @@ class _About:
         return Change(one.name, one.variant, one.device, what, *figures, None, None, None, summary, effect, kind)
 
 
-def _changes(old: Entry, new: Entry) -> Iterator[Change]:
+def _changes(old: Entry, new: Entry, sessions_of: SessionsOf) -> Iterator[Change]:
     about = _About(old)
     if new.result.status != Status.OK:
         yield about.change("run", "fails now", effect=Effect.WORSE)
@@ -212,7 +221,7 @@ def _changes(old: Entry, new: Entry) -> Iterator[Change]:
         summary = "equal" if sizes[0] == sizes[1] else "larger" if sizes[1] > sizes[0] else "smaller"
         yield replace(about.change("bytes", summary, sizes), unit=Unit.BYTES)
     if old.result.latency_ms and not old.result.emulated:
-        yield _latency(about, old.result, new.result)
+        yield _latency(about, new, sessions_of)
     before, after = old.result.parity, new.result.parity
     if before and after is None:
         yield about.change("parity", "not compared with a reference now", effect=Effect.WORSE, kind=ChangeKind.PARITY)
@@ -261,24 +270,44 @@ def _parity(about: _About, old: Parity, new: Parity) -> Iterator[Change]:
         yield about.change("verdict", f"{effect.value}: {verdicts[0].value} became {verdicts[1].value}", effect=effect)
 
 
-def _latency(about: _About, old: Result, new: Result) -> Change:
-    """Welch's t-test of the logarithms of the block medians: a ratio that includes differences between processes."""
-    assert old.latency_ms is not None
-    if new.latency_ms is None or new.emulated:
-        gone = "not measured now: the device is emulated" if new.emulated else "not measured now"
-        return about.change(_MEDIAN, gone, (old.latency_ms.median, None), Effect.WORSE, ChangeKind.LATENCY)
-    one, other = (np.log([block.median_ms for block in result.blocks]) for result in (old, new))
-    medians = old.latency_ms.median, new.latency_ms.median
-    if min(len(one), len(other)) < 2 or old.stable is False or new.stable is False:
-        why = "not compared: too few blocks" if min(len(one), len(other)) < 2 else "not compared: unstable timing"
-        return replace(about.change(_MEDIAN, why, medians), unit=Unit.MILLISECONDS)
-    if np.ptp(one) == 0 and np.ptp(other) == 0:
-        return replace(about.change(_MEDIAN, "not compared: all blocks are equal", medians), unit=Unit.MILLISECONDS)
-    p, ends = _welch(other, one)
-    low, high = (float(np.exp(end)) for end in ends)
-    summary, effect = ("slower", Effect.WORSE) if low > 1 else ("faster", Effect.BETTER)
+def _latency(about: _About, new: Entry, sessions_of: SessionsOf) -> Change:
+    """By `compare_sides`: a ratio whose interval includes what differs between sessions of the same file."""
+    was, now = about.entry.result, new.result
+    assert was.latency_ms is not None
+    if now.latency_ms is None or now.emulated:
+        gone = "not measured now: the device is emulated" if now.emulated else "not measured now"
+        return about.change(_MEDIAN, gone, (was.latency_ms.median, None), Effect.WORSE, ChangeKind.LATENCY)
+    medians = was.latency_ms.median, now.latency_ms.median
+    if reason := _incomparable_times(was, now):
+        return replace(about.change(_MEDIAN, f"not compared: {reason}", medians), unit=Unit.MILLISECONDS)
+    old, sessions = about.entry, sessions_of(about.entry)
+    is_alike = _conditions(old, tuple(_CONDITIONS)) == _conditions(new, tuple(_CONDITIONS))
+    sides = _side(old, sessions), _side(new, sessions if is_alike else sessions_of(new))
+    spread = spread_of(sessions, (old.commit, new.commit))
+    ratio = compare_sides(*sides, spread, _ALPHA)
+    summary, effect = ("slower", Effect.WORSE) if ratio.low > 1 else ("faster", Effect.BETTER)
+    medians = math.exp(sides[0].centre), math.exp(sides[1].centre)
     found = about.change(_MEDIAN, summary, medians, effect)
-    return replace(found, unit=Unit.MILLISECONDS, low=low, high=high, p=p)
+    return replace(found, unit=Unit.MILLISECONDS, low=ratio.low, high=ratio.high, p=ratio.p, spread=spread)
+
+
+def _incomparable_times(old: Result, new: Result) -> str:
+    """Why the times of two results cannot be compared; empty if they can."""
+    if min(len(old.blocks), len(new.blocks)) < 2:
+        return "too few blocks"
+    if old.stable is False or new.stable is False:
+        return "unstable timing"
+    timed = [one.latency_ms.median for one in (old, new) if one.latency_ms is not None]
+    return "" if min(*timed, *(one.median_ms for one in (*old.blocks, *new.blocks))) > 0 else "times of 0 ms"
+
+
+def _side(one: Entry, sessions: Sequence[Session]) -> Side:
+    """The sessions of the entry's file at its commit, at least the entry itself."""
+    assert one.result.latency_ms is not None
+    logs = [math.log(block.median_ms) for block in one.result.blocks]
+    found = [s.median_ms for s in sessions if (s.commit, s.file) == (one.commit, one.result.sha256)]
+    error2 = math.pi / 2 * variance(logs) / len(logs)  # of a median of blocks, as in `timing.times`
+    return Side(found or [one.result.latency_ms.median], error2, len(logs))
 
 
 def _accuracy(about: _About, output: str, old: Accuracy, new: Accuracy) -> Change:
@@ -303,20 +332,8 @@ def _p_value(right: Sequence[int], of: Sequence[int]) -> float:
     """The test of two shares by the normal distribution, for numbers at which Fisher's takes minutes."""
     share = sum(right) / sum(of)
     apart = right[0] / of[0] - right[1] / of[1]
-    deviation = np.sqrt(share * (1 - share) * (1 / of[0] + 1 / of[1]))
+    deviation = math.sqrt(share * (1 - share) * (1 / of[0] + 1 / of[1]))
     return 2 * float(special.ndtr(-abs(apart) / deviation)) if deviation > 0 else 1.0
-
-
-def _welch(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
-    """The p-value and the interval of mean(one) - mean(other) by Welch's t-test (Biometrika 34:28).
-
-    As `scipy.stats.ttest_ind` gives them, which takes twenty times as long.
-    """
-    shares = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
-    error, apart = math.sqrt(sum(shares)), float(np.mean(one) - np.mean(other))
-    freedom = sum(shares) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(shares, (one, other), strict=True))
-    reach = float(special.stdtrit(freedom, 1 - _ALPHA / 2)) * error
-    return 2 * float(special.stdtr(freedom, -abs(apart) / error)), (apart - reach, apart + reach)
 
 
 def _newcombe(a: int, n: int, b: int, m: int) -> tuple[float, float]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from edgetf.benchmarks.history.sessions import Session
 from edgetf.errors import EdgetfError
-from edgetf.limits import MOST, find_fault
+from edgetf.limits import MOST, fault_of_text, find_fault
 from edgetf.results import Verdict
 
 # `shown` has all that lists and plots need of a row of `result`, in their order: the results themselves are not read
@@ -27,15 +28,19 @@ create table if not exists glance (
     drop_points, drop_low, drop_high,
     verdict,
     nice integer not null,       -- the priority that it ran with
-    readable integer not null    -- 0: the result is of another version
+    readable integer not null,   -- 0: the result is of another version
+    file,                        -- SHA-256 of the variant's file
+    steady                       -- 1: its median is that of real hardware with stable timing
 )""",
     "create trigger if not exists changed after update of result on result begin"
     " delete from glance where id = old.id; end",
     "create trigger if not exists removed after delete on result begin delete from glance where id = old.id; end",
     'create index if not exists shown on result (created, device, name, variant, "commit", digest)',
     'create index if not exists at_commit on result ("commit", name)',
+    "create index if not exists sessions on result (name, variant, device, created)",
 )
 FIGURES = "median, low, high, drop_points, drop_low, drop_high, verdict, readable"
+_COLUMNS = ("id", "nice", *FIGURES.split(", "), "file", "steady")
 _AT_ONCE = 500  # results in memory
 _MOST_NICE = 1 << 53
 _VERDICTS = {one.value: one for one in Verdict}  # ten times as fast as Verdict(value)
@@ -57,6 +62,15 @@ def unreadable(variant: str, created: str) -> EdgetfError:
     return EdgetfError(message, "name another file with --history")
 
 
+def prepare(base: sqlite3.Connection) -> None:
+    """Add what is missing of TABLE. Glances of an earlier version lack columns: they are made again when needed."""
+    columns = {row[1] for row in base.execute("pragma table_info(glance)")}
+    if columns and not columns >= set(_COLUMNS):
+        base.execute("drop table glance")
+    for statement in TABLE:
+        base.execute(statement)
+
+
 def fill(base: sqlite3.Connection) -> None:
     """Add the glances that are missing."""
     of_results, of_glances = (base.execute(f"select count(*) from {one}").fetchone()[0] for one in ("result", "glance"))
@@ -72,7 +86,7 @@ def add_glances(base: sqlite3.Connection, ids: Iterable[int]) -> None:
     while some := list(islice(waiting, _AT_ONCE)):
         found = base.execute(f"select id, result from result where id in ({_marks(some)})", some).fetchall()
         base.executemany(
-            f"insert or replace into glance (id, nice, {FIGURES}) values ({_marks('x' * 10)})",
+            f"insert or replace into glance ({', '.join(_COLUMNS)}) values ({_marks(_COLUMNS)})",
             [(key, *_columns(text)) for key, text in found],
         )
 
@@ -104,8 +118,15 @@ def _nice(plain: Any) -> int:
     return nice if abs(nice) < _MOST_NICE else 0
 
 
+def read_session(commit: str, file: Any, median: Any) -> Session:
+    """A Session. Raises ValueError for values of other types."""
+    if not (isinstance(file, str) and isinstance(median, float) and 0 < median <= MOST):
+        raise ValueError("a row has values of other types")
+    return Session(commit, file, median)
+
+
 def _columns(text: str) -> tuple[Any, ...]:
-    """The values of the columns `nice` and `FIGURES` for a result as JSON."""
+    """The values of the columns after `id` for a result as JSON."""
     plain = None
     try:
         plain = json.loads(text)
@@ -113,9 +134,19 @@ def _columns(text: str) -> tuple[Any, ...]:
         if fault := find_fault(glance):
             raise ValueError(fault)
     except Exception:  # a text that is not a Result can raise any exception
-        return (_nice(plain), *[None] * 7, 0)
+        return (_nice(plain), *[None] * 7, 0, None, 0)
     verdict = None if glance.verdict is None else glance.verdict.value
-    return (_nice(plain), *(glance.latency_ms or [None] * 3), *(glance.drop_points or [None] * 3), verdict, 1)
+    figures = (*(glance.latency_ms or [None] * 3), *(glance.drop_points or [None] * 3))
+    return (_nice(plain), *figures, verdict, 1, *_file(plain, glance))
+
+
+def _file(plain: Any, glance: Glance) -> tuple[str | None, int]:
+    """The values of the columns `file` and `steady`."""
+    file = plain.get("sha256")
+    if not isinstance(file, str) or fault_of_text(file, is_file=False):
+        return None, 0
+    is_timed = glance.latency_ms is not None and glance.latency_ms[0] > 0
+    return file, int(is_timed and plain.get("stable") is not False and not plain.get("emulated"))
 
 
 def _glance(plain: Any) -> Glance:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,15 +21,17 @@ from typing import Any
 from edgetf import files
 from edgetf.benchmarks.history.glances import (
     FIGURES,
-    TABLE,
     Glance,
     add_glances,
     batches,
     fill,
     nice_of,
+    prepare,
     read_glance,
+    read_session,
     unreadable,
 )
+from edgetf.benchmarks.history.sessions import RECENT, Session
 from edgetf.errors import EdgetfError, clean, nearest
 from edgetf.limits import fault_of_text
 from edgetf.process import HungError, ask
@@ -251,6 +253,31 @@ def latest(place: Path, commits: Sequence[str], name: str | None = None) -> list
         return [one for keys in batches([*last.values()]) for one in _in_order(keys, _with_keys(base, place, keys))]
 
 
+@contextmanager
+def reading_sessions(place: Path, commits: Sequence[str]) -> Iterator[Callable[[Entry], list[Session]]]:
+    """A function that returns the Sessions with the conditions of an entry: those at the `commits`, and the last ones.
+
+    Raises EdgetfError.
+    """
+    conditions = "name, variant, device, machine, settings, nice"
+    asked = f'select result.id, "commit", file, median, {conditions} from result join glance using (id) where steady'
+    recent = " and ".join(f"{one} = ?" for one in conditions.split(", "))
+    with _reading(place) as base:
+        fill(base)
+        at: dict[tuple[Any, ...], dict[int, Sequence[Any]]] = {}
+        for row in base.execute(f'{asked} and "commit" in ({",".join("?" * len(commits))})', tuple(commits)):
+            at.setdefault(row[4:], {})[row[0]] = row[1:4]
+
+        def find(one: Entry) -> list[Session]:
+            own = (one.name, one.variant, one.device, one.machine, one.settings, one.nice)
+            last = base.execute(f"{asked} and {recent} order by created desc limit {RECENT}", own)
+            found = at.get(own, {}) | {row[0]: row[1:4] for row in last}
+            with parsing(place, *_BOUNDARY):
+                return [read_session(_cleaned(commit), file, median) for commit, file, median in found.values()]
+
+        yield find
+
+
 _COLUMNS = 'digest, created, "commit", name, model, variant, device, machine, settings, samples, result'
 _BOUNDARY = ("a history of edgetf", "name another file with --history")
 
@@ -372,8 +399,7 @@ def _open(place: Path) -> Iterator[sqlite3.Connection]:
                 if version != _SCHEMA:
                     base.execute(_TABLE)
                     base.execute(f"pragma user_version = {_SCHEMA}")
-                for statement in TABLE:
-                    base.execute(statement)
+                prepare(base)
                 yield base
         finally:
             base.close()

@@ -10,7 +10,8 @@ import pytest
 from edgetf.benchmarks.history import store
 from edgetf.benchmarks.history.changes import compare
 from edgetf.benchmarks.history.glances import Glance
-from edgetf.benchmarks.history.store import entries, latest, rows
+from edgetf.benchmarks.history.sessions import Session
+from edgetf.benchmarks.history.store import entries, latest, reading_sessions, rows
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.errors import EdgetfError
 from edgetf.results import Verdict
@@ -145,3 +146,31 @@ def test_the_script_that_measures_a_long_history_counts_what_a_command_prints(pl
     cost = measure(commands(place, SHAPE, tmp_path / "t.svg")["list --last 0"], HERE, tmp_path / "t.svg")
     assert cost.lines > SHAPE.rows
     assert cost.megabytes > 10
+
+
+def test_figures_that_an_earlier_version_added_are_made_again(place: Path) -> None:
+    known = list(rows(place))
+    with closing(sqlite3.connect(place)) as base, base:
+        base.execute("alter table glance drop column file")
+        base.execute("update glance set median = 7.0")
+    assert list(rows(place)) == known
+    pair = (commit(1), commit(3))
+    with reading_sessions(place, pair) as sessions_of:
+        for entry in latest(place, pair, "models/m0"):
+            found = sessions_of(entry)
+            assert len(found) == SHAPE.commits
+            assert entry.result.latency_ms is not None
+            assert Session(entry.commit, "c" * 64, entry.result.latency_ms.median) in found
+
+
+def test_only_sessions_with_stable_times_of_real_hardware_are_compared(place: Path) -> None:
+    changes = ("$.stable", False), ("$.emulated", True), ("$.latency_ms", None), ("$.sha256", None)
+    list(rows(place))
+    with closing(sqlite3.connect(place)) as base, base:
+        for k, (key, value) in enumerate(changes):
+            base.execute(
+                'update result set result = json_set(result, ?, json(?)) where "commit" = ?',
+                (key, json.dumps(value), commit(k)),
+            )
+    with reading_sessions(place, ()) as sessions_of:
+        assert [found for entry in entries(place) for found in sessions_of(entry)] == []

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgetf.api.history import history
 from edgetf.benchmarks.history.changes import Change, ChangeKind, Effect, compare, is_failure
+from edgetf.benchmarks.history.sessions import ASSUMED, Spread
 from edgetf.benchmarks.history.store import Entry, add_results, choose_commit, commit_of, entries, find_commit, rows
 from edgetf.benchmarks.history.trend import draw_trend
 from edgetf.errors import EdgetfError
@@ -55,7 +57,7 @@ def test_a_regression_is_reported_with_its_significance_and_noise_is_not(documen
     place = tmp_path / "h.sqlite"
     add_results(_measured_again(document, 1.0, "2026-01-01T00:00:00+00:00"), "aaaa1111", "m", place)
     add_results(_measured_again(document, 1.001, "2026-01-02T00:00:00+00:00"), "bbbb2222", "m", place)
-    add_results(_measured_again(document, 1.10, "2026-01-03T00:00:00+00:00", lost=30), "cccc3333", "m", place)
+    add_results(_measured_again(document, 1.40, "2026-01-03T00:00:00+00:00", lost=30), "cccc3333", "m", place)
     same = compare(entries(place), "aaaa", "bbbb")
     assert _summaries(same, "median ms") == {"no significant change"}
     assert _summaries(same, "bytes") == {"equal"}
@@ -65,10 +67,47 @@ def test_a_regression_is_reported_with_its_significance_and_noise_is_not(documen
     slower = next(one for one in worse if one.what == "median ms")
     assert slower.low is not None
     assert slower.high is not None
-    assert slower.low < 1.10 / 1.001 < slower.high
+    assert slower.low < 1.40 / 1.001 < slower.high
     assert slower.p is not None
     assert slower.p < 0.001
+    assert slower.spread == Spread(pytest.approx(ASSUMED), 0)  # type: ignore[arg-type]
     assert _summaries(compare(entries(place), "cccc", "bbbb"), "median ms") == {"faster"}
+
+
+def test_sessions_before_and_of_each_commit_decide_how_small_a_change_is_found(
+    document: Benchmark, tmp_path: Path
+) -> None:
+    place = tmp_path / "h.sqlite"
+    one = replace(document, results=document.results[:1])
+    other = replace(one, results=(replace(one.results[0], sha256="f" * 64),))
+    unlike = replace(one, results=(replace(one.results[0], threads=2), replace(one.results[0], device="pi")))
+
+    def add(which: Benchmark, factor: float, commit: str, day: int) -> None:
+        add_results(_measured_again(which, factor, f"2026-01-{day:02}T00:00:00+00:00"), commit, "m", place)
+
+    def found() -> Change:
+        return next(one for one in history(place).compare("aaaa", "bbbb") if one.what == "median ms")
+
+    add(one, 1.0, "aaaa", 1)
+    add(other, 1.06, "bbbb", 2)
+    assert (found().summary, found().spread) == ("no significant change", Spread(pytest.approx(ASSUMED), 0))  # type: ignore[arg-type]
+    for day in range(3, 15):
+        add(one, 1.0, "before", day)
+        add(unlike, day, "before", day)  # other conditions say nothing about these
+    spread = found().spread
+    assert spread is not None
+    assert spread.repeats == 11
+    assert 0.005 < spread.deviation < 0.6 * ASSUMED
+    narrow = found()
+    assert narrow.summary == "slower"
+    for day in range(15, 18):
+        add(other, 1.06, "bbbb", day)
+    more = found()
+    assert more.low is not None
+    assert narrow.low is not None
+    assert narrow.low < more.low < 1.06
+    assert more.spread is not None
+    assert more.spread.repeats == 14
 
 
 def test_equal_commits_differ_significantly_in_at_most_about_five_of_100_cases(
