@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from edgetf.benchmarks.judging import distinct
-from edgetf.benchmarks.judging.distinct import find_copies, find_distinct
+from edgetf.benchmarks.judging.distinct import find_copies, find_distinct, find_shared
 
 LARGE = distinct._PART * 3
 
@@ -52,3 +52,12 @@ def test_large_samples_of_their_own_are_not_taken_for_copies() -> None:
     blank = np.zeros((3, LARGE), np.float32)  # the part of each is the same
     blank[np.arange(3), np.setdiff1d(np.arange(LARGE), distinct._part_of(blank))[:3]] = 1
     assert find_copies({"x": blank}) == (None, 3)
+
+
+def test_large_samples_are_shared_only_if_all_of_their_numbers_are() -> None:
+    x = np.random.default_rng(3).normal(size=(6, LARGE)).astype(np.float32)
+    other = x[[5, 1, 3]].copy()
+    other[1, np.setdiff1d(np.arange(LARGE), distinct._part_of(x))[0]] += 1
+    assert find_shared({"x": x}, {"x": other}).tolist() == [False, False, False, True, False, True]
+    label = np.arange(6)
+    assert find_shared({"x": x, "y": label}, {"x": other, "y": np.array([5, 1, 9])}).tolist() == [False] * 5 + [True]
