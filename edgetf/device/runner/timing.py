@@ -85,6 +85,17 @@ class Runs:
     ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
     waited_ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
 
+    def take(self, run: Callable[[], None], waits: Waits | None) -> int:
+        """Add a run; returns the time at its end."""
+        before = 0 if waits is None else waits.total_ns()
+        begin = perf_counter_ns()
+        run()
+        now = perf_counter_ns()
+        waited = 0 if waits is None else waits.total_ns() - before
+        self.ns.append(now - begin)
+        self.waited_ns.append(waited if waited < now - begin else 0)  # a wait as long as the run was outside of it
+        return now
+
 
 def repeat(
     runs: tuple[Callable[[], None], ...], min_runs: int, min_s: float, max_s: float, waits: Waits | None = None
@@ -94,22 +105,13 @@ def repeat(
     They take turns of _WINDOW runs, so that temporary load on the machine affects all of them.
     """
     found = tuple(Runs() for _ in runs)
-    total_ns = waits.total_ns if waits is not None else lambda: 0
     start = perf_counter_ns()
     enough, most = start + int(len(runs) * min_s * 1e9), start + int(len(runs) * max_s * 1e9)
     window = min(_WINDOW, max(min_runs, 2))
     while True:
         for run, times in zip(runs, found):
-            before = total_ns()
             for k in range(window):
-                begin = perf_counter_ns()
-                run()
-                now = perf_counter_ns()
-                after = total_ns()
-                times.ns.append(now - begin)
-                # a wait that is as long as the run came after it
-                times.waited_ns.append(after - before if after - before < now - begin else 0)
-                before = after
+                now = times.take(run, waits)
                 if now >= most and k >= 1:
                     break
         if now >= most or (now >= enough and len(found[0].ns) >= min_runs):
@@ -118,17 +120,18 @@ def repeat(
 
 def sustain(run: Callable[[], None], seconds: float, send: Send) -> None:
     """Run for `seconds` without a pause, and send a Window every second: raw times of minutes fill a small memory."""
-    start = perf_counter_ns()
-    end, reported = start + int(seconds * 1e9), start
-    times = array("q")
-    while reported < end:
-        times.append(_timed(run))
-        now = perf_counter_ns()
-        if now - reported >= _SECOND_NS or now >= end:
-            window = Window((now - start) / 1e9, len(times), float(median(times)), describe_state())
-            send({"window": dataclasses.asdict(window)})
-            send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})
-            times, reported = array("q"), now
+    start = now = perf_counter_ns()
+    end = start + int(seconds * 1e9)
+    while now < end:
+        times, until = Runs(), min(now + _SECOND_NS, end)
+        with Waits() as waits:
+            while now < until:
+                now = times.take(run, waits)
+            is_known = waits.share() is not None
+        own = [whole - waited for whole, waited in zip(times.ns, times.waited_ns)] if is_known else times.ns
+        window = Window((now - start) / 1e9, len(own), float(median(own)), describe_state())
+        send({"window": dataclasses.asdict(window)})
+        send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})
 
 
 def _timed(run: Callable[[], None]) -> int:
