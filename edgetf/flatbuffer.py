@@ -10,7 +10,7 @@ import importlib
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,12 @@ def unpack(content: bytes) -> tuple[Any, Any]:
     return to_model(content, schema), schema
 
 
-def pack(model: Any) -> bytes:
-    """The bytes of a `ModelT`, with equal vectors stored once."""
-    packed: bytes = importlib.import_module("edgetf.packing").to_bytes(model)
+def pack(model: Any, late: Mapping[int, Callable[[NDArray[np.uint8]], None]] | None = None) -> bytes:
+    """The bytes of a `ModelT`, with equal vectors stored once.
+
+    `late` fills in the bytes of large buffers, by their numbers: the buffers themselves have as many zeros.
+    """
+    packed: bytes = importlib.import_module("edgetf.packing").to_bytes(model, late)
     return packed
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
+from flatbuffers.builder import BuilderSizeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgetf.flatbuffer import pack, unpack
+from edgetf.flatbuffer import new_model, pack, unpack
+from edgetf.packing import stand_in
 from edgetf.schemes import DEFAULT_SCHEMES
 
 _VECTORS = st.lists(st.integers(-3, 3), max_size=3)
@@ -66,3 +68,51 @@ def test_any_vectors_and_names_are_read_as_they_were_written(shapes: list[list[i
     model.buffers[1].data = np.frombuffer("".join(names).encode(), np.uint8)
     once = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     assert _plain(unpack(pack(model))[0]) == _plain(unpack(once)[0])
+
+
+def _with_constants(*values: np.ndarray[Any, Any]) -> Any:
+    """A model with these constants, and no operations."""
+    model, schema = new_model()
+    graph = schema.SubGraphT()
+    graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
+    model.subgraphs, model.operatorCodes = [graph], []
+    for one in values:
+        tensor, buffer = schema.TensorT(), schema.BufferT()
+        buffer.data, tensor.shape, tensor.type = one, list(one.shape), schema.TensorType.UINT8
+        tensor.name, tensor.buffer = b"constant", len(model.buffers)
+        graph.tensors.append(tensor)
+        model.buffers.append(buffer)
+    return model
+
+
+def test_large_constants_stand_behind_everything_else_where_kernels_want_them() -> None:
+    random = np.random.default_rng(0)
+    values = [random.integers(0, 256, size, np.uint8) for size in (3, 100_001, 70_000, 5, 200_003)]
+    packed = pack(_with_constants(*values))
+    found, _ = unpack(packed)
+    for k, one in enumerate(values):
+        np.testing.assert_array_equal(found.buffers[k + 1].data, one)
+    large = [packed.index(one.tobytes()) for one in values if len(one) > 65_536]
+    assert min(large) > max(packed.index(one.tobytes()) for one in values if len(one) <= 65_536)
+    assert [place % 16 for place in large] == [0, 0, 0]
+    assert len(packed) < sum(map(len, values)) + 1000
+
+
+def test_large_constants_are_filled_in_when_they_are_written() -> None:
+    model = _with_constants(stand_in(100_000), np.ones(80_000, np.uint8), stand_in(90_000))
+    packed = pack(model, {1: lambda target: target.fill(3), 3: lambda target: target.fill(7)})
+    found, _ = unpack(packed)
+    assert [set(one.data.tolist()) for one in found.buffers[1:]] == [{3}, {1}, {7}]
+
+
+def test_an_error_while_a_constant_is_filled_in_is_the_one_that_is_raised() -> None:
+    def fail(target: np.ndarray[Any, Any]) -> None:
+        raise ValueError("not to be had")
+
+    with pytest.raises(ValueError, match="not to be had"):
+        pack(_with_constants(stand_in(100_000)), {1: fail})
+
+
+def test_more_than_a_flatbuffer_can_have_is_an_error_before_it_takes_memory() -> None:
+    with pytest.raises(BuilderSizeError, match="3000"):
+        pack(_with_constants(stand_in(1_500_000_000), stand_in(1_500_000_001)))
