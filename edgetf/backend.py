@@ -8,10 +8,12 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgetf.errors import MissingExtraError
+
+_OFFERED = ("IPython", "matplotlib", "pandas", "sklearn")  # what Keras imports where it is installed
 
 
 @contextlib.contextmanager
@@ -35,13 +37,30 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def load_tensorflow() -> Any:
-    """Import TensorFlow without its start-up messages. Raises MissingExtraError if it is not installed."""
+@contextlib.contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Let imports of packages fail that are not loaded yet. They can be imported afterwards."""
+    names = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None: it cannot be imported
+    try:
+        yield
+    finally:
+        for name in names:
+            if sys.modules.get(name) is None:
+                sys.modules.pop(name, None)
+
+
+def load_tensorflow(alone: bool = False) -> Any:
+    """Import TensorFlow without its start-up messages. Raises MissingExtraError if it is not installed.
+
+    `alone` is for processes that run models and nothing else: Keras does not load what it offers more with, if that is
+    installed (data frames, plots, notebooks). That is a third of the time and 150 MB.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
     try:
-        with _quiet_stderr():
+        with _quiet_stderr(), _hidden(_OFFERED if alone else ()):
             import tensorflow as tf
     except ModuleNotFoundError as error:
         raise MissingExtraError("tensorflow", "convert") from error

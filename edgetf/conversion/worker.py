@@ -95,7 +95,7 @@ def _convert_all(request: Request, work: Path, events: EventPipe) -> None:
     samples, calibration = _calibration_samples(request, asked, events)
     fixed = fix_shapes(source, request.shapes, samples)
     events.send(Phase("loading TensorFlow"))
-    tf = load_tensorflow()  # after what can be wrong with what was given
+    tf = load_tensorflow(alone=True)  # after what can be wrong with what was given
     events.answer("versions", versions=_versions(tf))
     marked = source if samples is None else replace(source, inputs=samples.mark(source.inputs))
     events.answer("source", source=to_plain(marked))

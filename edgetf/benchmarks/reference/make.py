@@ -63,7 +63,7 @@ def make_reference(
         refuse_effects(found.folder, options.trust)
         source, rows = _read(found.folder, samples, options)
         on_event(Phase("loading TensorFlow"))
-        load_tensorflow()  # after what can be wrong with the samples
+        load_tensorflow(alone=True)  # after what can be wrong with the samples
         staging = stack.enter_context(files.staged(out, CLAIMS, options.force))
         stack.enter_context(own_temporary())
         private = link_model(found.folder, stack.enter_context(scratch()) / "model")
