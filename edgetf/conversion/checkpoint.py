@@ -41,8 +41,29 @@ class Checkpoint:
         except Exception as error:
             raise NeedsTensorFlowError(key) from error
 
-    def _read(self, key: str) -> np.ndarray[Any, Any]:
-        entry = messages().BundleEntryProto.FromString(self._entries[key])
+    def get_part(self, key: str, begin: int, end: int) -> np.ndarray[Any, Any]:
+        """Some elements of a variable, in one axis, mapped from the file. Raises as `get_tensor` does."""
+        try:
+            return self._read(key, (begin, end))
+        except Exception as error:
+            raise NeedsTensorFlowError(key) from error
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a variable, from the index alone."""
+        return tuple(int(axis.size) for axis in self._entry(key).shape.dim)
+
+    def checksum(self, key: str) -> int:
+        """The checksum of a variable's bytes, from the index alone: those of equal ones are equal."""
+        return int(self._entry(key).crc32c)
+
+    def _entry(self, key: str) -> Any:
+        try:
+            return messages().BundleEntryProto.FromString(self._entries[key])
+        except Exception as error:
+            raise NeedsTensorFlowError(key) from error
+
+    def _read(self, key: str, part: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
+        entry = self._entry(key)
         if entry.slices or not 0 <= entry.shard_id < self._shards:
             raise ValueError("it is in slices")
         dtype, shape = numpy_dtype(entry.dtype), tuple(axis.size for axis in entry.shape.dim)
@@ -51,8 +72,12 @@ class Checkpoint:
             raise ValueError("its bytes are not those of its shape")
         if not count:
             return np.zeros(shape, dtype)
-        file = f"{self._prefix}.data-{entry.shard_id:05d}-of-{self._shards:05d}"
-        mapped = np.memmap(file, np.uint8, "r", entry.offset, (entry.size,))
+        file, offset, size = f"{self._prefix}.data-{entry.shard_id:05d}-of-{self._shards:05d}", entry.offset, entry.size
+        if part is not None:
+            begin, end = (min(one, count) for one in part)
+            shape = (end - begin,)
+            offset, size = offset + begin * dtype.itemsize, (end - begin) * dtype.itemsize
+        mapped = np.memmap(file, np.uint8, "r", offset, (size,))
         return mapped.view(dtype).reshape(shape)
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.flatbuffer import builtin_code, listed, names_of, tensor_name
+from edgetf.flatbuffer import builtin_code, data_of, listed, names_of, tensor_name, unpack
 
 # the operands that are weights, and the axis of their channels
 _WEIGHTS: dict[str, tuple[tuple[int, ...], int]] = {
@@ -32,6 +32,14 @@ _WEIGHTS: dict[str, tuple[tuple[int, ...], int]] = {
 _CHANNEL_BYTES = 12  # a scale and a zero point
 _LONG_ROW = 64  # numbers in a row of a table beside which a scale weighs little
 _EXTRA_BYTES = 320  # a tensor, its name, an operation
+_PIECE = 1 << 20  # numbers that are looked at together
+# of floating-point types: the unsigned type of their bits, these without the sign, and those of infinity
+_INFINITE = {
+    "FLOAT16": (np.uint16, 0x7FFF, 0x7C00),
+    "BFLOAT16": (np.uint16, 0x7FFF, 0x7F80),
+    "FLOAT32": (np.uint32, 0x7FFF_FFFF, 0x7F80_0000),
+    "FLOAT64": (np.uint64, 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000),
+}
 _MIN_RUNTIME, _MIN_RUNTIME_BYTES = "min_runtime_version", 16
 
 
@@ -113,6 +121,20 @@ def values_of(model: Any, graph: Any, tensor: int) -> NDArray[np.float32]:
     one = graph.tensors[tensor]
     stored = np.frombuffer(bytes(model.buffers[one.buffer].data), np.float32)
     return stored.reshape([int(axis) for axis in listed(one.shape)])
+
+
+def has_infinity(content: bytes) -> bool:
+    """Whether a constant of a flatbuffer has an infinite element."""
+    model, schema = unpack(content)
+    types = names_of(schema.TensorType)
+    for tensor in (one for graph in model.subgraphs for one in listed(graph.tensors)):
+        if types[tensor.type] in _INFINITE:
+            unsigned, rest, infinity = _INFINITE[types[tensor.type]]
+            bits = data_of(model, tensor.buffer).view(unsigned)
+            pieces = (bits[k : k + _PIECE] for k in range(0, bits.size, _PIECE))
+            if any(((piece & unsigned(rest)) == unsigned(infinity)).any() for piece in pieces):
+                return True
+    return False
 
 
 def along(scales: NDArray[Any], axis: int, axes: int) -> NDArray[Any]:

@@ -59,7 +59,7 @@ class _Hasher:
         self._folder, self._graph, self._pure = saved_model, graph, pure
         self._functions = {function.signature.name: function for function in graph.graph_def.library.function}
         self._nodes = {node.name: node for node in graph.graph_def.node}
-        self._keys = self._checkpoint_keys()
+        self._keys = checkpoint_keys(graph)
         self._bodies: dict[str, str] = {}
         self._values: dict[str, str] = {}
         self._variables = saved_model / "variables" / "variables"
@@ -129,29 +129,6 @@ class _Hasher:
         self._reader = load_tensorflow().train.load_checkpoint(str(self._variables))
         return self._reader.get_tensor(key)
 
-    def _checkpoint_keys(self) -> dict[str, str]:
-        """The checkpoint key of each variable, by the name of the node that outputs its handle."""
-        restore = self._nodes.get(self._graph.saver_def.restore_op_name.split(":")[0])
-        if restore is None or "f" not in restore.attr:
-            return {}
-        function = self._functions[restore.attr["f"].func.name]
-        handles = dict(zip([arg.name for arg in function.signature.input_arg], restore.input, strict=False))
-        nodes = {node.name: node for node in function.node_def}
-        keys = {}
-        for node in nodes.values():
-            if node.op != "AssignVariableOp":
-                continue
-            source = nodes[node.input[1].split(":")[0]]
-            index = node.input[1].split(":")[-1]
-            for _ in nodes:  # at most: it may be part of a cycle
-                if source.op not in _SAME:
-                    break
-                index = source.input[0].split(":")[-1]
-                source = nodes[source.input[0].split(":")[0]]
-            names = nodes[source.input[1].split(":")[0]].attr["value"].tensor.string_val
-            keys[handles[node.input[0]].split(":")[0]] = names[int(index)].decode()
-        return keys
-
     def _attributes(self, node: Any) -> str:
         found = []
         for name, value in sorted(node.attr.items()):
@@ -208,6 +185,34 @@ class _Hasher:
         self._read_nodes += nodes
         if self._read_nodes > _MOST:
             raise ValueError(f"the functions of {self._folder} call each other too often")
+
+
+def checkpoint_keys(graph: Any) -> dict[str, str]:
+    """The checkpoint key of each variable, by the name of the node that outputs its handle.
+
+    None for a meta graph that TensorFlow 2 did not save.
+    """
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    restores = [n for n in graph.graph_def.node if n.name == graph.saver_def.restore_op_name.split(":")[0]]
+    if not restores or "f" not in restores[0].attr:
+        return {}
+    function = functions[restores[0].attr["f"].func.name]
+    handles = dict(zip([arg.name for arg in function.signature.input_arg], restores[0].input, strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    keys = {}
+    for node in nodes.values():
+        if node.op != "AssignVariableOp":
+            continue
+        source = nodes[node.input[1].split(":")[0]]
+        index = node.input[1].split(":")[-1]
+        for _ in nodes:  # at most: it may be part of a cycle
+            if source.op not in _SAME:
+                break
+            index = source.input[0].split(":")[-1]
+            source = nodes[source.input[0].split(":")[0]]
+        names = nodes[source.input[1].split(":")[0]].attr["value"].tensor.string_val
+        keys[handles[node.input[0]].split(":")[0]] = names[int(index)].decode()
+    return keys
 
 
 def _bytes_of(array: Any) -> bytes | memoryview:

@@ -7,12 +7,15 @@ which.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
+from edgetf.conversion.apart import convert_apart
 from edgetf.conversion.calibrate import LOOPS, Calibrator, OnProgress, calibrate, why_not, write_ranges
 from edgetf.conversion.choose_ranges import MINMAX
 from edgetf.conversion.contract import RuntimeVersion, find_problems
@@ -248,13 +251,34 @@ class Engines:
         """Convert the SavedModel by a scheme without calibration, and repair it; returns notes too."""
         assert self._private is not None
         setting = partial(configure, scheme=scheme, flex=self._flex, per_channel_dense=per_channel_dense)
-        content = self._private.convert(self._saved_model, self._source.signature, setting)
+        convert = self._private.convert
+        if scheme == SCHEMES["float32"]:
+            convert = self._private.convert_float
+            if large := self._convert_large(setting):
+                return large
+        content = convert(self._saved_model, self._source.signature, setting)
         if has_empty_variables(content) and not self._frozen:
             self._frozen = freeze_variables(self._source, self._saved_model.parent / ".frozen")
             self._saved_model = save_with_shapes(replace(self._source, path=str(self._frozen)), self._saved_model)
-            content = self._private.convert(self._saved_model, self._source.signature, setting)
+            content = convert(self._saved_model, self._source.signature, setting)
         content, notes = repair_faults(content)
         return prune(content), notes + ((_FROZEN,) if self._frozen else ())
+
+    def _convert_large(self, setting: Callable[[Any], None]) -> tuple[bytes, tuple[str, ...]] | None:
+        """The float flatbuffer and its notes, made without the weights; None where that is not possible."""
+        assert self._private is not None
+        signature, work = self._source.signature, self._saved_model.parent / ".apart"
+        convert = partial(self._private.convert_float, signature=signature, configure=setting, fills=True)
+        try:
+            found = convert_apart(self._saved_model, signature, convert, work)
+            if found is None or has_empty_variables(found.content):
+                return None
+            content, notes = repair_faults(found.content)
+            return found.with_constants(prune(content)), notes
+        except Exception:  # the conversion of the whole model reports what is wrong with it
+            return None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
     @property
     def flatbuffer(self) -> bytes:

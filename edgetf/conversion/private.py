@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgetf.backend import load_tensorflow
+from edgetf.conversion.constants import has_infinity
 
 _INT8 = 9  # QUANTIZED_INT8 in tensorflow/compiler/mlir/lite/types.proto
 
@@ -41,6 +42,35 @@ class Private:
         The official class loads the SavedModel twice, for checks and debug information: that is half of its time.
         `configure` sets the converter's public attributes.
         """
+        return self._convert_once(saved_model, signature, configure)
+
+    def convert_float(
+        self, saved_model: Path, signature: str, configure: Callable[[Any], None], fills: bool = False
+    ) -> bytes:
+        """Like `convert`, for a scheme that keeps float constants.
+
+        The converter looks at each number for infinity, which it replaces by the largest one; that is half of its time
+        for large weights, and is left out unless there is one. With `fills`, a FILL computes each constant of more than
+        a million bits whose elements are all the same.
+        """
+
+        def setting(converter: Any) -> None:
+            configure(converter)
+            converter._experimental_unfold_large_splat_constant = fills
+            converter.canonicalizing_inf_as_min_max_float = False
+
+        content = self._convert_once(saved_model, signature, setting)
+        if not has_infinity(content):
+            return content
+        del content
+
+        def replacing(converter: Any) -> None:
+            setting(converter)
+            converter.canonicalizing_inf_as_min_max_float = True
+
+        return self._convert_once(saved_model, signature, replacing)
+
+    def _convert_once(self, saved_model: Path, signature: str, configure: Callable[[Any], None]) -> bytes:
         converter = self._converter(str(saved_model), {"serve"}, [signature])
         configure(converter)
         proto = self._saved_model()

@@ -21,14 +21,14 @@ def prune(content: bytes) -> bytes:
         return content
     model, _ = unpack(content)
     for number, graph in enumerate(model.subgraphs):
-        _drop_tensors(graph, [one for one in listed(model.signatureDefs) if one.subgraphIndex == number])
-    _drop_codes(model)
+        drop_tensors(graph, [one for one in listed(model.signatureDefs) if one.subgraphIndex == number])
+    drop_codes(model)
     _share_buffers(model)
     pruned = pack(model)
     return pruned if len(pruned) < len(content) else content
 
 
-def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
+def drop_tensors(graph: Any, signatures: list[Any]) -> None:
     """Remove the tensors that no operation, input, output or signature names, and renumber the others."""
     used = {int(k) for vector in _vectors(graph) for k in listed(vector) if k >= 0}
     maps = [m for one in signatures for m in (*listed(one.inputs), *listed(one.outputs))]
@@ -57,7 +57,7 @@ def _moved(vector: Any, place: dict[int, int]) -> Any:
     return None if vector is None else np.array([place[int(k)] for k in vector], np.int32)
 
 
-def _drop_codes(model: Any) -> None:
+def drop_codes(model: Any) -> None:
     """Remove the operation codes that no operation uses."""
     operators = [op for graph in model.subgraphs for op in listed(graph.operators)]
     kept = sorted({int(op.opcodeIndex) for op in operators})
