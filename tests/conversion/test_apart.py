@@ -194,7 +194,12 @@ def test_a_large_model_becomes_the_same_file(infinite: bool, tmp_path: Path, mon
     values["second"][70, 3] = np.inf if infinite else 1.0
     save(tmp_path / "model", plain, _ROW, **values)
     found: list[Apart | None] = []
-    monkeypatch.setattr(engine, "convert_apart", lambda *given: found.append(convert_apart(*given)) or found[-1])
+
+    def convert(*given: Any) -> Apart | None:
+        found.append(convert_apart(*given))
+        return found[-1]
+
+    monkeypatch.setattr(engine, "convert_apart", convert)
     engines = _engines(tmp_path / "model", tmp_path / "a")
     content = engines.make(SCHEMES["float32"], None).content
     assert {path.name for path in tmp_path.iterdir()} == {"model", "fixed", "a"}  # nothing is left
