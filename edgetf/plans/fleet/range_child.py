@@ -49,9 +49,15 @@ class Session:
         self._source: Source = replace(source, inputs=marked)
         self._backend: Backend = find_backend(tf, model, self._source, ask.options)
         self._versions = versions_of(tf)
+        self._known: Opened | None = None
 
     def open(self, samples: Samples, given: Habits | None) -> Opened:
-        """What it takes, unless that is given, and the outputs of the first batch."""
+        """What it takes, unless that is given, and the outputs of the first batch: computed once for each answer."""
+        if self._known is None or given not in (None, self._known.habits):
+            self._known = self._opened(samples, given)
+        return self._known
+
+    def _opened(self, samples: Samples, given: Habits | None) -> Opened:
         habits = find_habits_of(self._backend, self._source, samples) if given is None else given
         first = samples.feed(0, min(habits.batch, len(samples)))
         outputs = {name: np.ascontiguousarray(values) for name, values in self._backend.ask(first).items()}
@@ -124,9 +130,10 @@ def main() -> None:
 
 
 def _answer(session: Session, ask: Ask, folder: Path, made: Path) -> dict[str, Any]:
-    if ask.verb == "load":  # that is done
-        return {}
     samples = samples_of(ask.rows, folder)
+    if ask.verb == "load":
+        session.open(samples, ask.habits)
+        return {}
     if ask.verb == "open":
         opened: dict[str, Any] = files.to_plain(session.open(samples, ask.habits))
         return opened

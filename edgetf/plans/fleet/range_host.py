@@ -66,7 +66,7 @@ class RangeHost:
         self._loaded, self._opening = "", threading.Lock()  # a session that is not opened yet
 
     def load(self) -> None:
-        """Let it load TensorFlow and the model, for `open`, which finds again what fails here."""
+        """Let it load the model and compute the canary for `open`, which finds again what fails here."""
         with self._opening, suppress(EdgetfError):
             session = self._begin()
             self._ask_first(session, "load", None)

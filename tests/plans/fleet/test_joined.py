@@ -31,6 +31,7 @@ from edgetf.plans.fleet.engine import Fleet
 from edgetf.plans.fleet.joined import _difference, _Run, _Team, joined
 from edgetf.plans.fleet.messages import Ask, Opened, Rows
 from edgetf.plans.fleet.paths import root_of_links
+from edgetf.plans.fleet.range_child import Session
 from edgetf.plans.fleet.range_host import RangeHost, Work
 from edgetf.plans.plan import load_plan
 from edgetf.plans.record import Verb
@@ -221,6 +222,25 @@ def test_a_session_of_a_model_that_is_refused_ends_at_once(tmp_path: Path, monke
     with pytest.raises(EdgetfError, match="the model is wrong"):
         host.open(None)
     assert list((tmp_path / "cache" / "worker" / "sessions").iterdir()) == []
+
+
+class _Session(Session):
+    """One that counts how often it computes a canary."""
+
+    def __init__(self) -> None:
+        self._known, self.computed = None, 0
+
+    def _opened(self, samples: Samples, given: Habits | None) -> Opened:
+        self.computed += 1
+        return replace(OPENED, habits=given or HABITS)
+
+
+def test_a_canary_that_was_computed_while_the_first_host_loaded_is_not_computed_again() -> None:
+    session, samples = _Session(), _samples(4)
+    assert session.open(samples, None) == session.open(samples, HABITS)  # the first host's are the same
+    assert session.computed == 1
+    assert session.open(samples, replace(HABITS, batch=2)).habits.batch == 2
+    assert session.computed == 2
 
 
 def _noting(notes: list[str]) -> Callable[[Event], None]:
