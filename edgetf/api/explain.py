@@ -13,7 +13,8 @@ from edgetf.api.places import Variant, places_of
 from edgetf.api.results import Bench, PinnedReference
 from edgetf.api.samples import inputs_of_results, source_of_samples
 from edgetf.api.verdicts import Explanation
-from edgetf.benchmarks.diagnosis.ladder import climb, find_layers, write_explanation
+from edgetf.benchmarks.diagnosis.ladder import climb, write_explanation
+from edgetf.benchmarks.diagnosis.ladder import explain as find_all
 from edgetf.benchmarks.diagnosis.layers import to_node_data
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.judging.verdict import Budgets
@@ -97,8 +98,10 @@ def explain(
         trust,
     )
     with progress("Explaining", on_event) as report:
-        ladder = climb(place, asked, report)
-        found = find_layers(place, asked) if layers or node_data is not None else []
+        if layers or node_data is not None:
+            ladder, found = find_all(place, asked, report)
+        else:
+            ladder, found = climb(place, asked, report), []
     if node_data is not None:
         write_whole(Path(node_data), json.dumps(to_node_data(found), indent=1).encode())
     try:

@@ -1,9 +1,10 @@
 """What a model of many operations costs: `python -m tests.performance.many_operations [OPERATIONS] [OTHER]`.
 
 Makes models of OPERATIONS / 4, OPERATIONS / 2 and OPERATIONS (by default 5,000), a product and a tanh in turn, and runs
-TensorFlow's converter alone, `edgetf convert` to float32 and to float16, and the comparison of all layers that
-`edgetf explain` does, of float32 with itself. OTHER is the folder of another version of edgetf, which then takes turns.
-Prints processor seconds, and the memory of the largest process.
+TensorFlow's converter alone, `edgetf convert` to float32 and to float16, the comparison of all layers that
+`edgetf explain` does, of float32 with itself, and all of `edgetf explain`, of float16 (the reference that it needs has
+the outputs of the float32 file: TensorFlow's own would take minutes, which XLA compiles for). OTHER is the folder of
+another version of edgetf, which then takes turns. Prints processor seconds, and the memory of the largest process.
 """
 
 from __future__ import annotations
@@ -19,10 +20,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
+from edgetf.device.local import LocalDevice
+from edgetf.device.runner.job import Job
+from edgetf.events import ignore
+from edgetf.results import read_conversion
+from edgetf.samples.inputs import write_inputs
+from tests.attacks.kit import BRIEF, FEATURES, write_reference, write_samples
 from tests.performance.cost import HERE, Cost, run
 from tests.performance.large_model import ALONE
 
-_WIDTH = 16
+_WIDTH = FEATURES
+_SAMPLES = 64
 _LAYERS = f"""
 import sys, numpy as np
 from pathlib import Path
@@ -48,7 +57,7 @@ def make_model(operations: int, out: Path) -> None:
     def call(x: Any) -> dict[str, Any]:
         for kernel in tf.unstack(module.kernels):
             x = tf.tanh(x @ kernel)
-        return {"y": x}
+        return {"p": x}
 
     module.call = call
     tf.saved_model.save(module, str(out), signatures=call)
@@ -68,6 +77,24 @@ def compare(model: Path, operations: int, versions: dict[str, Path], work: Path)
         both = run([*words, "--scheme", "float32", "--scheme", "float16"], folder)
         yield "convert to float32 and float16", name, both
         yield "compare layers", name, run(["-c", _LAYERS, str(out), str(operations)], folder)
+        words = ["-m", "edgetf", "explain", str(_benchmark(out, work / f"{name}-bench")), "--variant", "float16"]
+        words += ["--variants", str(out), "--reference", str(work / f"{name}-bench" / "ref")]
+        yield "explain float16", name, run(words, folder, allowed=(0, 3, 4))
+
+
+def _benchmark(variants: Path, out: Path) -> Path:
+    """The folder `out` with a benchmark of float16, and its reference in `ref`: the outputs of float32."""
+    out.mkdir()
+    x = np.random.default_rng(0).standard_normal((_SAMPLES, _WIDTH), np.float32)
+    samples = write_samples(out / "samples.npz", x)
+    job = Job(str(variants / "float32.tflite"), write_inputs({"x": x}, out), timing=None)
+    measurement = LocalDevice().run(job, out / "float32", ignore)
+    assert measurement.error is None, measurement.error
+    outputs = np.load(out / "float32" / "output-0.npy")
+    write_reference(out / "ref", samples, outputs, read_conversion(variants).source.digest)
+    options = BenchmarkOptions(reference=out / "ref", timing=BRIEF, blocks=2, patience=1, energy_s=0.0)
+    benchmark([variants / "float16.tflite"], LocalDevice(), out, options, ignore)
+    return out
 
 
 def main() -> None:

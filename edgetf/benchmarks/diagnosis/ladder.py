@@ -31,6 +31,7 @@ from edgetf.conversion.keras_outputs import OutputsRequest, compute_outputs
 from edgetf.device.measurements import read_measurement
 from edgetf.errors import EdgetfError
 from edgetf.events import OnEvent, Step
+from edgetf.figures import OpTime
 from edgetf.owned import scratch
 from edgetf.results import Benchmark, Reference, Result, Verdict, read_benchmark
 from edgetf.samples import Array, save_arrays
@@ -91,7 +92,17 @@ def climb(place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     The variant, and float32 if it is among `options.variants`, run here on all samples. Raises EdgetfError for files
     that are missing or do not belong together.
     """
+    return _climb(find_twins(place, options), place, options, on_event)
+
+
+def explain(place: Path, options: LadderOptions, on_event: OnEvent) -> tuple[Ladder, list[Layer]]:
+    """`climb` and `find_layers` of the same files, which are read once."""
     twins = find_twins(place, options)
+    _refuse_no_float32(twins)
+    return _climb(twins, place, options, on_event), _layers_of(twins)
+
+
+def _climb(twins: Twins, place: Path, options: LadderOptions, on_event: OnEvent) -> Ladder:
     result, samples = twins.result, twins.samples
     refuse_contradictions(result)
     with scratch() as work:
@@ -145,10 +156,17 @@ def find_layers(place: Path, options: LadderOptions) -> list[Layer]:
 
     Raises EdgetfError as `climb` does.
     """
-    twins = find_twins(place, options)
+    return _layers_of(find_twins(place, options))
+
+
+def _refuse_no_float32(twins: Twins) -> None:
     if twins.float32 is None or twins.float32.sha256 == twins.target.sha256:
         hint = "give --variants a folder with float32.tflite of the same conversion"
-        raise EdgetfError(f"there is no float32 variant to compare the layers of {options.variant} with", hint)
+        raise EdgetfError(f"there is no float32 variant to compare the layers of {twins.result.variant} with", hint)
+
+
+def _layers_of(twins: Twins) -> list[Layer]:
+    _refuse_no_float32(twins)
     with scratch() as work:
         twins = twins.copied(work)
         target, float32 = twins.target, twins.float32
@@ -156,15 +174,21 @@ def find_layers(place: Path, options: LadderOptions) -> list[Layer]:
         assert float32 is not None
         assert float32.private is not None
         found = blame(float32.private, target.private, twins.samples.inputs, target.layers, target.signature)
-    return [_timed(layer, twins.result) for layer in found]
+    return _timed(found, twins.result)
 
 
-def _timed(layer: Layer, result: Result) -> Layer:
-    """The layer with what computed it on the device, and its share of the time there, if it was timed."""
-    for op in result.ops:
-        if layer.tensor in (op.name, re.sub(r"^\[(.*)\]:\d+$", r"\1", op.name)):
-            return replace(layer, ran_on=ran_on(op, result), time_share=op.share)
-    return layer
+def _timed(layers: Sequence[Layer], result: Result) -> list[Layer]:
+    """The layers with what computed each on the device, and its share of the time there, if it was timed."""
+    known: dict[str, OpTime] = {}
+    for op in result.ops:  # the first of a name
+        known.setdefault(op.name, op)
+        known.setdefault(re.sub(r"^\[(.*)\]:\d+$", r"\1", op.name), op)
+    return [
+        replace(layer, ran_on=ran_on(known[layer.tensor], result), time_share=known[layer.tensor].share)
+        if layer.tensor in known
+        else layer
+        for layer in layers
+    ]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgetf import files
 from edgetf.benchmarks.benchmark import BenchmarkOptions, benchmark
 from edgetf.benchmarks.diagnosis import ladder, twins
 from edgetf.benchmarks.diagnosis.ladder import climb
+from edgetf.benchmarks.diagnosis.layers import Layer
 from edgetf.benchmarks.diagnosis.twins import LadderOptions
 from edgetf.benchmarks.reference.make import make_reference
 from edgetf.benchmarks.reference.options import Place, ReferenceOptions
@@ -23,6 +24,7 @@ from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.local import LocalDevice
 from edgetf.errors import EdgetfError
+from edgetf.figures import OpTime
 from edgetf.flatbuffer import pack, unpack
 from edgetf.results import Verdict, read_benchmark
 from tests.attacks.kit import FEATURES, answers, write_model, write_reference, write_samples
@@ -120,6 +122,25 @@ def test_a_file_that_is_exchanged_is_neither_run_nor_analyzed(
     shutil.copy(converted / "int8.tflite", tmp_path / "variants")
     with pytest.raises(EdgetfError, match=r"int8\.tflite changed while edgetf read it"):
         ladder.find_layers(benchmarked, options)
+
+
+def test_layers_have_the_time_of_the_first_operation_of_their_name(benchmarked: Path) -> None:
+    """A profiler's names may have the number of the node."""
+    result = replace(
+        read_benchmark(benchmarked).results[0],
+        ops=(OpTime("A", "[one]:3", 1.0, 0.5), OpTime("B", "two", 1.0, 0.3), OpTime("B", "two", 1.0, 0.2)),
+    )
+    layers = [Layer("", "A", name, None, None, "", "") for name in ("one", "[one]:3", "two", "three")]
+    assert [layer.time_share for layer in ladder._timed(layers, result)] == [0.5, 0.5, 0.3, None]
+
+
+def test_without_a_float32_variant_nothing_runs_for_the_layers(
+    benchmarked: Path, converted: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ladder, "run_here")
+    asked = LadderOptions("int8", (converted / "int8.tflite",), reference)
+    with pytest.raises(EdgetfError, match="there is no float32 variant to compare the layers of int8 with"):
+        ladder.explain(benchmarked, asked, ignore)
 
 
 def test_copies_of_samples_are_no_evidence_for_a_step(tmp_path: Path) -> None:
