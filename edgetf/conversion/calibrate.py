@@ -20,6 +20,7 @@ import numpy as np
 
 from edgetf import __version__
 from edgetf.conversion.extremes import REDUCTIONS, with_extremes
+from edgetf.conversion.known_faults import writes_variables
 from edgetf.conversion.observe import expose, prepare
 from edgetf.conversion.ranges import RANGES_SCHEMA, Floats, Range, RangeChoice, Ranges, choose
 from edgetf.conversion.scales import COPIES_FIRST
@@ -132,9 +133,8 @@ class Calibrator:
 def _large(model: Any, schema: Any, tensors: list[_Activation], size: int) -> frozenset[int]:
     """The activations of many values, by their place; none if the file is large, or keeps states between runs."""
     shapes = [[int(axis) for axis in listed(model.subgraphs[0].tensors[one.index].shape)] for one in tensors]
-    kinds = names_of(schema.BuiltinOperator)
-    writes = any(kinds[builtin_code(model, op)] == "ASSIGN_VARIABLE" for op in listed(model.subgraphs[0].operators))
-    if size > _HEAVY or writes or any(one.isVariable for one in model.subgraphs[0].tensors):
+    states = any(tensor.isVariable for graph in model.subgraphs for tensor in listed(graph.tensors))
+    if size > _HEAVY or states or writes_variables(model, schema):
         return frozenset()
     return frozenset(k for k, shape in enumerate(shapes) if shape and int(np.prod(shape)) > _SMALL)
 

@@ -26,7 +26,7 @@ from edgetf.conversion.hybrid import to_dynamic
 from edgetf.conversion.improve import Basis, Improver
 from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.informing import lines_on
-from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults
+from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults, writes_variables
 from edgetf.conversion.loops import restore_loops
 from edgetf.conversion.official import configure, convert_official
 from edgetf.conversion.pixels import with_known_ranges
@@ -38,7 +38,7 @@ from edgetf.conversion.savedmodel import compute_dtype, freeze_variables, is_tra
 from edgetf.conversion.scales import repair_scales
 from edgetf.conversion.translate import explain_int16x8
 from edgetf.errors import EdgetfError
-from edgetf.flatbuffer import builtin_code, count_ops, listed, parse_contents, unpack, weight_types
+from edgetf.flatbuffer import count_ops, parse_contents, unpack, weight_types
 from edgetf.pixels import PixelMap
 from edgetf.results import Calibration, Repair, RepairKind, Source
 from edgetf.samples import CALIBRATION_SEED, Samples
@@ -376,11 +376,7 @@ def _keeps_loops(float32: bytes) -> tuple[str, ...]:
 def _keeps_state(content: bytes) -> tuple[str, ...]:
     """A note if ops or variables keep state between runs."""
     model, schema = unpack(content)
-    written = any(
-        builtin_code(model, op) == schema.BuiltinOperator.ASSIGN_VARIABLE
-        for op in listed(model.subgraphs[0].operators)  # elsewhere, it only sets variables once
-    )
-    if written:
+    if writes_variables(model, schema):
         return ("it keeps state between runs in variables: only loading it again resets them",)
     if not has_states(content):
         return ()

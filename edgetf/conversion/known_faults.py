@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -131,12 +132,7 @@ def has_empty_variables(content: bytes) -> bool:
     model, schema = unpack(content)
     names = names_of(schema.BuiltinOperator)
     kinds = [[names[builtin_code(model, op)] for op in listed(graph.operators)] for graph in model.subgraphs]
-    once = {
-        op.builtinOptions.initSubgraphIndex
-        for graph, found in zip(model.subgraphs, kinds, strict=True)
-        for op, kind in zip(listed(graph.operators), found, strict=True)
-        if kind == "CALL_ONCE"
-    }
+    once = _initializers(model, kinds)
     filled: set[bytes] = set()
     used: set[bytes] = set()
     for k, graph in enumerate(model.subgraphs):
@@ -147,6 +143,24 @@ def has_empty_variables(content: bytes) -> bool:
         }
         (filled if k in once else used).update(named)
     return bool(used - filled) and any("READ_VARIABLE" in found for found in kinds)
+
+
+def _initializers(model: Any, kinds: Sequence[Sequence[str]]) -> set[int]:
+    """The graphs that run once, before all others; `kinds` are the operations of each graph."""
+    return {
+        op.builtinOptions.initSubgraphIndex
+        for graph, found in zip(model.subgraphs, kinds, strict=True)
+        for op, kind in zip(listed(graph.operators), found, strict=True)
+        if kind == "CALL_ONCE"
+    }
+
+
+def writes_variables(model: Any, schema: Any) -> bool:
+    """Whether an inference writes variables, in any graph: those that only initialize them do not count."""
+    names = names_of(schema.BuiltinOperator)
+    kinds = [[names[builtin_code(model, op)] for op in listed(graph.operators)] for graph in model.subgraphs]
+    once = _initializers(model, kinds)
+    return any("ASSIGN_VARIABLE" in found for k, found in enumerate(kinds) if k not in once)
 
 
 def has_states(content: bytes) -> bool:

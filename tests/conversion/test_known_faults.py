@@ -4,7 +4,9 @@ import contextlib
 import copy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,12 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.optimize import calibrator
 
 from edgetf.conversion.convert import ConvertOptions, convert
-from edgetf.conversion.known_faults import repair_faults
+from edgetf.conversion.known_faults import repair_faults, writes_variables
 from edgetf.conversion.official import convert_official
 from edgetf.conversion.private import calibrating
 from edgetf.conversion.ranges import Choice, Floats, RangeChoice
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
-from edgetf.flatbuffer import count_ops, listed, pack, read_contents, unpack
+from edgetf.flatbuffer import count_ops, listed, new_model, pack, read_contents, unpack
 from edgetf.results import Status
 from edgetf.samples import Array, make_samples
 from edgetf.schemes import SCHEMES
@@ -259,3 +261,36 @@ def test_a_keras_3_model_inside_a_module_keeps_its_outputs(tmp_path: Path) -> No
         found = np.concatenate([runner(x=one[None])["scores"] for one in images])
         np.testing.assert_allclose(found, expected, atol=tolerance)
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".json", ".json", ".tflite", ".tflite", ".tflite"]
+
+
+def _with_operations(*graphs: Sequence[str]) -> tuple[Any, Any]:
+    """A model whose graphs have these operations, and its schema; a CALL_ONCE runs the last graph."""
+    model, schema = new_model()
+    codes = vars(schema.BuiltinOperator)
+    model.operatorCodes, model.subgraphs = [], []
+    for names in graphs:
+        graph = schema.SubGraphT()
+        graph.operators, graph.tensors = [], []
+        for name in names:
+            code, operator = schema.OperatorCodeT(), schema.OperatorT()
+            code.builtinCode, code.deprecatedBuiltinCode = codes[name], min(codes[name], 127)
+            operator.opcodeIndex, operator.builtinOptions = len(model.operatorCodes), schema.CallOnceOptionsT()
+            operator.builtinOptions.initSubgraphIndex = len(graphs) - 1
+            model.operatorCodes.append(code)
+            graph.operators.append(operator)
+        model.subgraphs.append(graph)
+    return model, schema
+
+
+@pytest.mark.parametrize(
+    ("graphs", "writes"),
+    [
+        ([["CALL_ONCE", "READ_VARIABLE"], ["ASSIGN_VARIABLE"]], False),
+        ([["CALL_ONCE", "ASSIGN_VARIABLE"], ["ASSIGN_VARIABLE"]], True),
+        ([["CALL_ONCE", "IF"], ["ADD"], ["ASSIGN_VARIABLE", "ADD"], ["ASSIGN_VARIABLE"]], True),
+    ],
+)
+def test_variables_that_are_written_in_any_graph_but_the_initialization_are_a_state(
+    graphs: list[list[str]], writes: bool
+) -> None:
+    assert writes_variables(*_with_operations(*graphs)) == writes
