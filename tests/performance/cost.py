@@ -18,7 +18,7 @@ _WATCH = (
     "import resource, subprocess, sys\n"
     "ended = subprocess.run([sys.executable, *sys.argv[1:]], stdout=sys.stderr)\n"
     "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-    "print(ended.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)"
+    "print(ended.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)"
 )
 
 
@@ -71,4 +71,4 @@ def _held(process: psutil.Process) -> float:
     except OSError:
         return 0.0
     found = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Rss"))
-    return sum(float(found[name].split()[0]) / 1e3 for name in ("RssAnon", "RssShmem") if name in found)
+    return sum(float(found[name].split()[0]) * 1024 / 1e6 for name in ("RssAnon", "RssShmem") if name in found)

@@ -1,8 +1,9 @@
-"""What a large model costs: `python -m tests.performance.large_model [MEGABYTES] [OTHER]`.
+"""What a large model costs: `python -m tests.performance.large_model [--scaled] [MEGABYTES] [OTHER]`.
 
 Makes a SavedModel of MEGABYTES (by default 300) of matrices, and runs TensorFlow's converter alone, `edgetf convert` to
 float32, and `edgetf inspect` of the result, each in processes. OTHER is the folder of another version of edgetf, which
-then takes turns. Prints processor seconds, and the memory of the largest process also as a multiple of the file.
+then takes turns. With --scaled, results are multiplied by a factor, by which the converter multiplies the matrices.
+Prints processor seconds, and the memory of the largest process also as a multiple of the file.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ with open(sys.argv[2], "wb") as file:
 """
 
 
-def make_model(megabytes: float, out: Path) -> None:
-    """Write a SavedModel with that many megabytes of matrices to the folder `out`."""
+def make_model(megabytes: float, out: Path, is_scaled: bool = False) -> None:
+    """Write a SavedModel with that many megabytes of matrices to the folder `out`; `is_scaled` is for a factor behind
+    each."""
     import tensorflow as tf
 
     count = max(1, round(megabytes / _MATRIX_MB))
     width = int((megabytes * 1e6 / count / 4) ** 0.5)
     module, random = tf.Module(), np.random.default_rng(0)
-    module.kernels = [tf.Variable(random.standard_normal((width, width), np.float32)) for _ in range(count)]
+    scale = np.float32(1.0 if is_scaled else width**-0.5)
+    module.kernels = [tf.Variable(random.standard_normal((width, width), np.float32) * scale) for _ in range(count)]
 
     @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def call(x: Any) -> dict[str, Any]:
         for kernel in module.kernels:
-            x = tf.nn.relu(x @ kernel) / width**0.5
+            x = tf.nn.relu(x @ kernel) / width**0.5 if is_scaled else tf.nn.relu(x @ kernel)
         return {"y": x}
 
     module.call = call
@@ -67,14 +70,15 @@ def _edgetf(*words: object) -> list[str]:
 
 
 def main() -> None:
-    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
-    versions = ({"other": Path(sys.argv[2]).resolve()} if len(sys.argv) > 2 else {}) | {"this": HERE}
+    given = [one for one in sys.argv[1:] if one != "--scaled"]
+    megabytes = float(given[0]) if given else 300.0
+    versions = ({"other": Path(given[1]).resolve()} if len(given) > 1 else {}) | {"this": HERE}
     table = Table(
         "what", "by", "seconds", "MB", "MB of the file", "times the file", title=f"load {os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as work:
         model = Path(work, "saved_model")
-        make_model(megabytes, model)
+        make_model(megabytes, model, "--scaled" in sys.argv)
         alone, size = convert_alone(model, Path(work, "alone.tflite"))
         for what, name, cost in (("convert", "TensorFlow", alone), *compare(model, versions, Path(work))):
             times = f"{cost.megabytes / size:.2f}"
