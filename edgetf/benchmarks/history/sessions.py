@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 
 # the assumption: a standard deviation of the logarithms of medians, and the repeated sessions that it counts for
 ASSUMED, WEIGHT = 0.02, 4
-RECENT = 60  # sessions of a variant that the estimate is from
+RECENT = 30  # sessions of a variant that the estimate is from
 
 
 @dataclass(frozen=True)
