@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("scipy", "report") from error
 
 # the assumption: a standard deviation of the logarithms of medians, and the repeated sessions that it counts for
-ASSUMED, WEIGHT = 0.02, 4
+ASSUMED, WEIGHT = 0.025, 4
 RECENT = 30  # sessions of a variant that the estimate is from
 
 

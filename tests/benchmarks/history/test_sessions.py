@@ -49,7 +49,8 @@ def test_sessions_of_equal_files_are_called_different_in_at_most_five_of_100_cas
 def test_a_real_difference_is_found_and_more_sessions_find_a_smaller_one() -> None:
     random = np.random.default_rng(2)
     shares = [
-        np.mean([_compare(random, ASSUMED, (n, n), 10, ratio=1.05).low > 1 for _ in range(300)]) for n in (1, 2, 4)
+        np.mean([_compare(random, ASSUMED, (n, n), 10, ratio=1 + 2.5 * ASSUMED).low > 1 for _ in range(300)])
+        for n in (1, 2, 4)
     ]
     assert shares[0] < shares[1] < shares[2]
     assert shares[2] > 0.9
