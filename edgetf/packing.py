@@ -13,13 +13,13 @@ https://flatbuffers.dev/internals: offsets may refer to anything that was writte
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
-from flatbuffers.builder import BuilderSizeError
 from numpy.typing import NDArray
 
 _IDENTIFIER = b"TFL3"
@@ -36,15 +36,16 @@ Fill = Callable[[NDArray[np.uint8]], None]
 
 
 def to_bytes(model: Any, late: Mapping[int, Fill] | None = None) -> bytes:
-    """The bytes of a `ModelT`. Raises BuilderSizeError for more than 2 GB.
+    """The bytes of a `ModelT`. Of more than 2 GB, large buffers have offsets in the file, as the converter writes them.
 
     `late` fills in large buffers, by their numbers: the buffers themselves have a `stand_in` of as many bytes.
     """
-    builder = _Builder(_expected(model))
     fills = {id(model.buffers[k].data): fill for k, fill in (late or {}).items()}
-    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    with memoryview(builder.Bytes) as whole, whole[builder.Head() :] as small:
-        return _joined(small, builder.large, fills) if builder.large else bytes(small)
+    large = [one for one in model.buffers or () if one.data is not None and len(one.data) > _COMPARED]
+    if _expected(model) + sum(len(one.data) + _ALIGNED for one in large) > _MOST:
+        return _with_offsets(model, large, fills)
+    builder = _built(model)
+    return _joined(builder, [values for _, values in builder.large], fills, [place for place, _ in builder.large])
 
 
 def stand_in(size: int) -> NDArray[np.uint8]:
@@ -59,29 +60,58 @@ def _expected(model: Any) -> int:
     return min(_FIRST + _OF_A_PART * parts + sum(size for size in sizes if size <= _COMPARED), _MOST)
 
 
-def _joined(small: memoryview, large: Sequence[tuple[int, Values]], fills: Mapping[int, Fill]) -> bytes:
-    """The flatbuffer `small` with large vectors behind it; each has the place of its reference, counted from the end
-    of `small`."""
-    places, end = [], len(small)
-    for _, values in large:
-        places.append(end + -(end + _LENGTH.size) % _ALIGNED)
-        end = places[-1] + _LENGTH.size + values.nbytes
-    if end > _MOST:
-        raise BuilderSizeError(f"{end} bytes are more than a flatbuffer can have")
+def _built(model: Any) -> _Builder:
+    """The builder of everything but large vectors."""
+    builder = _Builder(_expected(model))
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return builder
+
+
+def _with_offsets(model: Any, large: Sequence[Any], fills: Mapping[int, Fill]) -> bytes:
+    """The flatbuffer without its large buffers, and these behind it."""
+    values = [buffer.data for buffer in large]
+    for buffer in large:
+        buffer.data, buffer.offset, buffer.size = None, 1, 1  # offsets take as many bytes whatever they are
+    first = _built(model)
+    for buffer, one, place in zip(large, values, _places(first.length, values, 0), strict=True):
+        buffer.offset, buffer.size = place, len(one)
+    builder = _built(model)
+    for buffer, one in zip(large, values, strict=True):
+        buffer.data, buffer.offset, buffer.size = one, 0, 0
+    return _joined(builder, values, fills, ())
+
+
+def _places(begin: int, values: Sequence[Values], before: int) -> list[int]:
+    """Where values stand behind `begin` bytes, with some bytes before each."""
+    places = []
+    for one in values:
+        begin += before
+        places.append(begin + -begin % _ALIGNED)
+        begin = places[-1] + one.nbytes
+    return places
+
+
+def _joined(builder: _Builder, values: Sequence[Values], fills: Mapping[int, Fill], links: Sequence[int]) -> bytes:
+    """What was built, with large vectors behind it. `links` are the places of the references to these, counted from
+    the end of what was built; without them, only their elements stand there."""
+    before = _LENGTH.size if links else 0
+    places = _places(builder.length, values, before)
     stream = io.BytesIO()  # its value is not a copy
-    stream.seek(end - 1)
+    stream.seek((places[-1] + values[-1].nbytes if values else builder.length) - 1)
     stream.write(b"\0")
     result = np.frombuffer(stream.getbuffer(), np.uint8)
-    result[: len(small)] = small
-    for place, (reference, values) in zip(places, large, strict=True):
-        at = len(small) - reference
-        _LENGTH.pack_into(result.data, at, place - at)
-        _LENGTH.pack_into(result.data, place, values.size)
-        target = result[place + _LENGTH.size :][: values.nbytes]
-        if id(values) in fills:
-            fills[id(values)](target)
+    with memoryview(builder.Bytes) as built:
+        result[: builder.length] = built[builder.Head() :]
+    for place, one, link in itertools.zip_longest(places, values, links):
+        if link is not None:
+            at = builder.length - link
+            _LENGTH.pack_into(result.data, at, place - before - at)
+            _LENGTH.pack_into(result.data, place - before, one.size)
+        target = result[place:][: one.nbytes]
+        if id(one) in fills:
+            fills[id(one)](target)
         else:
-            np.copyto(target.view(values.dtype.newbyteorder("<")), values)
+            np.copyto(target.view(one.dtype.newbyteorder("<")), one)
         del target
     del result
     return stream.getvalue()
@@ -101,6 +131,11 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no
         self._begin, self._kind, self._movable = 0, _TEXT, True
         self._left_out: dict[int, Values] = {}
         self.large: list[tuple[int, Values]] = []
+
+    @property
+    def length(self) -> int:
+        """The bytes that were built."""
+        return len(self.Bytes) - self.head
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
         self._begin, self._kind, self._movable = self.Offset(), (elemSize, alignment), True

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
-from flatbuffers.builder import BuilderSizeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgetf import packing
 from edgetf.flatbuffer import new_model, pack, unpack
 from edgetf.packing import stand_in
 from edgetf.schemes import DEFAULT_SCHEMES
@@ -113,6 +114,20 @@ def test_an_error_while_a_constant_is_filled_in_is_the_one_that_is_raised() -> N
         pack(_with_constants(stand_in(100_000)), {1: fail})
 
 
-def test_more_than_a_flatbuffer_can_have_is_an_error_before_it_takes_memory() -> None:
-    with pytest.raises(BuilderSizeError, match="3000"):
-        pack(_with_constants(stand_in(1_500_000_000), stand_in(1_500_000_001)))
+def test_more_than_a_flatbuffer_can_have_is_stored_behind_it(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = (converted / "float32.tflite").read_bytes()
+    model, _ = unpack(content)
+    monkeypatch.setattr(packing, "_COMPARED", 1000)
+    monkeypatch.setattr(packing, "_MOST", len(content) // 2)
+    packed = pack(model)
+    root = schema_py_generated.Model.GetRootAs(packed, 0)
+    buffers = [root.Buffers(k) for k in range(root.BuffersLength())]
+    large = [one for one in buffers if one.Offset()]
+    assert large
+    assert all(one.Offset() % 16 == 0 and one.DataIsNone() for one in large)
+    assert max(one.DataLength() for one in buffers) <= 1000
+    assert _plain(unpack(packed)[0]) == _plain(model)
+    expected, found = (Interpreter(model_content=one).get_signature_runner() for one in (content, packed))
+    [detail] = found.get_input_details().values()
+    ones = np.ones(detail["shape"], detail["dtype"])
+    np.testing.assert_array_equal(found(image=ones)["output_0"], expected(image=ones)["output_0"])
