@@ -1,9 +1,10 @@
 """Digests of large files, computed once for each state of a file. In: a path. Out: SHA-256 in hex.
 
-A file is read again if its device, inode, size or times differ. Each write sets its time of change, and no program can
-set that back. The clock of a file system ticks every few milliseconds: a file that changed in the last tick may do so
-again with the same time, so that its digest is not kept. What is known of very large files is kept in the user's cache
-too, for later commands; that only saves time, and every problem with it is ignored.
+A file is read again if its device, inode, size or times differ. Each call that writes sets its time of change (a write
+through a mapping may be noticed late), and no program can set that back. The clock of a file system ticks every few
+milliseconds, or each second or two on FAT, old ext4 and some network file systems: a file that changed in the last tick
+may do so again with the same time, so that its digest is not kept. What is known of very large files is kept in the
+user's cache too, for later commands; that only saves time, and every problem with it is ignored.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pathlib import Path
 from time import sleep, time_ns
 from typing import NamedTuple
 
+from edgetf import __version__
 from edgetf.files import sha256_file
 from edgetf.owned import cache_home
 
 _TICK_NS = 20_000_000  # at least two ticks of all usual kernels
+_SECOND_NS = 1_000_000_000
 _MOST = 100_000  # digests that are kept
 _LARGE = 1 << 23  # bytes; a smaller file is read in milliseconds
 _MOST_FILES = 2000  # in the cache
@@ -40,7 +43,12 @@ class State(NamedTuple):
     @property
     def is_settled(self) -> bool:
         """Whether the next change will have another time."""
-        return time_ns() - self.changed_ns > _TICK_NS
+        return time_ns() - self.changed_ns > _TICK_NS + (2 * _SECOND_NS if self.is_coarse else 0)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether its file system seems to have no finer times than seconds."""
+        return self.changed_ns % _SECOND_NS == 0
 
 
 _KNOWN: dict[State, str] = {}
@@ -86,9 +94,7 @@ def known_sha256(path: Path) -> str | None:
 
 def remember(path: Path, digest: str) -> None:
     """Record the digest of a file that this process has written, in a folder that is its own."""
-    while (state := state_of(path)) is not None and not state.is_settled:
-        sleep(_TICK_NS / 1e9)
-    if state is not None:
+    if state := settled_state_of(path):
         _keep(state, digest)
 
 
@@ -99,11 +105,14 @@ def _keep(state: State, digest: str) -> None:
 
 
 def keep(state: State, meaning: str, digests: Sequence[str]) -> None:
-    """Keep digests of what a large file holds in this state, for later commands; `meaning` is how it was read."""
-    if state.size < _LARGE:
+    """Keep digests of what a large file holds in this state, for later commands; `meaning` is how it was read.
+
+    Nothing is kept where times are coarse: such file systems may take their times of change from what programs set.
+    """
+    if state.size < _LARGE or state.is_coarse:
         return
-    place = _place(state, meaning)
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home
+        place = _place(state, meaning)
         place.parent.mkdir(parents=True, exist_ok=True)
         beside = place.with_name(f"{place.name}.{os.getpid()}")
         beside.write_text(" ".join(digests))
@@ -117,13 +126,13 @@ def kept(state: State, meaning: str, count: int) -> list[str] | None:
         return None
     try:
         found = _place(state, meaning).read_text().split()
-    except (OSError, ValueError):  # not there, or damaged
+    except (OSError, ValueError, RuntimeError):  # not there, damaged, or the user has no home
         return None
     return found if len(found) == count and all(map(_SHA256.fullmatch, found)) else None
 
 
 def _place(state: State, meaning: str) -> Path:
-    name = hashlib.sha256(json.dumps([*state, meaning]).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps([__version__, *state, meaning]).encode()).hexdigest()
     return cache_home() / "digests" / name[:32]
 
 

@@ -14,10 +14,11 @@ from edgetf.device.runner.run import _input_sha256
 from edgetf.digests import known_sha256, remember, sha256_once, state_of
 from edgetf.errors import EdgetfError
 from edgetf.results import SamplesUsed, TensorSpec
-from edgetf.samples import load, load_same, load_samples, save_arrays
+from edgetf.samples import Array, load, load_same, load_samples, save_arrays
 from edgetf.samples.inputs import write_inputs
 from edgetf.samples.load import has_changed
 from edgetf.samples.mapped import map_blocks
+from edgetf.samples.npz import read_npz
 
 TICK_S = 0.03
 SPECS = (TensorSpec("x", (1, 4), "float32"),)
@@ -138,10 +139,60 @@ def test_large_samples_are_read_once_for_all_commands(tmp_path: Path, monkeypatc
             load_samples(path, SPECS, allow_nan=True)
 
 
+def test_a_file_that_is_replaced_before_it_is_mapped_does_not_get_the_digest_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_LARGE", 1)
+    for k, name in enumerate(("one.npz", "two.npz")):
+        save_arrays(tmp_path / name, {"x": np.full((5, 4), k, np.float32)})
+    place = tmp_path / "place.npz"
+    place.symlink_to(tmp_path / "one.npz")
+    sleep(TICK_S)
+    load_samples(place, SPECS)  # is known now
+
+    def replaced(path: Path, check: bool) -> dict[str, Array]:
+        place.unlink()
+        place.symlink_to(tmp_path / "two.npz")
+        return read_npz(path, check=check)
+
+    monkeypatch.setattr(load, "read_npz", replaced)
+    assert load_samples(place, SPECS).digest == load_samples(tmp_path / "two.npz", SPECS).digest
+
+
+def test_the_state_of_a_file_with_times_in_seconds_is_kept_only_when_it_is_sure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", str(tmp_path))
+    now = 1_800_000_000_000_000_000
+    monkeypatch.setattr(digests, "time_ns", lambda: now + 1_500_000_000)
+    states = [digests.State(1, 1, 1 << 30, now + ns, now + ns) for ns in (0, 1)]
+    assert [state.is_settled for state in states] == [False, True]  # the first may change again in the same tick
+    for state in states:
+        digests.keep(state, "", ["0" * 64])
+    assert [digests.kept(state, "", 1) is not None for state in states] == [False, True]
+
+
+def test_a_digest_is_remembered_without_waiting_for_a_clock_that_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    monkeypatch.setattr(digests, "time_ns", lambda: 0)
+    remember(tmp_path / "a", "0" * 64)
+    assert known_sha256(tmp_path / "a") is None
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGETF_CACHE", "~nobody-has-this-name/cache")
+    state = digests.State(1, 1, 1 << 30, 1, 1)
+    digests.keep(state, "", ["0" * 64])
+    assert digests.kept(state, "", 1) is None
+
+
 def test_the_oldest_digests_leave_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGETF_CACHE", str(tmp_path))
     monkeypatch.setattr(digests, "_MOST_FILES", 4)
-    states = [digests.State(1, k, 1 << 30, 0, 0) for k in range(5)]
+    states = [digests.State(1, k, 1 << 30, 1, 1) for k in range(5)]
     for k, state in enumerate(states):
         digests.keep(state, "", ["0" * 64])
         os.utime(digests._place(state, ""), (k, k)) if k < 4 else None

@@ -60,7 +60,10 @@ def load_samples(
     if len(samples) % batch:
         hint = f"give a multiple of {batch} samples, or export the model for one at a time"
         raise EdgetfError(f"{source} has {len(samples)} samples, the model takes {batch} at a time", hint)
-    samples = replace(samples, batch=batch, unbatched=unbatched, state=state if _state_of(source) == state else None)
+    is_same = _state_of(source) == state
+    if known is not None and not is_same:  # it was replaced before it was mapped: the digests are those of another file
+        return load_samples(source, inputs, allow_nan, check)
+    samples = replace(samples, batch=batch, unbatched=unbatched, state=state if is_same else None)
     if check and known is None:  # without the check, only the caller can know that the file is not damaged
         _keep(samples)
     return samples
