@@ -27,7 +27,7 @@ from edgetf.benchmarks.judging.seen import seen_before
 from edgetf.benchmarks.judging.toothless import by_warning, toothless
 from edgetf.benchmarks.judging.verdict import Budgets
 from edgetf.benchmarks.timing.figures import result_of
-from edgetf.benchmarks.timing.fixed import copy_private, digests_of, with_inputs
+from edgetf.benchmarks.timing.fixed import copy_private, digests_of, inputs_of, with_inputs
 from edgetf.benchmarks.timing.resume import FOLDER as PARTIAL
 from edgetf.benchmarks.timing.resume import Resumable, key_of
 from edgetf.benchmarks.timing.rounds import Bench, Course, Plan, measure
@@ -40,7 +40,6 @@ from edgetf.device.kinds import Device
 from edgetf.device.runner.answers import is_throttled
 from edgetf.device.runner.delegates import AUTO, DEFAULT_DELEGATE
 from edgetf.device.runner.job import Job, Measurement, TimingPlan
-from edgetf.device.runner.outputs import load_inputs
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import EdgetfError
 from edgetf.events import Note, OnEvent, Phase
@@ -124,7 +123,7 @@ def benchmark(
         targets = copy_private(targets, work)
         facts = device.examine(options.runtime)
         job = with_inputs(_job(options, ground), ground.samples, work, ground.order, device.store is None)
-        ground = with_distinct(ground, load_inputs(job))
+        ground = with_distinct(ground, inputs_of(job))
         patience = 1 if device.emulated else options.patience  # its times do not decide
         looks = looks_of(options.blocks, options.blocks * patience)
         pieces = ground.pieces()

@@ -6,9 +6,12 @@ The commands run tiny classifiers for real.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import numpy as np
@@ -284,6 +287,51 @@ def test_samples_and_references_that_change_during_a_run_give_no_verdict(
     assert found.results[0].parity is not None
     assert found.results[0].parity.verdict is PASS
     assert len(again.jobs) == lost  # type: ignore[attr-defined]  # turns on samples that changed meanwhile
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_samples_that_are_only_touched_and_linked_during_a_run_cost_nothing(
+    when: str, world: Path, tmp_path: Path
+) -> None:
+    options, samples = _own_world(world, tmp_path, "good"), tmp_path / "samples.npz"
+
+    def touch(job: Job) -> None:
+        os.utime(samples)
+        (tmp_path / f"{time_ns()}.npz").hardlink_to(samples)
+
+    class Touched(_Hooked):
+        def run(self, job: Job, out: Path, on_event: OnEvent) -> Measurement:
+            measurement = super().run(job, out, on_event)
+            if when == "during":
+                touch(job)
+            return measurement
+
+    attempts: list[Job] = []
+
+    def touch_every_other_time(job: Job) -> None:
+        attempts.append(job)
+        if len(attempts) % 2:
+            touch(job)
+
+    device = Touched(touch_every_other_time if when == "before" else lambda job: None)
+    [result] = benchmark([tmp_path / "v.tflite"], device, tmp_path / "b", options, ignore).results
+    assert result.error is None
+    assert result.parity is not None
+    assert result.parity.verdict is PASS
+
+
+def test_samples_that_are_removed_before_the_device_is_free_are_run_nevertheless(world: Path, tmp_path: Path) -> None:
+    options = _own_world(world, tmp_path, "good")
+
+    class Busy(LocalDevice):
+        @contextmanager
+        def reserve(self, on_event: OnEvent | None = None) -> Iterator[None]:
+            (tmp_path / "samples.npz").unlink()
+            yield
+
+    [result] = benchmark([tmp_path / "v.tflite"], Busy(), tmp_path / "b", options, ignore).results
+    assert result.parity is not None
+    assert result.parity.verdict is PASS
 
 
 def test_a_device_that_runs_another_file_has_measured_nothing(world: Path, tmp_path: Path) -> None:

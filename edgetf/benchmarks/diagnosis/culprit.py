@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from edgetf.benchmarks.timing.fixed import inputs_of
 from edgetf.benchmarks.timing.rounds import Bench
 from edgetf.benchmarks.timing.targets import Target
 from edgetf.conversion.layers import layer_of
 from edgetf.conversion.prune import prune
 from edgetf.device.runner.delegates import DEFAULT_DELEGATE, DELEGATES, NO_DELEGATE
 from edgetf.device.runner.job import Job
-from edgetf.device.runner.outputs import load_inputs
 from edgetf.errors import EdgetfError
 from edgetf.flatbuffer import builtin_code, listed, names_of, pack, tensor_name, unpack
 from edgetf.results import Culprit, Result, Verdict
@@ -106,7 +106,7 @@ class _Compared:
         file.write_bytes(cut(self.content, operation, self.target.signature))
         model, _ = unpack(file.read_bytes())
         asked = self.bench.plan.job
-        samples = load_inputs(asked)
+        samples = inputs_of(asked)
         given = {m.name.decode(): samples[m.name.decode()] for m in model.signatureDefs[0].inputs}
         unbatched = [name for name in asked.unbatched_inputs if name in given]
         most = usable_rows(model, unbatched)

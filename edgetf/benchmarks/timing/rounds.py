@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetf.benchmarks.timing.fixed import digests_of, refuse_changed_inputs, some_inputs, wrong_files
+from edgetf.benchmarks.timing.fixed import digests_of, in_present_state, some_inputs, wrong_files
 from edgetf.benchmarks.timing.pace import Pace
 from edgetf.benchmarks.timing.resume import Resumable
 from edgetf.benchmarks.timing.targets import Target
@@ -32,6 +32,8 @@ from edgetf.owned import scratch
 from edgetf.reading import parsing
 from edgetf.results import Failure
 from edgetf.samples.npz import read_npz
+
+_ATTEMPTS = 3  # at a turn whose samples are touched
 
 
 @dataclass(frozen=True)
@@ -211,12 +213,9 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
     if kept.find(folder):
         measurement = read_measurement(bench.device.name, kept.place / folder)
     else:
-        shutil.rmtree(kept.place / folder, ignore_errors=True)  # remains of a killed run
         job = replace(job, model=str((target.private or target.path).resolve()), signature=target.signature)
         try:
-            measurement = bench.device.run(
-                job, kept.place / folder, lambda event: bench.on_event(_named(event, target.name))
-            )
+            measurement = _run(job, bench, kept.place / folder, target.name)
         except (UnreachableError, NoRoomError):  # not a failure of the variant: the run is interrupted
             raise
         except DeviceError as error:
@@ -226,7 +225,6 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
             is_file = bool(find_delegate(job.delegate).library)
             hint = "--delegate takes the path on the device" if is_file else "or take another --delegate"
             raise EdgetfError(f"{bench.device.name}: {measurement.error}", hint)
-        refuse_changed_inputs(job)
         kept.keep(folder, number)
     whole = not job.outputs or job.inputs == bench.plan.job.inputs
     if wrong := wrong_files(measurement, target.sha256, bench.plan.inputs_sha256 if whole else digests_of(job)):
@@ -237,6 +235,20 @@ def _take_turn(course: Course, bench: Bench, job: Job, number: int, name: str) -
         message = f"{measurement.error_phase}: {measurement.error}"
         course.error = Failure("run", message, "see the measurement for its results")
     return Turn(number, folder, measurement, _median_of(measurement, kept.place / folder))
+
+
+def _run(job: Job, bench: Bench, out: Path, variant: str) -> Measurement:
+    """Run the job; again if the file of its samples was touched before the runner looked at it.
+
+    Raises EdgetfError if the samples have changed, and what the device raises.
+    """
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(out, ignore_errors=True)  # remains of a killed run
+        job = in_present_state(job)
+        measurement = bench.device.run(job, out, lambda event: bench.on_event(_named(event, variant)))
+        if in_present_state(job) == job or measurement.error is None:
+            break
+    return measurement
 
 
 def _hint(device: Device) -> str:
