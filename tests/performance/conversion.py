@@ -139,6 +139,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         make_model(Path(temporary))
         them, us = (_in_a_process(side, Path(temporary)) for side in ("official", "ours"))
+    Console(width=120).print(to_table(them, us))
+
+
+def to_table(them: dict[str, Any], us: dict[str, Any]) -> Table:
+    """What `official` and `ours` have returned, side by side."""
     table = Table(title=f"Five schemes of MobileNetV2-{SIZE} with {SAMPLES} samples")
     for column in ("what", "TensorFlow's API", "edgetf", "ratio"):
         table.add_column(column)
@@ -158,7 +163,7 @@ def main() -> None:
     )
     peak = [side["peak_bytes"] / 1e6 for side in (them, us)]
     table.add_row("peak memory", f"{peak[0]:.0f} MB", f"{peak[1]:.0f} MB", f"{peak[1] / peak[0]:.2f} of it")
-    Console(width=120).print(table)
+    return table
 
 
 if __name__ == "__main__":

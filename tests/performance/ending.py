@@ -1,8 +1,8 @@
-"""How long a benchmark takes, and what it decides: `python -m tests.performance.ending VARIANTS OTHER [--others N]`.
+"""How long a benchmark takes, and what it decides: `python -m tests.performance.ending VARIANTS [OTHER] [--others N]`.
 
 `edgetf benchmark` of the variants in the folder VARIANTS, in turns by this version and by the one in the folder OTHER
-(a git worktree), while N other programs come and go. Prints for each run its seconds, its turns, and the groups of
-variants without a measurable difference in speed, each by the rule of its version.
+(a git worktree), if it is given, while N other programs come and go. Prints for each run its seconds, its turns, and the
+groups of variants without a measurable difference in speed, each by the rule of its version.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.performance.repeatability import OTHERS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", type=Path)
-    parser.add_argument("other", type=Path)
+    parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--others", type=int, default=3, help="programs that come and go meanwhile")
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
-    versions = {"this": HERE, "other": options.other.resolve()}
+    versions = {"this": HERE} | ({} if options.other is None else {"other": options.other.resolve()})
     table = Table(
         *("version", "seconds", "turns", "without a measurable difference"), title=f"{options.others} other programs"
     )
@@ -50,7 +50,8 @@ def _benchmark(variants: Path, version: Path) -> tuple[str, ...]:
     """The cells of one run: its seconds, the turns of each variant, and the equivalent ones."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "edgetf", "benchmark", str(variants.resolve()), "-o", "bench"]
-        env, begin = {**os.environ, "PYTHONPATH": str(version)}, perf_counter()
+        path = os.pathsep.join(filter(None, [str(version), os.environ.get("PYTHONPATH")]))
+        env, begin = {**os.environ, "PYTHONPATH": path}, perf_counter()
         ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
         seconds = perf_counter() - begin
         results = json.loads((Path(folder) / "bench" / "benchmark.json").read_text())["results"]

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -33,30 +33,46 @@ def main() -> None:
     options = parser.parse_args()
     link = Link(2222)
     link.delay_s = options.delay_ms / 1000
-    settings = DeviceSettings(
-        Kind.SSH, "127.0.0.1", "pi", link.port, str(PI / "id_ed25519"), python="/home/pi/venv/bin/python"
-    )
     with tempfile.TemporaryDirectory() as folder:
         known = Path(folder, "known_hosts")
         known.write_text((PI / "known_hosts").read_text().replace("]:2222", f"]:{link.port}"))
-        settings = replace(settings, known_hosts=str(known))
+        host = (Kind.SSH, "127.0.0.1", "pi", link.port, str(PI / "id_ed25519"))
+        settings = DeviceSettings(*host, known_hosts=str(known), python="/home/pi/venv/bin/python")
         ratios = []
-        for _ in range(options.pairs):
-            model, samples = Path(folder, "model.tflite"), Path(folder, "samples.npy")
-            model.write_bytes(os.urandom(14_000_000))
-            random = np.random.default_rng()  # what no earlier run has sent
-            np.save(samples, random.random((options.samples, 224, 224, 3), np.float32))
-            ours, theirs = (
-                _push(settings, Job(str(model), {"x": str(samples)})),
-                _scp(link.port, known, [model, samples]),
-            )
+        for ours, theirs in compare(settings, options.samples, options.pairs):
             ratios.append(ours / theirs)
             sys.stdout.write(f"edgetf {ours:.2f} s, scp {theirs:.2f} s, ratio {ours / theirs:.2f}\n")
-        before = link.sent
-        _push(settings, Job(str(model), {"x": str(samples)}))
-        size = model.stat().st_size + samples.stat().st_size
-        sys.stdout.write(f"median ratio {np.median(ratios):.2f}; {size:,} bytes, sent again {link.sent - before:,}\n")
+        size, again = send_again(settings, options.samples, link)
+        sys.stdout.write(f"median ratio {np.median(ratios):.2f}; {size:,} bytes, sent again {again:,}\n")
     link.close()
+
+
+def compare(
+    settings: DeviceSettings, samples: int, pairs: int, scp: Sequence[str] = ("scp",)
+) -> Iterator[tuple[float, float]]:
+    """The seconds of edgetf and of `scp`, for a model and so many images that were not sent before, in pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(pairs):
+            job = _job(Path(folder), samples)
+            yield _push(settings, job), _scp(settings, scp, [job.model, *job.inputs.values()])
+
+
+def send_again(settings: DeviceSettings, samples: int, link: Link) -> tuple[int, int]:
+    """The bytes of the files of a job, and those that go through the link if it is sent again."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = _job(Path(folder), samples)
+        _push(settings, job)
+        before = link.sent
+        _push(settings, job)
+        return sum(Path(file).stat().st_size for file in (job.model, *job.inputs.values())), link.sent - before
+
+
+def _job(folder: Path, samples: int) -> Job:
+    """A job whose files are random: no earlier run has sent them."""
+    model, images = folder / "model.tflite", folder / "samples.npy"
+    model.write_bytes(os.urandom(28_000 * samples))
+    np.save(images, np.random.default_rng().random((samples, 224, 224, 3), np.float32))
+    return Job(str(model), {"x": str(images)})
 
 
 def _push(settings: DeviceSettings, job: Job) -> float:
@@ -67,20 +83,11 @@ def _push(settings: DeviceSettings, job: Job) -> float:
         return perf_counter() - begin
 
 
-def _scp(port: int, known: Path, files: list[Path]) -> float:
-    options = [
-        "-q",
-        "-P",
-        str(port),
-        "-i",
-        str(PI / "id_ed25519"),
-        "-o",
-        f"UserKnownHostsFile={known}",
-        "-o",
-        "BatchMode=yes",
-    ]
+def _scp(settings: DeviceSettings, scp: Sequence[str], files: list[str]) -> float:
+    options = ["-q", "-P", str(settings.port), "-i", str(settings.key)]
+    options += ["-o", f"UserKnownHostsFile={settings.known_hosts}", "-o", "BatchMode=yes"]
     begin = perf_counter()
-    subprocess.run(["scp", *options, *map(str, files), "pi@127.0.0.1:/tmp/"], check=True)
+    subprocess.run([*scp, *options, *files, f"{settings.user}@{settings.host}:{settings.work_dir}/"], check=True)
     return perf_counter() - begin
 
 

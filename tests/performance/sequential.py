@@ -1,11 +1,14 @@
-"""The savings and the error rate of a sequential test: `python -m tests.performance.sequential`.
+"""The savings and the error rate of a sequential test: `python -m tests.performance.sequential [REPEATS]`.
 
 Simulated variants on a set of 10,000 samples, looked at as `edgetf benchmark --sequential` does. Clearly good and
-clearly broken ones: how many samples were needed (the median and the most of 200 each). At the budget's edge (a true
-drop of exactly one point): how often 1,000 of them are called good or bad, either of which is wrong.
+clearly broken ones: how many samples were needed (the median and the most of REPEATS / 5 each). At the budget's edge (a
+true drop of exactly one point): how often REPEATS (by default 1,000) of them are called good or bad, either of which is
+wrong.
 """
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 from rich.console import Console
@@ -35,6 +38,7 @@ def stop(costs: Floats) -> tuple[int, Verdict]:
 
 
 def main() -> None:
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     table = Table(title=f"One point of accuracy as the budget, {N:,} samples")
     for column in ("variant", "lost / won", "right verdicts", "samples, median", "most"):
         table.add_column(column)
@@ -47,16 +51,16 @@ def main() -> None:
         ("broken by 20 points", 0.22, 0.02, Verdict.FAIL),
     ]
     for name, lost, won, expected in cases:
-        runs = [stop(draw(lost, won)) for _ in range(200)]
+        runs = [stop(draw(lost, won)) for _ in range(repeats // 5)]
         right = np.mean([verdict is expected for _, verdict in runs])
         counts = [count for count, _ in runs]
         table.add_row(name, f"{lost:.1%} / {won:.1%}", f"{right:.1%}", f"{np.median(counts):.0f}", f"{max(counts)}")
     console = Console(width=110)
     console.print(table)
     for lost, won in ((0.01, 0.0), (0.015, 0.005), (0.06, 0.05)):
-        wrong = np.mean([stop(draw(lost, won))[1] is not Verdict.INCONCLUSIVE for _ in range(1000)])
+        wrong = np.mean([stop(draw(lost, won))[1] is not Verdict.INCONCLUSIVE for _ in range(repeats)])
         console.print(
-            f"at the edge, {lost:.1%} lost and {won:.1%} won: {wrong:.1%} of 1,000 got a verdict (at most 5 %)"
+            f"at the edge, {lost:.1%} lost and {won:.1%} won: {wrong:.1%} of {repeats:,} got a verdict (at most 5 %)"
         )
 
 

@@ -38,6 +38,7 @@ from edgetf.plans.record import Verb
 from edgetf.results import Precision, ReferenceDevice, read_reference
 from edgetf.samples import Samples
 from tests.conftest import Small, ignore
+from tests.performance.joined import measure
 from tests.plans.fleet.lab import free_port, kill_worker, started
 
 HABITS = Habits(4, (), (), (), ())
@@ -388,3 +389,19 @@ def test_a_plan_lets_several_workers_make_a_reference(
     assert made.device.sentence.endswith("; outputs by the host a")
     assert [one.sha256 for one in made.outputs] == [one.sha256 for one in read_reference(reference).outputs]
     assert made.source.path == str(small.saved_model)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_script_that_compares_workers_with_one_host_has_the_same_bits_of_both(
+    scheduler: str, workers: dict[str, subprocess.Popen[bytes]], small: Small, tmp_path: Path
+) -> None:
+    with np.load(small.samples) as archive:
+        np.savez(tmp_path / "test.npz", x=archive["image"])
+    sides = [
+        measure(small.saved_model, tmp_path / "test.npz", tmp_path / name, address)
+        for name, address in (("alone", None), ("joined", scheduler))
+    ]
+    (alone, bits), (joined_rate, others) = sides
+    assert min(alone, joined_rate) > 0
+    assert bits == others
