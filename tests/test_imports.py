@@ -147,8 +147,8 @@ def test_no_package_of_the_benchmarks_imports_one_above_it(part: str) -> None:
         assert not crossed, path
 
 
-@pytest.mark.parametrize("module", ["edgetf.api.judge", "edgetf.plans.run"])
-def test_judging_and_plans_load_scipy_only_where_it_computes(module: str) -> None:
+@pytest.mark.parametrize("module", ["edgetf.api.judge", "edgetf.plans.run", "edgetf.api.benchmark, edgetf.api.tune"])
+def test_judging_measuring_and_plans_load_scipy_only_where_it_computes(module: str) -> None:
     assert not _loaded(f"import {module}") & {"scipy", "matplotlib", "jinja2", "tensorflow"}
 
 

@@ -15,12 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from edgetf.errors import MissingExtraError
-
-try:
-    from scipy import special
-except ModuleNotFoundError as error:
-    raise MissingExtraError("scipy", "report") from error
+from edgetf.benchmarks.judging.statistics import special
 
 # the assumption: a standard deviation of the logarithms of medians, and the repeated sessions that it counts for
 ASSUMED, WEIGHT = 0.025, 4
@@ -101,6 +96,6 @@ def compare_sides(old: Side, new: Side, spread: Spread, alpha: float) -> Ratio:
         errors.append(max(between, side.error2) / len(side.medians_ms))
         freedoms.append(WEIGHT + spread.repeats if between >= side.error2 else side.blocks - 1)
     freedom, error, apart = min(freedoms), math.sqrt(sum(errors)), new.centre - old.centre
-    reach = float(special.stdtrit(freedom, 1 - alpha / 2)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(apart) / error))
+    reach = float(special().stdtrit(freedom, 1 - alpha / 2)) * error
+    p = 2 * float(special().stdtr(freedom, -abs(apart) / error))
     return Ratio(math.exp(apart - reach), math.exp(apart + reach), p)
