@@ -98,7 +98,7 @@ class Tensor:
         Values that already have the tensor's dtype are passed as they are. Rounds half to even, as XNNPACK does.
         """
         if values.dtype == self.dtype:
-            return np.require(values, requirements=["C", "A"])
+            return np.ascontiguousarray(values) if values.flags.aligned else np.array(values, order="C")
         if self.pixels is not None:
             return self.pixels.of(values)
         if not self.scale:

@@ -126,6 +126,17 @@ def _map(file: str, raw: RawArray) -> np.ndarray[Any, Any]:
     return np.memmap(file, dtype, "r", raw.offset, tuple(raw.shape))
 
 
+def first_rows(values: Any, count: int) -> np.ndarray[Any, Any]:
+    """The first rows of mapped samples, read into memory as a program would have them.
+
+    In the file they may not be aligned, so that every timed run would copy them, and its pages count as memory.
+    """
+    rows: np.ndarray[Any, Any] = values[:count]
+    if not rows.flags.c_contiguous:
+        return np.array(rows, order="C")
+    return np.fromfile(values.filename, values.dtype, rows.size, offset=values.offset).reshape(rows.shape)
+
+
 def open_session(job: Job, threads: int, *delegates: Any) -> Session:
     """A Session for the job's variant and the shapes of its samples. Only ever called in a child."""
     row_shapes = {name: values.shape[1:] for name, values in load_inputs(job).items()}

@@ -24,7 +24,7 @@ from .interpreter import JobError, Session, find_runtime, lists_nodes, naming_sa
 from .isolate import ChildError, Send, run_children
 from .job import DELEGATE_PHASE, MEASUREMENT_SCHEMA, Job, Measurement, state_of, write_json
 from .machine import Neighbours, count_threads, describe_machine, describe_state, resident_bytes
-from .outputs import describe, load_inputs, open_session, run_all
+from .outputs import describe, first_rows, load_inputs, open_session, run_all
 from .power import measure_power
 from .timing import measure, sustain
 from .xnnpack import with_cache
@@ -105,7 +105,7 @@ def _time(job: Job, out: Path, send: Send) -> dict[str, Any]:
     begin = perf_counter_ns()
     session = open_session(job, job.threads)
     load_ns = perf_counter_ns() - begin
-    first = [values[: session.batch] for values in rows.values()]
+    first = [first_rows(values, session.batch) for values in rows.values()]
     if len(first[0]) < session.batch:
         raise JobError(f"the model takes {session.batch} samples at once, and there are {len(first[0])}")
     with naming_sample(0):

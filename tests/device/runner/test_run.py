@@ -20,6 +20,7 @@ from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.measurements import refuse_full
 from edgetf.device.runner.__main__ import main
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
+from edgetf.device.runner.outputs import first_rows
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import NoRoomError
@@ -309,6 +310,20 @@ def test_samples_in_another_file_are_used_in_place(job: Job, images: Array, tmp_
     assert measured.error is None
     assert measured.inputs_sha256 == digests_of(mapped) != plain.inputs_sha256
     np.testing.assert_array_equal(*(np.load(tmp_path / out / "output-0.npy") for out in ("plain", "mapped")))
+
+
+def test_samples_that_are_timed_are_in_memory_and_aligned_whatever_their_place_in_a_file(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
+    for offset in range(4):
+        (tmp_path / "file").write_bytes(bytes(offset) + images.tobytes())
+        values = np.memmap(tmp_path / "file", np.float32, "r", offset, images.shape)
+        assert values.flags.aligned == (offset == 0)
+        rows = first_rows(values, 2)
+        assert rows.flags.aligned
+        assert type(rows) is np.ndarray  # a part of a mapped file takes longer to feed, and counts as memory
+        np.testing.assert_array_equal(rows, images[:2])
+    np.save(tmp_path / "columns.npy", np.asfortranarray(images))
+    np.testing.assert_array_equal(first_rows(np.load(tmp_path / "columns.npy", mmap_mode="r"), 2), images[:2])
 
 
 def test_samples_in_place_run_only_in_the_state_in_which_they_were_read(
