@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from edgetf.errors import EdgetfError, nearest
-from edgetf.flatbuffer import Contents, Op
+from edgetf.flatbuffer import Contents, Op, parse_contents
 
 # the names that users give to a runtime, and its package
 RUNTIMES = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert", "ai-edge-litert": "ai-edge-litert"}
@@ -52,6 +52,11 @@ def find_target(text: str) -> RuntimeVersion:
     if package is None or not versions:
         raise EdgetfError(f"unknown runtime {text!r}", nearest(text, _registered()))
     return RuntimeVersion(package, versions[-1])
+
+
+def problems_of(content: bytes, target: RuntimeVersion) -> tuple[str, ...]:
+    """The reasons why `target` cannot load this flatbuffer."""
+    return find_problems(parse_contents("it", content), target)
 
 
 def find_problems(contents: Contents, target: RuntimeVersion) -> tuple[str, ...]:

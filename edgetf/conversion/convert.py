@@ -19,12 +19,11 @@ from edgetf import __version__, files
 from edgetf.conversion import keras_file, origin, savedmodel
 from edgetf.conversion.contract import find_target
 from edgetf.conversion.early import any_batch, is_quick, read_early
-from edgetf.conversion.engine import Engine, is_learned
 from edgetf.conversion.informing import informed
 from edgetf.conversion.pixels import maps_for, refuse_other_values
 from edgetf.conversion.ranges import RANGES_SCHEMA, Choice, RangeChoice, Ranges
+from edgetf.conversion.request import TRIAL, Engine, Request, is_learned
 from edgetf.conversion.trial import Trial, TrialRequest, try_variants
-from edgetf.conversion.worker import TRIAL, Request
 from edgetf.defaults import CALIBRATION
 from edgetf.errors import EdgetfError
 from edgetf.events import Answer, OnEvent, Phase, Step

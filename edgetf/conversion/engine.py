@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from edgetf.conversion.apart import convert_apart
 from edgetf.conversion.calibrate import LOOPS, Calibrator, OnProgress, calibrate, why_not, write_ranges
 from edgetf.conversion.choose_ranges import MINMAX
-from edgetf.conversion.contract import RuntimeVersion, find_problems
+from edgetf.conversion.contract import RuntimeVersion, problems_of
 from edgetf.conversion.dynamic import unpack_depthwise
 from edgetf.conversion.factors import with_factors
 from edgetf.conversion.halves import to_float16
@@ -34,11 +33,12 @@ from edgetf.conversion.private import load_private
 from edgetf.conversion.prune import prune
 from edgetf.conversion.ranges import Choice, RangeChoice, Ranges
 from edgetf.conversion.repairs import not_tried
+from edgetf.conversion.request import Engine, is_learned
 from edgetf.conversion.savedmodel import compute_dtype, freeze_variables, is_trained_for_int8, save_with_shapes
 from edgetf.conversion.scales import repair_scales
 from edgetf.conversion.translate import explain_int16x8
 from edgetf.errors import EdgetfError
-from edgetf.flatbuffer import count_ops, parse_contents, unpack, weight_types
+from edgetf.flatbuffer import count_ops, unpack, weight_types
 from edgetf.pixels import PixelMap
 from edgetf.results import Calibration, Repair, RepairKind, Source
 from edgetf.samples import CALIBRATION_SEED, Samples
@@ -50,13 +50,6 @@ _NEAREST = "its weights are rounded to the nearest step: with --samples they are
 _DEPTHWISE = "DEPTHWISE_CONV_2D computes in float32, which XNNPACK runs in one piece with the rest ({} operations)"
 _KEPT = "{} constant(s) stay float32, because float16 cannot hold them to 1 %: {}"
 _LEARNED = "its ranges were learned in quantization-aware training: no samples were needed"
-
-
-class Engine(str, Enum):
-    """Which way a variant was made."""
-
-    FAST = "fast"
-    OFFICIAL = "official"
 
 
 @dataclass(frozen=True)
@@ -346,16 +339,6 @@ class Engines:
             return prune(content), notes, ()
         content, repairs = self._improver.dynamic(prune(content))
         return content, notes, repairs
-
-
-def is_learned(scheme: Scheme) -> bool:
-    """Whether `scheme` can be made of a model that was trained for int8."""
-    return scheme.activations == "int8"
-
-
-def problems_of(content: bytes, target: RuntimeVersion) -> tuple[str, ...]:
-    """The reasons why `target` cannot load this flatbuffer."""
-    return find_problems(parse_contents("it", content), target)
 
 
 def _nothing_quantized(scheme: Scheme, content: bytes) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,16 +20,17 @@ import numpy as np
 
 from edgetf.backend import load_tensorflow
 from edgetf.conversion import keras_export, keras_file
-from edgetf.conversion.contract import RuntimeVersion, find_target
+from edgetf.conversion.contract import RuntimeVersion, find_target, problems_of
 from edgetf.conversion.early import any_batch, load_once, refuse_mistakes
 from edgetf.conversion.effects import link_model, refuse_effects, refuse_exchanged
-from edgetf.conversion.engine import Engine, Engines, Observed, problems_of
+from edgetf.conversion.engine import Engines, Observed
 from edgetf.conversion.informing import informed, lines_on
 from edgetf.conversion.keep import keep_float, refuse_unknown_layers
 from edgetf.conversion.layers import find_layers
 from edgetf.conversion.lint import lint_first_layer, lint_inputs, lint_ranges, lint_rescaling, lint_samples
 from edgetf.conversion.pixels import fold_pixels, maps_for, refuse_other_values
-from edgetf.conversion.ranges import RANGES_SCHEMA, RangeChoice, Ranges
+from edgetf.conversion.ranges import RANGES_SCHEMA, Ranges
+from edgetf.conversion.request import TRIAL, Engine, Request
 from edgetf.conversion.rescaling import refuse_scaled_twice
 from edgetf.conversion.savedmodel import ask_shapes, fix_shapes, read_source, save_with_shapes
 from edgetf.conversion.translate import Translation, translate
@@ -38,7 +39,6 @@ from edgetf.errors import EdgetfError, NoLayerError
 from edgetf.events import Phase, Progress
 from edgetf.files import from_plain, read_document, to_plain, write_document
 from edgetf.owned import scratch
-from edgetf.pixels import PixelMap
 from edgetf.process import EventPipe, leave, reporting
 from edgetf.reading import reason_of
 from edgetf.results import Calibration, Source
@@ -46,38 +46,7 @@ from edgetf.samples import CALIBRATION_SEED, Samples, load_samples
 from edgetf.schemes import find_scheme
 from edgetf.system import naming, refuse_full
 
-TRIAL = ".trial"  # the files for trial runs, in the output folder
 _LIKE = 50  # samples for the comparison of the first layer
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request to a worker: convert `model` by `schemes` and write `SCHEME.tflite` files to `out`.
-
-    A Keras file is first exported to `out/saved_model`. Of the source `samples`, `calibration` rows are used; `ranges`
-    is a `ranges.json` that replaces them; `like` is a source to compare the samples with. `trust` allows a Keras file
-    with code, and a SavedModel with effects outside of its graph. With `allow_nan` samples may contain NaN. `pixels`
-    maps the pixels of inputs, by their names ("": the only one). The schemes in `crashed` are converted the official
-    way.
-    """
-
-    model: str
-    out: str
-    schemes: tuple[str, ...]
-    signature: str | None
-    shapes: dict[str, tuple[int, ...]]
-    samples: str | None
-    like: str | None
-    calibration: int
-    choice: RangeChoice
-    ranges: str | None
-    select_tf_ops: bool
-    trust: bool
-    runtime: str | None
-    allow_nan: bool
-    keep_float: tuple[str, ...]
-    pixels: dict[str, PixelMap]
-    crashed: tuple[str, ...]
 
 
 def main() -> None:

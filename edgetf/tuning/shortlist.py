@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
-from edgetf.conversion.engine import problems_of
+from edgetf.conversion.contract import problems_of
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Mixture, Splicer
 from edgetf.errors import DeviceError

@@ -22,6 +22,7 @@ from edgetf.conversion import savedmodel, worker
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.conversion.effects import find_effects, link_model, refuse_effects, refuse_exchanged
 from edgetf.conversion.graph_pure import PURE
+from edgetf.conversion.request import Request
 from edgetf.errors import EdgetfError
 from edgetf.models.hub import hub_layer
 from edgetf.models.serving import export_for_serving
@@ -305,7 +306,7 @@ def test_a_model_that_is_exchanged_after_it_was_checked_is_not_converted(
     }
     plain |= {"choice": files.to_plain(ConvertOptions().choice), "ranges": None, "select_tf_ops": False}
     plain |= {"trust": False, "runtime": None, "allow_nan": False, "keep_float": [], "pixels": {}, "crashed": []}
-    request = files.from_plain({"model": str(tmp_path / "model"), "out": str(tmp_path), **plain}, worker.Request)
+    request = files.from_plain({"model": str(tmp_path / "model"), "out": str(tmp_path), **plain}, Request)
     with pytest.raises(EdgetfError, match="model changed while edgetf read it"):
         worker._convert_all(request, tmp_path / "work", mock.Mock())
 

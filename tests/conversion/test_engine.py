@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgetf.conversion.engine import Engine, Engines, Observed
+from edgetf.conversion.engine import Engines, Observed
 from edgetf.conversion.ranges import Floats
+from edgetf.conversion.request import Engine
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.flatbuffer import builtin_code, names_of, unpack
 from edgetf.results import Calibration

@@ -13,6 +13,7 @@ from edgetf.conversion import engine, origin, rescaling, worker
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.conversion.informing import informed, lines_on
 from edgetf.conversion.ranges import Choice, RangeChoice
+from edgetf.conversion.request import Request
 from edgetf.errors import EdgetfError
 from edgetf.process import Ended, run_child
 from edgetf.results import Status
@@ -64,7 +65,7 @@ def test_no_lint_note_or_name_that_raises_costs_a_conversion(
         for name in names:
             monkeypatch.setattr(module, name, _raise)
     monkeypatch.setattr(rescaling, "_span_if_small", lambda values: (0.0, 1.0))
-    request = worker.Request(
+    request = Request(
         model=str(small.saved_model),
         out=str(tmp_path),
         schemes=("float32", "int8"),

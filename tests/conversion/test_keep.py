@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgetf.conversion.convert import ConvertOptions, convert
-from edgetf.conversion.engine import Engine, Made
+from edgetf.conversion.engine import Made
 from edgetf.conversion.keep import keep_float
+from edgetf.conversion.request import Engine
 from edgetf.conversion.skeleton import BASE
 from edgetf.conversion.splice import Splicer
 from edgetf.errors import EdgetfError
