@@ -21,7 +21,7 @@ import numpy as np
 from edgetf import __version__
 from edgetf.conversion.extremes import REDUCTIONS, with_extremes
 from edgetf.conversion.known_faults import writes_variables
-from edgetf.conversion.observe import expose, prepare
+from edgetf.conversion.observe import expose, forget, prepare
 from edgetf.conversion.ranges import RANGES_SCHEMA, Floats, Range, RangeChoice, Ranges, choose
 from edgetf.conversion.scales import COPIES_FIRST
 from edgetf.device.runner.answers import in_one_line
@@ -36,6 +36,7 @@ OnProgress = Callable[[int, int], None]
 _VALUES, _ALL_VALUES = 1 << 17, 1 << 26  # values that are kept for percentiles: of a tensor, of all
 _SMALL = 1 << 12  # values of a tensor: more of them are copied out of the graph on a part of the samples alone
 _COPIED = 128  # of that part, in inferences
+_FORGOTTEN = 16  # inferences after which the memory of mapped samples is released
 _HEAVY = 64 << 20  # bytes of a flatbuffer: larger ones are not loaded twice for each core
 # ops that hold a subgraph: the int8 quantizer leaves it in float, the int16x8 quantizer rejects it
 LOOPS = frozenset({"WHILE", "IF", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
@@ -330,6 +331,8 @@ def _observe(calibrator: Calibrator, inferences: Sequence[int], with_values: boo
         for k, (low, high) in zip(graph.large, extremes if extremes is not None else (), strict=True):
             found.add(place, k, (float(low), float(high)), number * samples.batch)
         calibrator.counter.add(samples.batch)
+        if place % _FORGOTTEN == 0:
+            forget(samples)
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgetf.device.runner.machine import cores
 from edgetf.flatbuffer import pack, unpack
-from edgetf.samples import Array, Samples
+from edgetf.samples import Array, Samples, release
 
 Fetch = Callable[[int], Array]
 
@@ -73,6 +73,12 @@ def walk_exposed(
         visit(lambda k: views[k]())
 
 
+def forget(samples: Samples) -> None:
+    """Release the memory of samples that are mapped from a file: they are read again where they are needed again."""
+    for array in samples.inputs.values():
+        release(array)
+
+
 def answers(flatbuffer: bytes, samples: Samples, inferences: Iterable[int]) -> dict[str, Array]:
     """The outputs by name, inferences along axis 0, in real numbers if they are quantized.
 
@@ -101,6 +107,7 @@ def _run(interpreter: Any, indices: dict[str, int], samples: Samples, number: in
     for name, array in samples.feed(begin, begin + samples.batch).items():
         stored = _quantized(array, details[indices[name]])
         interpreter.set_tensor(indices[name], np.require(stored, requirements="C"))
+    forget(samples)
     interpreter.reset_all_variables()
     interpreter.invoke()
 

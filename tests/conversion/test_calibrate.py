@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import partialmethod
 from pathlib import Path
@@ -16,14 +17,15 @@ from edgetf.conversion.calibrate import Calibrator, calibrate, write_ranges
 from edgetf.conversion.choose_ranges import choose_ranges
 from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.conversion.engine import Engines, Observed
+from edgetf.conversion.observe import walk
 from edgetf.conversion.official import convert_official
 from edgetf.conversion.ranges import RANGES_SCHEMA, Choice, RangeChoice, Ranges
 from edgetf.conversion.repairs import split_samples
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.errors import EdgetfError
 from edgetf.files import read_document
-from edgetf.results import Calibration, RepairKind, RepairState, Source
-from edgetf.samples import Samples, make_samples
+from edgetf.results import Calibration, RepairKind, RepairState, Source, TensorSpec
+from edgetf.samples import Samples, load_samples, make_samples
 from edgetf.schemes import SCHEMES
 from tests.conftest import Small, ignore
 from tests.conversion.graphs import chain
@@ -378,3 +380,33 @@ def test_an_activation_that_is_not_finite_names_the_sample(converted: Path) -> N
     content = (converted / "float32.tflite").read_bytes()
     with pytest.raises(EdgetfError, match="is not finite on calibration sample 31"):
         calibrate(content, samples, Calibration(samples.used(), 60, 0), RangeChoice(), _no_progress)
+
+
+def _resident(file: Path) -> int:
+    """Bytes of a mapped file that count as this process's memory."""
+    lines, inside, found = Path("/proc/self/smaps").read_text().splitlines(), False, 0
+    for line in lines:
+        if re.match("[0-9a-f]+-", line):
+            inside = line.endswith(file.name)
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="it has no /proc/self/smaps")
+def test_samples_that_are_mapped_do_not_stay_in_memory(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((64, 1 << 16), np.float32)
+    np.savez(tmp_path / "mapped.npz", input=values)
+    samples = load_samples(tmp_path / "mapped.npz", [TensorSpec("input", (None, 1 << 16), "float32")])
+    content, most = chain("TANH", size=1 << 16), 0
+
+    def look(done: int, of: int) -> None:
+        nonlocal most
+        most = max(most, _resident(tmp_path / "mapped.npz"))
+
+    ranges = calibrate(content, samples, Calibration(samples.used(), 64, 0), RangeChoice(), look)
+    assert ranges.ranges[0].high == values.max()
+    assert 0 < most < values.nbytes * 0.75  # two threads with some inferences each
+    most = 0
+    walk(content, [1], samples, range(len(samples)), lambda fetch: look(0, 0))
+    assert most < values.nbytes / 8

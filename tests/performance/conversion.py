@@ -76,7 +76,7 @@ def ours(folder: Path) -> dict[str, Any]:
     from edgetf.samples import load_samples
     from edgetf.schemes import find_scheme
 
-    load_tensorflow()
+    load_tensorflow(alone=True)  # as the process of a conversion does
     begin = perf_counter()
     source = fix_shapes(read_source(folder / "model", None), {})
     samples = load_samples(folder / "samples.npz", source.inputs)
