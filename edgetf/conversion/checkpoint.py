@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ _MOST_KEYS = 1 << 28  # bytes of all keys: a few bytes can stand for a long one
 _TRAILER = 5  # bytes after a block: how it is compressed, and its checksum
 
 
+@contextmanager
+def _left_to_tensorflow(key: str) -> Iterator[None]:
+    """Raise NeedsTensorFlowError, with the reason as its cause, for a variable that cannot be read here."""
+    try:
+        yield
+    except NeedsTensorFlowError:
+        raise
+    except Exception as error:
+        raise NeedsTensorFlowError(key) from error
+
+
 class Checkpoint:
     """The checkpoint with this prefix. Reading it raises NeedsTensorFlowError for one that TensorFlow has to read.
 
@@ -36,17 +48,13 @@ class Checkpoint:
 
     def get_tensor(self, key: str) -> np.ndarray[Any, Any]:
         """The array of a variable, mapped from the file."""
-        try:
+        with _left_to_tensorflow(key):
             return self._read(key)
-        except Exception as error:
-            raise NeedsTensorFlowError(key) from error
 
     def get_part(self, key: str, begin: int, end: int) -> np.ndarray[Any, Any]:
         """Some elements of a variable, in one axis, mapped from the file. Raises as `get_tensor` does."""
-        try:
+        with _left_to_tensorflow(key):
             return self._read(key, (begin, end))
-        except Exception as error:
-            raise NeedsTensorFlowError(key) from error
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of a variable, from the index alone."""
@@ -57,10 +65,8 @@ class Checkpoint:
         return int(self._entry(key).crc32c)
 
     def _entry(self, key: str) -> Any:
-        try:
+        with _left_to_tensorflow(key):
             return messages().BundleEntryProto.FromString(self._entries[key])
-        except Exception as error:
-            raise NeedsTensorFlowError(key) from error
 
     def _read(self, key: str, part: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
         entry = self._entry(key)
