@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetf.samples import Array
-from edgetf.samples.mapped import map_blocks, release
+from edgetf.samples.mapped import BLOCK_BYTES, map_blocks, release
 
 Floats = NDArray[np.float64]
 Sketch = NDArray[np.float32]
@@ -32,7 +32,6 @@ _SKETCH = 8  # numbers in the sketch of a sample: sums of its numbers with rando
 _TRACES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _STABLE = 0.9
 _ROWS = 2000  # about as many give the mean and the deviation of each column
-_STEP = 256  # of these, read at once
 _GRIDS = 12  # of cells of that size, each moved: two copies at a border lie in one cell of another grid
 
 
@@ -267,11 +266,12 @@ def _columns_of(values: Array, part: Integers) -> tuple[Floats, Floats]:
     some = np.arange(0, len(values), -(-len(values) // _ROWS))
     total, squares = np.zeros(len(part)), np.zeros(len(part))
     rows = values.reshape(len(values), -1)
-    for k in range(0, len(some), _STEP):
-        x = _finite(rows[some[k : k + _STEP, np.newaxis], part])
+    step = max(1, BLOCK_BYTES // max(1, rows[0].nbytes))
+    for k in range(0, len(some), step):
+        x = _finite(rows[some[k : k + step, np.newaxis], part])
         total += x.sum(axis=0)
         squares += np.einsum("ij,ij->j", x, x)
-    release(values)
+        release(values)  # places all over these rows were read: all of their pages are in memory
     column = part % columns
     count = np.maximum(np.bincount(column, minlength=columns), 1) * len(some)
     centre = np.bincount(column, total, columns) / count

@@ -1,5 +1,7 @@
 """Identical samples are found exactly, whatever their size; large ones are first compared by a part of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +54,26 @@ def test_large_samples_of_their_own_are_not_taken_for_copies() -> None:
     blank = np.zeros((3, LARGE), np.float32)  # the part of each is the same
     blank[np.arange(3), np.setdiff1d(np.arange(LARGE), distinct._part_of(blank))[:3]] = 1
     assert find_copies({"x": blank}) == (None, 3)
+
+
+def test_memory_does_not_grow_with_large_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, size = 400, 80_000  # 128 MB, of which nothing is on the disk
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate(rows * size * 4)
+    values = np.memmap(tmp_path / "zeros", np.float32, "r", shape=(rows, size))
+
+    def of_files() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssFile"))
+
+    def finite(block: NDArray[np.float32]) -> NDArray[np.float64]:
+        resident.append(of_files())
+        return block.astype(np.float64)
+
+    monkeypatch.setattr(distinct, "_finite", finite)
+    resident = [of_files()]
+    distinct._columns_of(values, distinct._part_of(values))  # reads places in rows that are far apart
+    assert max(resident) - resident[0] < 32 << 20
 
 
 def test_large_samples_are_shared_only_if_all_of_their_numbers_are() -> None:
