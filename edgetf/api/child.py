@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetf.benchmarks.reference.options import CLAIMS, ReferenceOptions
+from edgetf.benchmarks.reference.serving import parse_address
 from edgetf.conversion.early import read_early
 from edgetf.conversion.keras_file import is_keras_file, read_header, refuse_code
 from edgetf.errors import Cause, DeviceError, EdgetfError, KeptInterrupt
@@ -63,6 +64,8 @@ def run_reference(model: Path, samples: SampleSource, out: Path, options: Refere
 def _refuse_mistakes(model: Path, samples: SampleSource, out: Path, options: ReferenceOptions) -> None:
     """Raise EdgetfError for what does not fit, as far as it is quick to find out without TensorFlow."""
     refuse_results(out, CLAIMS, options.force)
+    if options.serving is not None:
+        parse_address(options.serving)
     if is_keras_file(model):
         refuse_code(model, read_header(model), options.trust)
     early = read_early(model, options.signature, {}, (samples, options.allow_nan))

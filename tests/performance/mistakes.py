@@ -156,6 +156,7 @@ def _of_options(model: str, samples: Path) -> list[Mistake]:
         _edgetf(f"convert {model} {given} --like name.npz", "the model's inputs are 'image'"),
         _edgetf(f"convert {model} -o out --ranges missing.json", "cannot read missing.json"),
         _edgetf("models train cmn -o out", "did you mean 'cnn'?"),
+        _edgetf(f"reference {model} {given} --on serving:http://lab", "is not the address of a served model"),
         _edgetf(f"run {model} --samples {samples} --test missing.npz --scheme int4", "did you mean 'int8'?", 2),
         _edgetf(f"run {model} --samples {samples} --test {samples} --device pi", "unknown device 'pi'"),
     ]

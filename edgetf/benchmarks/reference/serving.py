@@ -48,10 +48,16 @@ def connect(url: str, source: Source) -> Served:
     """
     if any(spec.dtype == "string" for spec in (*source.inputs, *source.outputs)):
         raise EdgetfError("texts are not sent to TensorFlow Serving", "make the reference with --on cpu or --on gpu")
-    if rest := _REST.fullmatch(url):
-        return _over_rest(url.rstrip("/"), _name(rest, url), source)
-    if grpc := _GRPC.fullmatch(url):
-        return _over_grpc(grpc, _name(grpc, url), source)
+    parts = parse_address(url)
+    if parts.re is _REST:
+        return _over_rest(url.rstrip("/"), _name(parts, url), source)
+    return _over_grpc(parts, _name(parts, url), source)
+
+
+def parse_address(url: str) -> re.Match[str]:
+    """The parts of an address, which is not asked. Raises EdgetfError for one of another form."""
+    if parts := _REST.fullmatch(url) or _GRPC.fullmatch(url):
+        return parts
     hint = "serving:http://HOST:8501/v1/models/NAME or serving:grpc://HOST:8500/NAME"
     raise EdgetfError(f"{url!r} is not the address of a served model", hint)
 
