@@ -23,7 +23,8 @@ from .job import Job, Output, Pass, RawArray
 from .machine import cores
 from .ragged import RaggedWriter, join, reserve
 
-_BLOCK = 64  # batches that are quantized, and whose outputs are dequantized, in one numpy call
+_BLOCK = 64  # batches that are quantized, and whose outputs are dequantized, in one numpy call; and at most
+_BLOCK_BYTES = 1 << 24  # of samples, or one batch
 _PAUSE_NS = 2_000_000_000  # a slow model reports this often: silence would be taken for a hang
 _NUMBERS = "biufc"  # kinds of dtypes that samples may have
 _LEAST = 32  # batches below which another process costs more than it saves
@@ -195,9 +196,10 @@ def _run_batches(job: Job, specs: list[OutputSpec], out: Path, span: tuple[int, 
         _Ragged(_part(out, k, first), spec) if spec.ragged else _Fixed(out / f"output-{k}.npy", spec, first)
         for k, spec in enumerate(specs)
     ]
+    block = _block_of(inputs, session.batch)
     begin = first
     while begin < last:
-        most = min(begin + _BLOCK, last)
+        most = min(begin + block, last)
         rows = slice(begin * session.batch, most * session.batch)
         stored = [tensor.quantize(values[rows]) for tensor, values in zip(session.inputs, inputs)]
         results: list[list[Any]] = []
@@ -219,6 +221,12 @@ def _run_batches(job: Job, specs: list[OutputSpec], out: Path, span: tuple[int, 
     for into in outputs:
         into.close()
     return {}
+
+
+def _block_of(inputs: list[np.ndarray[Any, Any]], batch: int) -> int:
+    """The batches of a block: quantizing copies their samples."""
+    size = sum(values[:batch].nbytes for values in inputs)
+    return max(1, min(_BLOCK, _BLOCK_BYTES // max(1, size)))
 
 
 def _release(values: np.ndarray[Any, Any]) -> None:

@@ -20,7 +20,7 @@ from edgetf.conversion.convert import ConvertOptions, convert
 from edgetf.device.measurements import refuse_full
 from edgetf.device.runner.__main__ import main
 from edgetf.device.runner.job import Job, TimingPlan, read_job, write_json
-from edgetf.device.runner.outputs import first_rows
+from edgetf.device.runner.outputs import _BLOCK, _block_of, first_rows
 from edgetf.device.runner.run import run_job
 from edgetf.device.zipapp import build_runner
 from edgetf.errors import NoRoomError
@@ -324,6 +324,14 @@ def test_samples_that_are_timed_are_in_memory_and_aligned_whatever_their_place_i
         np.testing.assert_array_equal(rows, images[:2])
     np.save(tmp_path / "columns.npy", np.asfortranarray(images))
     np.testing.assert_array_equal(first_rows(np.load(tmp_path / "columns.npy", mmap_mode="r"), 2), images[:2])
+
+
+def test_a_block_of_samples_is_limited_in_batches_and_in_bytes() -> None:
+    small, large = np.zeros((100, 8)), np.broadcast_to(np.float32(0), (100, 1 << 20))
+    assert _block_of([small], 1) == _BLOCK
+    assert _block_of([small, large], 1) == 3  # of 4 MB and a little each
+    assert _block_of([large], 2) == 2
+    assert _block_of([large], 8) == 1
 
 
 def test_samples_in_place_run_only_in_the_state_in_which_they_were_read(
