@@ -203,11 +203,18 @@ def _sessions_line(changes: Sequence[Change]) -> str:
     spreads = [one.spread for one in changes if one.spread is not None]
     if not spreads:
         return ""
-    least, most = (f"{end(one.deviation for one in spreads):.1%}" for end in (min, max))
-    differ, repeats = least if least == most else f"{least} to {most}", min(one.repeats for one in spreads)
-    by = f"by {repeats} repeated sessions and an assumption" if repeats else "assumed: no file was measured again"
+    differ = _range(f"{end(one.deviation for one in spreads):.1%}" for end in (min, max))
+    repeats = _range(str(end(one.repeats for one in spreads)) for end in (min, max))
+    by = (
+        "assumed: no file was measured again" if repeats == "0" else f"by {repeats} repeated sessions and an assumption"
+    )
     what = f"Intervals of latencies include what differs between sessions of one file, {differ} ({by})."
     return f"{what} More sessions of a commit narrow them."
+
+
+def _range(ends: Iterable[str]) -> str:
+    """Two texts as a range; one if they are equal."""
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _cells(one: Change) -> list[str]:
