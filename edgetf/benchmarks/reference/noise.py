@@ -17,6 +17,7 @@ import numpy as np
 from edgetf.benchmarks.rows import Outputs, stack, together
 from edgetf.benchmarks.timing.times import summarize
 from edgetf.device.runner.timing import repeat, warm_up
+from edgetf.device.runner.waits import Waits
 from edgetf.events import OnEvent, Phase
 from edgetf.results import Noise, ReferenceLatency
 from edgetf.samples import Array, Samples
@@ -152,9 +153,14 @@ def time_function(tf: Any, function: Function, samples: Samples, batch: int, min
 
 
 def time_calls(run: Callable[[], None], min_s: float = _MIN_S) -> array[int]:
-    """Nanoseconds of single calls of `run`, after a warm-up: at least 50 of them, for at least `min_s` seconds."""
+    """Nanoseconds of single calls of `run`, after a warm-up: at least 50 of them, for at least `min_s` seconds.
+
+    Without the time of other programs where it is known, as the latencies of variants.
+    """
     warm_up(run, _WARMUP_S * min_s)
-    return repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s)[0].ns
+    with Waits() as waits:
+        [times] = repeat((run,), _MIN_RUNS, min_s, _MAX_S * min_s, waits)
+        return times.own_ns(waits)
 
 
 def _constants(tf: Any, samples: Samples, begin: int, end: int) -> dict[str, Any]:

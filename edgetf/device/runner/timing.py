@@ -85,6 +85,12 @@ class Runs:
     ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
     waited_ns: array[int] = dataclasses.field(default_factory=lambda: array("q"))
 
+    def own_ns(self, waits: Waits) -> array[int]:
+        """Nanoseconds of the runs without the time of other programs, if that is known (`Waits.share`)."""
+        if waits.share() is None:
+            return self.ns
+        return array("q", (whole - waited for whole, waited in zip(self.ns, self.waited_ns)))
+
     def take(self, run: Callable[[], None], waits: Waits | None) -> int:
         """Add a run; returns the time at its end."""
         before = 0 if waits is None else waits.total_ns()
@@ -127,8 +133,7 @@ def sustain(run: Callable[[], None], seconds: float, send: Send) -> None:
         with Waits() as waits:
             while now < until:
                 now = times.take(run, waits)
-            is_known = waits.share() is not None
-        own = [whole - waited for whole, waited in zip(times.ns, times.waited_ns)] if is_known else times.ns
+            own = times.own_ns(waits)
         window = Window((now - start) / 1e9, len(own), float(median(own)), describe_state())
         send({"window": dataclasses.asdict(window)})
         send({"event": "progress", "done": round((now - start) / 1e9), "of": round(seconds)})

@@ -45,12 +45,17 @@ def test_runs_without_the_waits_are_what_the_thread_computed() -> None:
 
     with Waits() as waits:
         [times] = repeat((run,), min_runs=30, min_s=0.3, max_s=5, waits=waits)
-        share = waits.share()
-    own = np.array(times.ns) - np.array(times.waited_ns)
+        share, own = waits.share(), times.own_ns(waits)
     assert np.median(own) == pytest.approx(np.median(computed), rel=0.02)
     assert share is not None
     assert share > 0.3
     assert np.sum(times.waited_ns) > 0.3 * np.sum(times.ns)
+
+
+def test_runs_are_those_of_the_clock_if_the_waits_are_unknown() -> None:
+    with Waits() as waits:
+        [times] = repeat((lambda: time.sleep(0.01),), min_runs=3, min_s=0, max_s=1, waits=waits)
+        assert times.own_ns(waits) is times.ns
 
 
 def test_nothing_is_known_if_the_work_is_not_of_this_thread_alone() -> None:
