@@ -227,7 +227,8 @@ class Measurement:
     memory of the process, which are those of another machine.
     `baseline_rss_bytes` is the process before the variant was loaded, `added_rss_bytes` what the variant added to it.
     `model_sha256` and, with all samples, `inputs_sha256` by input name are the digests of the files that really ran
-    (null if a tool does not report them). `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
+    (null if a tool does not report them); for `raw_inputs` that of all their samples, which the caller knew.
+    `timings` is an `.npz` with the nanoseconds of single runs, int64 in order:
     `warmup_ns`, `invoke_ns`, and `end_to_end_ns` with the input and output copies; and `invoke_waited_ns` and
     `end_to_end_waited_ns`, how much of these other programs had the CPU (missing if unknown); or `summary` is
     what a tool reports instead. `state_after` is that after the timing. `unknown` has the reasons why facts that only
