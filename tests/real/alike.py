@@ -1,4 +1,7 @@
-"""Compares `float16` and `dynamic` with the converter's own files: python -m tests.real.alike
+"""Compares what is made without the converter with the converter's own files: python -m tests.real.alike
+
+That are `float16`, `dynamic`, and `float32` of a model whose variables of more than a million bits are kept from the
+converter, as those of a large model are.
 
 For each published model, and each trained one of the zoo in build/zoo: whether all operations and values are the same,
 or where the first difference is. (`NUMBER FOLDER` is one model with the packages in that folder, in this process.)
@@ -14,20 +17,22 @@ import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from edgetf.conversion import keras_export, keras_file
+from edgetf.conversion import apart, keras_export, keras_file, large
 from edgetf.conversion.halves import to_float16
 from edgetf.conversion.hybrid import to_dynamic
 from edgetf.conversion.official import configure
-from edgetf.conversion.private import load_private
+from edgetf.conversion.private import Private, load_private
 from edgetf.conversion.savedmodel import fix_shapes, read_source, save_with_shapes
 from edgetf.samples import load_samples
 from edgetf.schemes import SCHEMES
 from tests.conversion.graphs import graphs_of
 from tests.real.published import MODELS, fetch
 
+_LARGE = 130_000  # bytes
 ZOO = sorted(Path("build/zoo").glob("*/saved_model"))
 
 
@@ -51,13 +56,25 @@ def compare(saved_model: Path, samples: Path | None, folder: Path) -> list[str]:
         name: private.convert(fixed, source.signature, partial(configure, scheme=SCHEMES[name], flex=False))
         for name in ("float32", "float16", "dynamic")
     }
+    lines = [f"float32: {_apart(private, fixed, source.signature, official['float32'], folder)}"]
     half, kept = to_float16(official["float32"])
     hybrid = to_dynamic(official["float32"], per_channel_dense=True)
-    lines = ["float16: " + (first_difference(graphs_of(half), graphs_of(official["float16"])) or "the same")]
-    lines[0] += f" ({', '.join(kept)} in float32)" if kept else ""
+    lines += ["float16: " + (first_difference(graphs_of(half), graphs_of(official["float16"])) or "the same")]
+    lines[-1] += f" ({', '.join(kept)} in float32)" if kept else ""
     if hybrid is None:
         return [*lines, "dynamic: made by the converter"]
     return [*lines, "dynamic: " + (first_difference(graphs_of(hybrid), graphs_of(official["dynamic"])) or "the same")]
+
+
+def _apart(private: Private, fixed: Path, signature: str, official: bytes, folder: Path) -> str:
+    """In words: how the float flatbuffer compares that is made without large variables."""
+    setting = partial(configure, scheme=SCHEMES["float32"], flex=False)
+    convert = partial(private.convert_float, signature=signature, configure=setting, fills=True)
+    with patch.object(large, "_LEAST", _LARGE), patch.object(apart, "_LEAST", _LARGE):
+        found = apart.convert_apart(fixed, signature, convert, folder / "apart")
+    if found is None:
+        return "made by the converter"
+    return first_difference(graphs_of(found.with_constants(found.content)), graphs_of(official)) or "the same"
 
 
 def one(number: int, packages: Path, folder: Path) -> list[str]:
