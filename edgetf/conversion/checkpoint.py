@@ -60,6 +60,10 @@ class Checkpoint:
         """The shape of a variable, from the index alone."""
         return tuple(int(axis.size) for axis in self._entry(key).shape.dim)
 
+    def nbytes(self, key: str) -> int:
+        """The bytes of a variable, from the index alone."""
+        return int(self._entry(key).size)
+
     def checksum(self, key: str) -> int:
         """The checksum of a variable's bytes, from the index alone: those of equal ones are equal."""
         return int(self._entry(key).crc32c)

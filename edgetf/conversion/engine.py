@@ -27,6 +27,7 @@ from edgetf.conversion.indices import keep_indices
 from edgetf.conversion.informing import lines_on
 from edgetf.conversion.known_faults import has_empty_variables, has_states, repair_faults, writes_variables
 from edgetf.conversion.loops import restore_loops
+from edgetf.conversion.memory import refuse_without_memory
 from edgetf.conversion.official import configure, convert_official
 from edgetf.conversion.pixels import with_known_ranges
 from edgetf.conversion.private import load_private
@@ -249,6 +250,7 @@ class Engines:
             convert = self._private.convert_float
             if large := self._convert_large(setting):
                 return large
+        refuse_without_memory(self._saved_model, self._source.signature)
         content = convert(self._saved_model, self._source.signature, setting)
         if has_empty_variables(content) and not self._frozen:
             self._frozen = freeze_variables(self._source, self._saved_model.parent / ".frozen")

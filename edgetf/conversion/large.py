@@ -100,6 +100,12 @@ def find_large(graph: Any, signature: str, checkpoint: Checkpoint) -> tuple[Larg
     )
 
 
+def bytes_read(graph: Any, signature: str, checkpoint: Checkpoint) -> int:
+    """The bytes of all variables that `signature` reads. Raises as `find_large` does."""
+    keys, left_out = checkpoint_keys(graph), unread(graph, signature)
+    return sum(checkpoint.nbytes(key) for node, key in keys.items() if node not in left_out)
+
+
 def unread(graph: Any, signature: str) -> set[str]:
     """The nodes of all variables that nothing which `signature` computes depends on, such as an optimizer's."""
     reached = _reached({node.name: node for node in graph.graph_def.node}, _roots(graph, signature))
