@@ -1,12 +1,13 @@
-"""What a mistake costs: `python -m tests.performance.mistakes [OTHER]`.
+"""What a mistake costs: `python -m tests.performance.mistakes [OTHER] [--repeats N]`.
 
 Runs commands and calls of the API with one mistake each, on a small SavedModel, a `.keras` file, variants and a
 reference. OTHER is the folder of another version of edgetf, which takes turns. Prints the seconds and the processor
-seconds of all processes of a command, and whether one of them has started TensorFlow.
+seconds of all processes of a command, the least of N, and whether one of them has started TensorFlow.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -237,13 +238,20 @@ def _make(folder: Path) -> Made:
 
 
 def main() -> None:
-    versions = {"this": HERE} | ({"other": Path(sys.argv[1]).resolve()} if len(sys.argv) > 1 else {})
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--repeats", type=int, default=1)
+    options = parser.parse_args()
+    versions = {"this": HERE} | ({} if options.other is None else {"other": options.other.resolve()})
     headings = [f"{name} {what}" for name in versions for what in ("s", "CPU s", "TensorFlow")]
     table = Table("command", *headings, title=f"mistakes; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for one in mistakes(_make(work), work):
-            costs = [run(one.arguments, work, version) for version in versions.values()]
+            runs = [
+                [run(one.arguments, work, version) for version in versions.values()] for _ in range(options.repeats)
+            ]
+            costs = [min(column, key=lambda cost: cost.cpu_s) for column in zip(*runs, strict=True)]
             cells = [(f"{c.seconds:.2f}", f"{c.cpu_s:.2f}", "yes" if c.tensorflow else "no") for c in costs]
             table.add_row(one.shown, *[cell for row in cells for cell in row])
     Console(width=160).print(table)
