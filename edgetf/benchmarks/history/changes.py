@@ -13,9 +13,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import combinations
-from statistics import variance
 
-from edgetf.benchmarks.history.sessions import Session, Side, Spread, compare_sides, spread_of
+from edgetf.benchmarks.history.sessions import Session, Side, Spread, compare_sides, spread_of, squares_of
 from edgetf.benchmarks.history.store import Entry, find_commit
 from edgetf.benchmarks.judging.statistics import wilson
 from edgetf.errors import EdgetfError, MissingExtraError
@@ -306,7 +305,8 @@ def _side(one: Entry, sessions: Sequence[Session]) -> Side:
     assert one.result.latency_ms is not None
     logs = [math.log(block.median_ms) for block in one.result.blocks]
     found = [s.median_ms for s in sessions if (s.commit, s.file) == (one.commit, one.result.sha256)]
-    error2 = math.pi / 2 * variance(logs) / len(logs)  # of a median of blocks, as in `timing.times`
+    variance = squares_of(logs) / (len(logs) - 1)
+    error2 = math.pi / 2 * variance / len(logs)  # of a median of blocks, as in `timing.times`
     return Side(found or [one.result.latency_ms.median], error2, len(logs))
 
 

@@ -74,12 +74,12 @@ def spread_of(sessions: Sequence[Session], apart: Sequence[str] = ()) -> Spread:
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for one in sessions:
         groups[one.file, one.commit if one.commit in apart else ""].append(math.log(one.median_ms))
-    squares = sum(_squares(logs) for logs in groups.values())
+    squares = sum(squares_of(logs) for logs in groups.values())
     repeats = sum(len(logs) - 1 for logs in groups.values())
     return Spread(math.sqrt((WEIGHT * ASSUMED**2 + squares) / (WEIGHT + repeats)), repeats)
 
 
-def _squares(logs: Sequence[float]) -> float:
+def squares_of(logs: Sequence[float]) -> float:
     """The sum of the squared deviations from their mean."""
     mean = fmean(logs)
     return sum((x - mean) ** 2 for x in logs)
