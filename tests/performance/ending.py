@@ -1,8 +1,8 @@
 """How long a benchmark takes, and what it decides: `python -m tests.performance.ending VARIANTS [OTHER] [--others N]`.
 
 `edgetf benchmark` of the variants in the folder VARIANTS, in turns by this version and by the one in the folder OTHER
-(a git worktree), if it is given, while N other programs come and go. Prints for each run its seconds, its turns, and the
-groups of variants without a measurable difference in speed, each by the rule of its version.
+(a git worktree), if it is given, while N other programs come and go. Prints for each run its seconds, its turns, and
+the groups of variants without a measurable difference in speed, each by the rule of its version.
 """
 
 from __future__ import annotations
