@@ -23,7 +23,9 @@ from edgetf.samples.mapped import BLOCK_BYTES, map_blocks, release
 Floats = NDArray[np.float64]
 Sketch = NDArray[np.float32]
 Integers = NDArray[np.int64]
-_PART = 2048  # numbers of a larger sample that are read first, at random places that are the same for all samples
+# numbers of a larger sample that are read first: this many at a time, which is what a processor reads from memory at
+# once, at random places that are the same for all samples
+_PART, _RUN = 1024, 16
 _LEAST_NUMBERS = 8  # minimum size of a sample: smaller ones may be similar by chance
 _SKETCH = 8  # numbers in the sketch of a sample: sums of its numbers with random signs
 # shares of a sample's own deviation: a smaller difference may be noise on a copy. Starting with the largest, the first
@@ -167,7 +169,9 @@ def _part_of(values: Array) -> Integers:
     size = int(values[0].size)
     if size <= _PART:
         return np.arange(size)
-    return np.sort(np.random.default_rng(2).choice(size, _PART, replace=False))
+    run = min(_RUN, _PART)
+    begins = run * np.sort(np.random.default_rng(2).choice(size // run, _PART // run, replace=False))
+    return np.asarray(begins[:, np.newaxis] + np.arange(run), np.int64).reshape(-1)
 
 
 def _digests(values: Array, part: Integers | None, rows: Integers | None = None) -> Integers:
