@@ -4,8 +4,9 @@ Prints, from one run: the time of the pass over 10,000 samples with all that is 
 loop and a comparison of its top-1; the same with everything before and after it (reading the samples; on our side also
 looking for NaN, the digests, the copy, the search for repeated samples, and whether anything changed meanwhile); the
 processor seconds of everything; the share that statistics take; and peak memory for 1,250 and 10,000 samples, each in a
-process of its own, with all its children. With `--quick`, 100 samples: to see that it works. With the environment
-variable PYTHONPATH, another version is measured in the same way.
+process of its own, with all its children; and the limit of the machine: what two of the loops at once gain. With
+`--quick`, 100 samples: to see that it works. With the environment variable PYTHONPATH, another version is measured in
+the same way.
 """
 
 from __future__ import annotations
@@ -140,6 +141,15 @@ def naive(folder: Path, n: int) -> dict[str, float]:
     return {"all_s": end - begin, "pass_s": end - begin_pass, "same": same / n, "cpu_s": _cpu_s(), "mb": watch.stop()}
 
 
+def measure(folder: Path, side: str, n: int, at_once: int = 1) -> list[dict[str, float]]:
+    """What processes find that run a side on `n` samples at once."""
+    command = [sys.executable, "-m", "tests.performance.parity", side, str(folder), str(n), *sys.argv[1:]]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(at_once)
+    ]
+    return [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+
+
 def main() -> None:
     if len(sys.argv) >= 4:
         run = {"ours": ours, "naive": naive}[sys.argv[1]]
@@ -150,9 +160,9 @@ def main() -> None:
         make_everything(folder)
         found = {}
         for side, n in [("ours", FEW), ("naive", FEW), ("ours", MANY), ("naive", MANY)]:
-            command = [sys.executable, "-m", "tests.performance.parity", side, str(folder), str(n), *sys.argv[1:]]
-            ended = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[side, n] = json.loads(ended.stdout.splitlines()[-1])
+            [found[side, n]] = measure(folder, side, n)
+        both = measure(folder, "naive", MANY, at_once=2)
+    limit = sum(found["naive", MANY]["pass_s"] / one["pass_s"] for one in both)
     columns = (
         "samples",
         "what",
@@ -175,6 +185,7 @@ def main() -> None:
             of_all = (f"{one['cpu_s']:.1f}", f"{other['cpu_s']:.1f}") if what == "all" else ("", "")
             table.add_row(f"{n:,}", what, *numbers, *of_all, f"{one['mb']:.0f}", f"{other['mb']:.0f}")
     Console(width=110).print(f"MobileNetV2 {SIZE}x{SIZE}, int8, {os.cpu_count()} cores", table)
+    Console().print(f"two loops at once gain {limit:.2f}")
 
 
 if __name__ == "__main__":
