@@ -102,11 +102,6 @@ ROWS = [
         ("convert {two} --signature a --scheme int8 -o out --samples {rows}",),
     ),
     Row(
-        "convert {two} --signature a --samples {rows} --scheme int8 --calibration 0 -o out",
-        "give --calibration at least 1",
-        ("convert {two} --signature a --samples {rows} --scheme int8 --calibration 9 -o out",),
-    ),
-    Row(
         "convert {two} --signature a --scheme float32 -o {two}/out",
         "outside of the model with -o",
         ("convert {two} --signature a --scheme float32 -o out",),

@@ -131,7 +131,7 @@ def test_a_conversion_in_a_terminal_shows_its_progress(small: Small, tmp_path: P
     with terminal(*asked, "--scheme", "float32", columns=80, cwd=tmp_path) as shell:
         end = shell.finish()
     lines = {line for screen in shell.shown for line in screen.splitlines()}
-    assert any(line.startswith("Converting: reading the model  0:0") for line in lines)
+    assert any(line.startswith("Converting: loading TensorFlow  0:0") for line in lines)
     assert any(line.startswith("Converting 1 of 2: int8") for line in lines)
     assert not any("?" in line or "/-" in line for line in lines if line.startswith("Converting"))
     assert "int8" in end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,14 @@ def report(benchmarked: Path, reference: Path, tmp_path_factory: pytest.TempPath
 def many(report: Path) -> Path:
     """The report on MANY variants, one of which passes and is 70 times slower than float32."""
     document = read_benchmark(report.parent / "bench")
-    base = document.results[0].latency_ms
+    first = document.results[0]
+    base = first.latency_ms
     assert base is not None
+    steady = variant(document, first.variant, base.median)  # the few blocks that were measured may lie far apart
+    first = replace(first, blocks=steady.blocks, latency_ms=steady.latency_ms)
     slow = variant(document, "snail", 70 * base.median, measurement=None)
     others = [variant(document, f"an-experiment-{k}", base.median, 1000 + k, measurement=None) for k in range(_MORE)]
-    page = render(with_results(document, *document.results, slow, *others), report.parent / "bench")
+    page = render(with_results(document, first, *document.results[1:], slow, *others), report.parent / "bench")
     (report.parent / "many.html").write_text(page)
     return report.parent / "many.html"
 
